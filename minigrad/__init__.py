@@ -1,0 +1,41 @@
+"""minigrad: a small tensor library with automatic differentiation, on numpy and on MLX, and Pyramid Vision Transformer v2."""
+
+__version__ = "0.1.0"
+
+from minigrad import autograd, backend, models, nn, ops, optim, random  # noqa: E402, I001  (they use the names above)
+from minigrad.autograd import enable_grad, grad, is_grad_enabled, no_grad
+from minigrad.creation import (
+    arange,
+    as_tensor,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)  # fmt: skip
+from minigrad.dtypes import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
+from minigrad.dtypes import bool_ as bool
+from minigrad.ops import *  # noqa: F403
+from minigrad.random import manual_seed
+from minigrad.serialize import load, save  # noqa: E402
+from minigrad.tensor import Tensor, device, get_default_device, set_default_device
+
+
+def __getattr__(name: str):
+    """The parts that need Pillow, tqdm or pictures are imported when they are first used."""
+    if name in ("data", "training", "visual"):
+        import importlib
+
+        return importlib.import_module(f"minigrad.{name}")
+    raise AttributeError(f"module 'minigrad' has no attribute {name!r}")

@@ -1,0 +1,17 @@
+"""Automatic differentiation: `op` defines operations, `backward` and `grad` differentiate what was computed with them.
+
+op.py       operations, nodes of the tape        walk.py   backward, grad, hooks
+mode.py     no_grad, enable_grad, observe        check.py  gradcheck: derivatives against finite differences
+anomaly.py  detect_anomaly
+"""
+
+from minigrad.autograd.anomaly import detect_anomaly
+from minigrad.autograd.check import gradcheck, gradgradcheck
+from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, observe
+from minigrad.autograd.op import REGISTRY, Node, Op, elementwise, op
+from minigrad.autograd.walk import add_hook, backward, grad, retain_grad
+
+__all__ = [
+    "REGISTRY", "Node", "Op", "add_hook", "backward", "detect_anomaly", "elementwise", "enable_grad", "grad", "gradcheck",
+    "gradgradcheck", "is_grad_enabled", "no_grad", "observe", "op", "retain_grad",
+]  # fmt: skip

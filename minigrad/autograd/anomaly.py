@@ -1,0 +1,60 @@
+"""Finding the operation that made the first NaN or infinity."""
+
+import contextlib
+import linecache
+import sys
+
+from minigrad.autograd.mode import observe, state
+from minigrad.dtypes import ALL
+
+
+@contextlib.contextmanager
+def detect_anomaly():
+    """Raises `FloatingPointError` at the first operation, forward or backward, that makes a NaN or an infinity out of
+    finite numbers, and names the line of the user's code that called it.
+
+    >>> import minigrad as mg
+    >>> with mg.autograd.detect_anomaly():
+    ...     mg.tensor([0.0]).log()
+    Traceback (most recent call last):
+    ...
+    FloatingPointError: log made -inf from finite inputs ...
+    """
+    before = state.anomaly
+    state.anomaly = True
+    try:
+        with observe(_check_finite):
+            yield
+    finally:
+        state.anomaly = before
+
+
+def user_line() -> str:
+    """file:line and text of the innermost frame outside minigrad."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "minigrad":
+        frame = frame.f_back
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    return f"{name}:{number}: {linecache.getline(name, number).strip()}"
+
+
+def _non_finite(xp, array) -> str | None:
+    if not ALL[xp.dtype_name(array)].is_floating_point or bool(xp.all(xp.isfinite(array))):
+        return None
+    return "nan" if bool(xp.any(xp.isnan(array))) else "inf" if bool(xp.any(array == float("inf"))) else "-inf"
+
+
+def _check_finite(name: str, inputs: tuple, output, static: dict) -> None:
+    for result in output if isinstance(output, tuple) else (output,):
+        bad = _non_finite(result._backend, result._data)
+        if bad and not any(hasattr(t, "_data") and _non_finite(t._backend, t._data) for t in inputs):
+            raise FloatingPointError(f"{name} made {bad} from finite inputs at {user_line()}")
+
+
+def check_gradients(node, g, results) -> None:
+    raw = [d._data if hasattr(d, "_data") else d for d in results if d is not None]
+    came = [d._data if hasattr(d, "_data") else d for d in (g if isinstance(g, tuple) else (g,))]
+    for d in raw:
+        bad = _non_finite(node.xp, d)
+        if bad and not any(_non_finite(node.xp, c) for c in came):
+            raise FloatingPointError(f"the gradient of {node.op.name} became {bad}; its forward was at {node.line}")

@@ -1,0 +1,282 @@
+"""The walk back along the tape: `backward`, `grad`, hooks."""
+
+import weakref
+from collections.abc import Callable, Sequence
+
+from minigrad.autograd.anomaly import check_gradients
+from minigrad.autograd.mode import GRAD, set_mode, state
+from minigrad.autograd.op import Node
+from minigrad.backend import BackendError
+from minigrad.tensor import _tensor
+
+
+def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool) -> dict:
+    """Gradients by the leaves reached from `roots`, a list of (edge, gradient), or by the edges in `capture`.
+
+    Every node runs once, when all its consumers have: consumers are counted first, on an explicit stack.
+    """
+    pending: dict = {}
+    stack = []
+    order = []
+    for edge, _ in roots:
+        if edge.__class__ is tuple and edge[0] not in pending:
+            pending[edge[0]] = 0
+            stack.append(edge[0])
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        for edge in node.edges:
+            if edge.__class__ is tuple:
+                parent = edge[0]
+                if parent in pending:
+                    pending[parent] += 1
+                else:
+                    pending[parent] = 1
+                    stack.append(parent)
+    needed = None if capture is None else _ancestors(order, capture)
+    grads: dict = {}  # node -> gradient of its output, or a list of one for each output
+    leaves: dict = {}
+    captured: dict = {}
+
+    def add(edge, g):
+        if edge.__class__ is not tuple:
+            leaves[edge] = leaves[edge] + g if edge in leaves else g
+            return
+        parent, i = edge
+        if parent.outputs is None:
+            grads[parent] = grads[parent] + g if parent in grads else g
+        else:
+            row = grads.setdefault(parent, [None] * len(parent.outputs))
+            row[i] = g if row[i] is None else row[i] + g
+
+    for edge, g in roots:
+        add(edge, g)
+    ready = [node for node, count in pending.items() if not count]
+    while ready:
+        node = ready.pop()
+        g = grads.pop(node, None)
+        edges = node.edges
+        if g is not None:
+            if node.hooks:
+                g = _run_hooks(node, g, create_graph)
+            if capture is not None:
+                for i in capture.get(node, ()):
+                    captured[(node, i)] = g if node.outputs is None else g[i]
+            if needed is None or node in needed:
+                if node.saved is None:
+                    raise RuntimeError(
+                        f"the tape through {node.op.name} was already used and freed by a backward; "
+                        "pass retain_graph=True to the first one to go through it again"
+                    )
+                if node.leaves:
+                    _check_leaves(node)
+                if node.outputs is not None:
+                    g = tuple(_zeros(node, i, create_graph) if d is None else d for i, d in enumerate(g))
+                results = node.op.pull(node, g, create_graph)
+                if state.anomaly:
+                    check_gradients(node, g, results)
+                for edge, d in zip(edges, results, strict=True):
+                    if d is not None:
+                        add(edge, d)
+                if not retain_graph:
+                    node.release()
+        for edge in edges:
+            if edge.__class__ is tuple:
+                parent = edge[0]
+                pending[parent] -= 1
+                if not pending[parent]:
+                    ready.append(parent)
+    return captured | leaves if capture is not None else leaves
+
+
+def _ancestors(order: list, capture: dict) -> set:
+    """The nodes from which a captured edge can be reached: no other needs its VJPs run."""
+    children: dict = {}
+    found, stack = set(), []
+    for node in order:
+        for edge in node.edges:
+            target = edge[0] if edge.__class__ is tuple else edge
+            if edge.__class__ is tuple:
+                children.setdefault(target, []).append(node)
+            if target in capture and node not in found:
+                if edge.__class__ is not tuple or edge[1] in capture[target]:
+                    found.add(node)
+                    stack.append(node)
+    while stack:
+        for child in children.get(stack.pop(), ()):
+            if child not in found:
+                found.add(child)
+                stack.append(child)
+    return found
+
+
+def _zeros(node: Node, i: int, create_graph: bool):
+    shape, dtype = node.outputs[i]
+    zeros = node.xp.astype(node.xp.zeros(shape), dtype)
+    return _tensor(zeros, node.xp) if create_graph else zeros
+
+
+def _check_leaves(node: Node) -> None:
+    for leaf, array in node.leaves:
+        if leaf._data is not array:
+            raise RuntimeError(
+                f"a tensor of shape {tuple(leaf.shape)} that {node.op.name} needs for its gradient was changed after the forward "
+                "pass (an optimiser step, or .data assigned); call backward before changing it, or run the forward pass again"
+            )
+
+
+def _run_hooks(node: Node, g, create_graph: bool):
+    """Runs the hooks on a node's outputs; each may return a replacement for the gradient."""
+    rows = [g] if node.outputs is None else list(g)
+    for i, hook in node.hooks:
+        if rows[i] is not None:
+            rows[i] = _hooked(hook, rows[i], node.xp, create_graph)
+    return rows[0] if node.outputs is None else rows
+
+
+def _hooked(hook: Callable, g, xp, create_graph: bool):
+    result = hook(g if create_graph else _tensor(xp.asarray(g), xp))
+    if result is None:
+        return g
+    return result if create_graph else result._data
+
+
+def _seed(tensor, g, create_graph: bool):
+    """The gradient that a walk starts with, checked against its output."""
+    if not tensor._requires_grad:
+        raise RuntimeError(
+            "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
+        )
+    if g is None:
+        if tensor.numel() != 1:
+            raise RuntimeError(
+                f"a gradient can be started without an argument only from a single number, not from shape {tuple(tensor.shape)}; "
+                "take .sum() or .mean() first, or pass the gradient"
+            )
+        g = _tensor(tensor._backend.ones_like(tensor._data), tensor._backend)
+    if tuple(g.shape) != tuple(tensor.shape):
+        raise RuntimeError(
+            f"the gradient passed has shape {tuple(g.shape)}, the tensor {tuple(tensor.shape)}; they must be equal"
+        )
+    if g._backend is not tensor._backend:
+        raise BackendError(
+            f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
+        )
+    if g.dtype is not tensor.dtype:
+        g = g.astype(tensor.dtype)
+    return g if create_graph else g._data
+
+
+def backward(
+    tensors: Sequence,
+    grad_tensors: Sequence | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
+
+    The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are
+    on the tape themselves and can be differentiated again.
+    """
+    _check_roots(tensors, grad_tensors)
+    seeds = grad_tensors or [None] * len(tensors)
+    roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(tensors, seeds, strict=True)]
+    retain = create_graph if retain_graph is None else retain_graph
+    with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
+        for leaf, g in _walk(roots, None, retain, create_graph).items():
+            for hook in leaf._hooks or ():
+                g = _hooked(hook, g, leaf._backend, create_graph)
+            g = g if create_graph else _tensor(leaf._backend.asarray(g), leaf._backend)
+            leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+
+def _check_roots(tensors, grads) -> None:
+    if grads is not None and len(grads) != len(tensors):
+        raise ValueError(
+            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
+        )
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple:
+    """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
+
+    Raises:
+        RuntimeError: when an input doesn't require a gradient, or isn't reached and `allow_unused` is False.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
+    >>> mg.grad(dx, x)[0].item()
+    18.0
+    """
+    outputs, inputs = _as_list(outputs), _as_list(inputs)
+    grad_outputs = None if grad_outputs is None else _as_list(grad_outputs)
+    _check_roots(outputs, grad_outputs)
+    for t in inputs:
+        if not t._requires_grad:
+            raise RuntimeError(
+                f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"
+            )
+    seeds = grad_outputs or [None] * len(outputs)
+    roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(outputs, seeds, strict=True)]
+    capture: dict = {}
+    for t in inputs:
+        if t._edge is None:
+            capture[t] = (0,)
+        else:
+            capture.setdefault(t._edge[0], set()).add(t._edge[1])
+    retain = create_graph if retain_graph is None else retain_graph
+    with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
+        found = _walk(roots, capture, retain, create_graph)
+        result = []
+        for t in inputs:
+            g = found.get(t._edge or t)
+            if g is None and not allow_unused:
+                raise RuntimeError(
+                    f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
+                )
+            if g is not None:
+                for hook in (t._hooks or ()) if t._edge is None else ():
+                    g = _hooked(hook, g, t._backend, create_graph)
+                g = g if create_graph else _tensor(t._backend.asarray(g), t._backend)
+            result.append(g)
+    return tuple(result)
+
+
+def _as_list(x) -> list:
+    return list(x) if isinstance(x, tuple | list) else [x]
+
+
+def add_hook(tensor, hook: Callable) -> Callable:
+    """Runs `hook(gradient)` when the gradient of `tensor` is complete; a tensor that it returns replaces it. Returns a
+    function that removes the hook."""
+    if not tensor._requires_grad:
+        raise RuntimeError("a hook needs a tensor that requires a gradient; call requires_grad_() first")
+    if tensor._edge is None:
+        tensor._hooks = hooks = [*(tensor._hooks or ()), hook]
+        entry: object = hook
+    else:
+        node, i = tensor._edge
+        node.hooks = hooks = node.hooks or []
+        entry = (i, hook)
+        hooks.append(entry)
+    return lambda: hooks.remove(entry) if entry in hooks else None
+
+
+def retain_grad(tensor) -> None:
+    """Makes backward keep the gradient of a tensor that is no leaf, in its `.grad`."""
+    reference = weakref.ref(tensor)
+
+    def keep(g) -> None:
+        t = reference()
+        if t is not None:
+            t.grad = g if t.grad is None else t.grad + g
+
+    add_hook(tensor, keep)

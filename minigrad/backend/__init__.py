@@ -1,0 +1,63 @@
+"""Backends: one object for each array library, and the registry of devices.
+
+A backend is used as `xp` in the operations' forward functions. Under numpy's names it has every array function that an
+operation calls. Where the array library has the function under that name, the attribute is that function itself; a
+backend's file holds only what its library lacks, names differently, or does better. On top of numpy's vocabulary each has
+
+    name                               "cpu" or "mlx"
+    array_type                         the class of its arrays
+    asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
+    to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
+    scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed
+    set_at(a, index, values)           a copy of a with values at index
+    add_at(a, index, values)           a, a fresh array of the caller's own, with values added at index
+    pad(a, widths), erf, rsqrt, sigmoid, take(a, index, axis)
+    uniform(shape, dtype_name, seed, counter)   random numbers in [0, 1), the same for the same seed and counter
+    conv2d, conv2d_input, conv2d_weight
+
+and may have overrides of fused operations (see `minigrad.ops.fused`).
+"""
+
+from minigrad.backend.numpy_backend import NumpyBackend
+
+_BACKENDS: dict = {"cpu": NumpyBackend()}
+NAMES = ("cpu", "mlx", "gpu")
+
+
+class BackendError(RuntimeError):
+    """A device that is not there, or tensors of two devices in one operation."""
+
+
+def get(device: str):
+    """The backend of a device name: "cpu" (numpy), "mlx" (MLX's default device) or "gpu" (MLX, only where it has a GPU).
+
+    Raises:
+        BackendError: when MLX is asked for and not installed (or has no GPU, for "gpu"), or the name is unknown.
+    """
+    if device in _BACKENDS:
+        return _BACKENDS[device]
+    if device not in NAMES:
+        raise BackendError(f"there is no device {device!r}; choose one of {', '.join(map(repr, NAMES))}")
+    if "mlx" not in _BACKENDS:
+        try:
+            from minigrad.backend.mlx_backend import MLXBackend
+        except ImportError as error:
+            raise BackendError(
+                f"device {device!r} needs MLX, which can't be imported here ({error}); on Apple silicon install it with "
+                "pip install mlx, on Linux with pip install 'minigrad[mlx-cpu]' or 'minigrad[cuda12]'"
+            ) from None
+        _BACKENDS["mlx"] = MLXBackend()
+    backend = _BACKENDS["mlx"]
+    if device == "gpu" and not backend.has_gpu():
+        raise BackendError("device 'gpu' was asked for, but MLX finds no GPU on this machine; use 'mlx' or 'cpu'")
+    return backend
+
+
+def of_array(array):
+    """The backend whose array class `array` is, or None."""
+    for backend in _BACKENDS.values():
+        if isinstance(array, backend.array_type):
+            return backend
+    if type(array).__module__.partition(".")[0] == "mlx":
+        return get("mlx")
+    return None

@@ -1,0 +1,126 @@
+"""Functions that make tensors. All take dtype, device and requires_grad as keywords, as PyTorch's do."""
+
+import numpy as np
+
+from minigrad import random
+from minigrad.dtypes import dtype as _dtype
+from minigrad.ops.shape import _sizes
+from minigrad.tensor import Tensor
+
+
+def tensor(data, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor of numbers, nested lists or an array (copied); see `Tensor`."""
+    return Tensor(data, dtype, device, requires_grad)
+
+
+def as_tensor(data, dtype=None, device=None) -> Tensor:
+    """The tensor itself where it already fits, else as `tensor`."""
+    if isinstance(data, Tensor):
+        return data.to(device=device, dtype=dtype)
+    return Tensor(data, dtype, device)
+
+
+def from_numpy(array: np.ndarray, device=None) -> Tensor:
+    """A tensor with a copy of a numpy array's values, in its dtype."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy takes a numpy array, got {type(array).__name__}; use mg.tensor")
+    return Tensor(array, None, device)
+
+
+def _filled(values: np.ndarray, dtype, device, requires_grad) -> Tensor:
+    return Tensor(values, dtype, device, requires_grad)
+
+
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor of one value. Its dtype follows the value: float32, int64 or bool."""
+    kind = _dtype(dtype or type(fill_value))
+    stored = "float32" if kind.name == "bfloat16" else kind.name
+    return _filled(
+        np.full(_sizes((size,) if isinstance(size, int) else (tuple(size),)), fill_value, stored),
+        kind,
+        device,
+        requires_grad,
+    )
+
+
+def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor of zeros, float32 by default."""
+    return full(_sizes(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor of ones, float32 by default."""
+    return full(_sizes(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def full_like(input: Tensor, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor of one value with another's shape, dtype and device."""
+    return full(
+        input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def zeros_like(input: Tensor, **options) -> Tensor:
+    """Zeros with another tensor's shape, dtype and device."""
+    return full_like(input, 0, **options)
+
+
+def ones_like(input: Tensor, **options) -> Tensor:
+    """Ones with another tensor's shape, dtype and device."""
+    return full_like(input, 1, **options)
+
+
+def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """start, start + step, … below end; int64 for whole numbers, else float32."""
+    if end is None:
+        start, end = 0, start
+    kind = dtype or ("float32" if any(isinstance(v, float) for v in (start, end, step)) else "int64")
+    if step == 0 or (end - start) * step < 0:
+        raise ValueError(f"arange: step {step} doesn't lead from {start} to {end}")
+    return _filled(np.arange(start, end, step), kind, device, requires_grad)
+
+
+def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """`steps` evenly spaced numbers from start to end, both included."""
+    return _filled(np.linspace(start, end, steps), dtype or "float32", device, requires_grad)
+
+
+def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """The (n, m) matrix with ones on the diagonal."""
+    return _filled(np.eye(n, m), dtype or "float32", device, requires_grad)
+
+
+def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """Uniform random numbers in [0, 1)."""
+    return _filled((generator or random.default).uniform(_sizes(size)), dtype or "float32", device, requires_grad)
+
+
+def randn(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """Normal random numbers of mean 0 and standard deviation 1."""
+    return _filled(
+        np.asarray((generator or random.default).normal(_sizes(size))), dtype or "float32", device, requires_grad
+    )
+
+
+def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None) -> Tensor:
+    """Random whole numbers in low … high - 1 (or 0 … low - 1: `randint(10, (3,))`)."""
+    if size is None:
+        low, high, size = 0, low, high
+    return _filled(
+        np.asarray((generator or random.default).integers(low, high, tuple(size))), dtype or "int64", device, False
+    )
+
+
+def randperm(n, *, generator=None, device=None) -> Tensor:
+    """The numbers 0 … n - 1 in random order, int64."""
+    return _filled((generator or random.default).permutation(n), "int64", device, False)
+
+
+def rand_like(input: Tensor, **options) -> Tensor:
+    """Uniform random numbers with another tensor's shape, dtype and device."""
+    return rand(input.shape, **{"dtype": input.dtype, "device": input.device, **options})
+
+
+def randn_like(input: Tensor, **options) -> Tensor:
+    """Normal random numbers with another tensor's shape, dtype and device."""
+    return randn(input.shape, **{"dtype": input.dtype, "device": input.device, **options})

@@ -1,0 +1,208 @@
+"""Data sets: labelled images by index, as numpy arrays.
+
+An image is an array (H, W) (grey) or (channels, H, W); its label is an int. `Dataset.batch` fetches many at once.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minigrad.data.images import MAX_PIXELS, SUFFIXES, ImageError, read_image
+
+
+class Dataset:
+    """Base class: define `__len__` and `__getitem__(index) -> (image, label)`, and `batch` where that is quicker.
+
+    Attributes:
+        classes: the names of the classes; label k means `classes[k]`.
+    """
+
+    classes: list[str] = []
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__")
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images (N, ...) and labels (N,) int64 at `indices`.
+
+        Raises:
+            ValueError: when the images differ in shape.
+        """
+        return stack([self[int(i)] for i in indices])
+
+
+def stack(items: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (image, label) as one array of images (N, ...) and one of labels (N,) int64."""
+    shapes = {np.shape(image) for image, _ in items}
+    if len(shapes) > 1:
+        raise ValueError(f"images of a batch differ in shape: {sorted(shapes)}; give them one size, as with size=224")
+    images = np.stack([image for image, _ in items]) if items else np.empty((0,))
+    return images, np.array([label for _, label in items], np.int64)
+
+
+class ArrayDataset(Dataset):
+    """Images and labels that are in memory.
+
+    Args:
+        images: (N, H, W) or (N, channels, H, W), a numpy array or a Tensor.
+        labels: (N,) whole numbers from 0.
+        classes: names of the classes (default: "0", "1", …).
+
+    Raises:
+        ValueError: when the lengths differ or labels aren't class numbers.
+    """
+
+    def __init__(self, images, labels, classes: Sequence[str] | None = None):
+        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        if self.labels.ndim != 1 or len(self.images) != len(self.labels):
+            raise ValueError(
+                f"images and labels must be (N, ...) and (N,), got {self.images.shape} and {self.labels.shape}"
+            )
+        low, high = (self.labels.min(), self.labels.max()) if len(self.labels) else (0, -1)
+        if self.labels.dtype.kind not in "iu" and len(self.labels) or low < 0:
+            raise ValueError(f"labels must be whole numbers from 0, got {self.labels.dtype}, {low} to {high}")
+        self.labels = self.labels.astype(np.int64)
+        self.classes = [str(k) for k in range(high + 1)] if classes is None else list(classes)
+        if high >= len(self.classes):
+            raise ValueError(f"there are labels up to {high}, but only {len(self.classes)} classes")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[indices], self.labels[indices]
+
+
+class Subset(Dataset):
+    """The items of another data set at `indices`, in that order.
+
+    Raises:
+        IndexError: when an index is out of range.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray):
+        self.dataset, self.classes = dataset, dataset.classes
+        self.indices = np.asarray(indices, np.int64)
+        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < len(dataset):
+            raise IndexError(f"a data set of {len(dataset)} has no items {self.indices.min()} to {self.indices.max()}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.dataset[int(self.indices[index])]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.batch(self.indices[indices])
+
+
+class Digits(ArrayDataset):
+    """1,797 handwritten digits, 8 × 8 pixels of 0 (paper) to 16 (ink), which are part of the package.
+
+    The division is fixed and stratified by class: 20 % for the test, and of the rest about one eighth for validation
+    (1,259 / 179 / 359 images). It is drawn at random from all images, so the same writers are in all three parts:
+    the accuracy is that on further digits by known hands.
+
+    Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+    doi:10.24432/C50P49, CC BY 4.0; its test part.
+
+    Args:
+        split: "train", "val", "test" or "all".
+
+    Attributes:
+        images: uint8 (N, 8, 8).
+        labels: int64 (N,).
+        mean, std: of the training images divided by 16, for `transforms.Normalize`.
+
+    >>> import minigrad as mg
+    >>> image, label = mg.data.Digits("test")[0]
+    >>> image.shape, image.dtype
+    ((8, 8), dtype('uint8'))
+    """
+
+    SPLITS = ("train", "val", "test")
+    mean, std = 0.3057, 0.3763
+
+    def __init__(self, split: str = "train"):
+        if split not in (*self.SPLITS, "all"):
+            raise ValueError(f"split must be 'train', 'val', 'test' or 'all', got {split!r}")
+        with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+            images, labels, parts = file["images"], file["labels"], file["split"]
+        chosen = slice(None) if split == "all" else parts == self.SPLITS.index(split)
+        super().__init__(images[chosen], labels[chosen], classes=[str(k) for k in range(10)])
+
+
+class ImageFolder(Dataset):
+    """Images in one folder for each class, `root/<class>/**/<image>`, read from the disk when they are asked for.
+
+    Classes are the names of root's folders in alphabetical order. Which files count as images is seen from their
+    suffixes; names that begin with a dot are passed over.
+
+    Args:
+        root: the folder of folders.
+        size: scale each image's shorter side to this and cut out the central square; None keeps the images as they are
+            (a batch needs images of one size).
+        mode: "RGB" or "L" (grey).
+        on_error: what `batch` does with a file that can't be read: "raise", or "skip" it with a warning (the batch is
+            smaller then).
+        max_pixels: larger images count as unreadable.
+
+    Raises:
+        FileNotFoundError: when root is no folder or has no images in class folders.
+        ImageError: (from `[index]`, and `batch` with on_error="raise") for a file that isn't a readable image.
+
+    Attributes:
+        files: the paths. labels: int64 (N,).
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        size: int | None = None,
+        mode: str = "RGB",
+        on_error: str = "raise",
+        max_pixels: int = MAX_PIXELS,
+    ):
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        root = Path(root)
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder {root}")
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        self.classes = [folder.name for folder in folders]
+        found = [(path, k) for k, folder in enumerate(folders) for path in sorted(folder.rglob("*")) if _is_image(path)]
+        if not found:
+            raise FileNotFoundError(f"{root} has no images in folders of its own; expected {root}/<class>/<image>.png")
+        self.files = [path for path, _ in found]
+        self.labels = np.array([k for _, k in found], np.int64)
+        self.size, self.mode, self.on_error, self.max_pixels = size, mode, on_error, max_pixels
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return read_image(self.files[index], self.mode, self.size, self.max_pixels), int(self.labels[index])
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        items = []
+        for i in indices:
+            try:
+                items.append(self[int(i)])
+            except ImageError as error:
+                if self.on_error == "raise":
+                    raise
+                warnings.warn(f"skipped: {error}", stacklevel=2)
+        return stack(items)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

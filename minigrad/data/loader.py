@@ -1,0 +1,101 @@
+"""The loader: a data set as batches of tensors."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from minigrad.data.datasets import Dataset
+from minigrad.data.transforms import Transform
+from minigrad.tensor import Tensor
+
+Mix = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+class DataLoader:
+    """Iterates over a data set in batches (images, labels) of tensors on a device.
+
+    Images are float32 (N, channels, H, W), labels int64 (N,), or what `mix` makes of them. Order and augmentation
+    depend on (seed, epoch) alone, not on the device, on num_workers or on what ran before. Each iteration is one epoch,
+    and the next one is the following epoch; `set_epoch` chooses.
+
+    Args:
+        dataset: images (H, W) or (channels, H, W) with labels.
+        batch_size: images in a batch; the last one is smaller unless `drop_last`.
+        shuffle: a new order each epoch.
+        drop_last: leave an incomplete last batch out.
+        seed: of order and augmentation.
+        transform: called as transform(images, rng) on numpy batches (N, channels, H, W), as in `data.transforms`.
+        mix: called as mix(images, labels, rng) after it, such as `mixup` or `cutmix`.
+        device: of the tensors; None is the default device.
+        num_workers: threads that prepare batches ahead (in numpy; tensors are made in the thread that iterates). They
+            pay where images are read from files.
+
+    Raises:
+        ValueError: when batch_size is below 1 or num_workers below 0.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        transform: Transform | None = None,
+        mix: Mix | None = None,
+        device: str | None = None,
+        num_workers: int = 0,
+    ):
+        if batch_size < 1 or num_workers < 0:
+            raise ValueError(f"need batch_size >= 1 and num_workers >= 0, got {batch_size} and {num_workers}")
+        self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
+        self.seed, self.transform, self.mix, self.device, self.num_workers = seed, transform, mix, device, num_workers
+        self.epoch, self.first_batch = 0, 0
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """The next iteration is this epoch, from its batch number `first_batch` on (to resume in the middle of one)."""
+        self.epoch, self.first_batch = epoch, first_batch
+
+    def __len__(self) -> int:
+        """The number of batches in a whole epoch."""
+        rest = 0 if self.drop_last else self.batch_size - 1
+        return (len(self.dataset) + rest) // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, first = self.epoch, self.first_batch
+        self.set_epoch(epoch + 1)
+        count = len(self.dataset)
+        order = np.random.default_rng([self.seed, epoch]).permutation(count) if self.shuffle else np.arange(count)
+        for images, labels in self._arrays(order, epoch, range(first, len(self))):
+            if len(labels):  # none is left where a data set skips unreadable files and a batch had no other
+                yield Tensor(images, device=self.device), Tensor(labels, device=self.device)
+
+    def _arrays(self, order: np.ndarray, epoch: int, numbers: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if not self.num_workers:
+            yield from (self._batch(order, epoch, number) for number in numbers)
+            return
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            pending: deque[Future] = deque()
+            for number in numbers:
+                pending.append(pool.submit(self._batch, order, epoch, number))
+                if len(pending) > 2 * self.num_workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _batch(self, order: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.dataset.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+        if not len(labels):
+            return images, labels
+        if images.ndim == 3:
+            images = images[:, None]
+        if images.ndim != 4:
+            raise ValueError(f"images of a batch must be (N, H, W) or (N, channels, H, W), got shape {images.shape}")
+        rng = np.random.default_rng([self.seed, epoch, number])
+        if self.transform is not None:
+            images = self.transform(images, rng)
+        if self.mix is not None:
+            images, labels = self.mix(images, labels, rng)
+        return images.astype(np.float32, copy=False), labels

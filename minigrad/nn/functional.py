@@ -1,0 +1,336 @@
+"""The functions behind the layers, under PyTorch's names and signatures."""
+
+import math
+
+from minigrad import random
+from minigrad.autograd import no_grad
+from minigrad.ops import activation as _a
+from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    conv2d,
+    conv_transpose2d,
+    gather,
+    interpolate,
+    linear,
+    log_softmax,
+    max_pool2d,
+    maximum,
+    mean,
+    one_hot,
+    relu,
+    rsqrt,
+    sigmoid,
+    softmax,
+    sum,
+    tanh,
+    where,
+)
+from minigrad.ops import elementwise as _e
+from minigrad.ops import fused as _fused
+from minigrad.ops import index as _index
+from minigrad.ops import shape as _shape
+from minigrad.ops.shape import _dim
+from minigrad.tensor import Tensor, _tensor
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
+def gelu(input, approximate="none"):
+    """x·Φ(x), exactly; with approximate="tanh" 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))). arXiv 1606.08415."""
+    if approximate == "none":
+        return _a.gelu(input)
+    if approximate == "tanh":
+        inner = (input + 0.044715 * input * input * input) * math.sqrt(2 / math.pi)
+        return 0.5 * input * (1 + tanh(inner))
+    raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
+
+
+def silu(input):
+    """x·σ(x), also called swish. arXiv 1702.03118."""
+    return input * sigmoid(input)
+
+
+def leaky_relu(input, negative_slope=0.01):
+    """x where x > 0, negative_slope·x elsewhere."""
+    return _a.leaky_relu(input, slope=negative_slope)
+
+
+def elu(input, alpha=1.0):
+    """x where x > 0, alpha·(eˣ - 1) elsewhere. arXiv 1511.07289."""
+    return _a.elu(input, alpha=alpha)
+
+
+def selu(input):
+    """λ·elu(x, α) with the constants of Klambauer et al. 2017, arXiv 1706.02515."""
+    return elu(input, _a.SELU_ALPHA) * _a.SELU_SCALE
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """log(1 + e^(beta·x)) / beta, x itself where beta·x > threshold."""
+    return _a.softplus(input, beta=beta, threshold=threshold)
+
+
+# --- normalisation ----------------------------------------------------------------------------------------------------
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """(x - mean) / √(var + eps)·weight + bias over the last dimensions, `normalized_shape`. arXiv 1607.06450."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
+        raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {shape}")
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != shape:
+            raise ValueError(f"layer_norm: {name} has shape {p.shape}, expected normalized_shape {shape}")
+    return _fused.layer_norm(input, weight, bias, axes=tuple(range(input.ndim - len(shape), input.ndim)), eps=eps)
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalises each sample over groups of channels: (N, C, …). Wu & He 2018, arXiv 1803.08494."""
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        raise ValueError(
+            f"group_norm: the channels of shape {input.shape} can't be split into {num_groups} equal groups"
+        )
+    n = input.shape[0]
+    grouped = input.reshape(n, num_groups, -1) if input.numel() else input.reshape(n, num_groups, 0)
+    y = _fused.layer_norm(grouped, None, None, axes=(2,), eps=eps).reshape(input.shape)
+    return _affine(y, weight, bias)
+
+
+def _affine(y, weight, bias):
+    """weight·y + bias, one number a channel."""
+    shape = (1, -1) + (1,) * (y.ndim - 2)
+    y = y if weight is None else y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)
+
+
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Normalises each channel of (N, C, …) by the batch's mean and variance in training, by the running ones otherwise.
+
+    In training the running tensors' data become (1 - momentum)·old + momentum·batch (the variance unbiased). Ioffe &
+    Szegedy 2015, arXiv 1502.03167.
+    """
+    dims = (0, *range(2, input.ndim))
+    count = math.prod(input.shape[d] for d in dims)
+    if training or running_mean is None:
+        if training and count == 1:
+            raise ValueError(
+                f"batch_norm: training needs more than one value a channel, got shape {input.shape}; use eval() or a larger batch"
+            )
+        m = mean(input, dims, True)
+        centred = input - m
+        v = mean(centred * centred, dims, True)
+        if running_mean is not None:
+            with no_grad():
+                for running, batch in ((running_mean, m), (running_var, v * (count / (count - 1)))):
+                    running.data = (running * (1 - momentum) + batch.reshape(-1).astype(running.dtype) * momentum).data
+    else:
+        shape = (1, -1) + (1,) * (input.ndim - 2)
+        centred, v = input - running_mean.reshape(shape), running_var.reshape(shape)
+    return _affine(centred * rsqrt(v + eps), weight, bias)
+
+
+# --- random ones ------------------------------------------------------------------------------------------------------
+def _keep_mask(input, shape, p, name):
+    """1/(1-p) with probability 1-p, else 0, in the input's dtype."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: the probability must lie in [0, 1], got {p}")
+    xp = input.backend
+    if p == 1:
+        return _tensor(xp.zeros(shape, dtype=input.data.dtype), xp)
+    u = random.default.device_uniform(xp, shape, "float32")
+    return _tensor(xp.astype(u >= p, input.dtype.name) * (1 / (1 - p)), xp)
+
+
+def dropout(input, p=0.5, training=True):
+    """Zeroes elements with probability p and scales the rest by 1/(1-p); the identity when not training. arXiv 1207.0580."""
+    if not training or p == 0:
+        return input
+    return input * _keep_mask(input, input.shape, p, "dropout")
+
+
+def drop_path(input, p=0.0, training=True):
+    """Zeroes whole samples with probability p and scales the rest by 1/(1-p): stochastic depth for a residual branch.
+    Huang et al. 2016, arXiv 1603.09382."""
+    if not training or p == 0:
+        return input
+    return input * _keep_mask(input, (input.shape[0],) + (1,) * (input.ndim - 1), p, "drop_path")
+
+
+def scaled_dot_product_attention(
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, need_weights=False
+):
+    """softmax(q·kᵀ·scale + mask)·v; (…, L, E), (…, S, E), (…, S, D) → (…, L, D). arXiv 1706.03762.
+
+    A boolean mask is true where a key may be seen; another is added to the logits. `dropout_p` drops attention weights
+    (call it with 0 in evaluation). With need_weights the result is (output, weights of shape (…, L, S)).
+    """
+    if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"scaled_dot_product_attention: query {query.shape}, key {key.shape} and value {value.shape} don't fit; "
+            "query and key must end in the same size, key and value have the same length"
+        )
+    if is_causal and attn_mask is not None:
+        raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    mask = None
+    if dropout_p > 0:
+        shape = (*query.shape[:-1], key.shape[-2])
+        mask = _keep_mask(query, shape, dropout_p, "scaled_dot_product_attention")
+    out, weights = _fused.scaled_dot_product_attention(query, key, value, attn_mask, mask, is_causal, scale)
+    return (out, weights) if need_weights else out
+
+
+# --- lookup and padding -----------------------------------------------------------------------------------------------
+def embedding(input, weight, padding_idx=None):
+    """Rows of weight (V, D) at integer positions (…) → (…, D); row `padding_idx` gets no gradient."""
+    return _index.embedding(input, weight, padding_idx)
+
+
+def pad(input, pad, mode="constant", value=None):
+    """Pads the last dimensions by (before, after) pairs, the last dimension first; negative widths crop."""
+    if mode != "constant":
+        raise ValueError(f"pad: only mode='constant' is supported, got {mode!r}; index or cat the borders for others")
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ValueError(
+            f"pad: {len(pad)} widths for {input.ndim} dimensions; give a (before, after) pair for each of the last ones"
+        )
+    widths = [(0, 0)] * (input.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    for dim, (before, after) in enumerate(widths):
+        if min(before, after) < 0:
+            cut = max(-before, 0)
+            input = _index.narrow(input, dim, cut, input.shape[dim] - cut - max(-after, 0))
+    widths = [(max(before, 0), max(after, 0)) for before, after in widths]
+    if not any(map(any, widths)):
+        return _shape.clone(input)
+    out = _shape.pad_zeros(input, widths=tuple(widths))
+    if value:
+        xp = input.backend
+        inside = _tensor(xp.pad(xp.ones(input.shape, dtype=xp.dtype("bool")), tuple(widths)), xp)
+        out = where(inside, out, value)
+    return out
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+def _reduce(loss, reduction):
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    if reduction == "none":
+        return loss
+    raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def _class_first(input, target, name):
+    """Logits as (rows, C) and class numbers as (rows,), with the shape that a loss without reduction has."""
+    dim = 0 if input.ndim == 1 else 1
+    if input.ndim == 0 or target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
+        raise ValueError(
+            f"{name}: class numbers for an input of shape {input.shape} (classes in dimension {dim}) can't have shape {target.shape}"
+        )
+    rows = input.permute(*[d for d in range(input.ndim) if d != dim], dim).reshape(-1, input.shape[dim])
+    return rows, target.reshape(-1), target.shape
+
+
+def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
+    """-weight[t]·input[t] for log-probabilities (N, C, …) and class numbers (N, …); the mean is by the weights' sum."""
+    rows, classes, shape = _class_first(input, target, "nll_loss")
+    losses, weights = _pick(rows, classes, weight, ignore_index)
+    if reduction == "mean":
+        return sum(losses) / sum(weights)
+    return sum(losses) if reduction == "sum" else _reduce(losses.reshape(shape), reduction)
+
+
+def _pick(rows, classes, weight, ignore_index):
+    """(-w·log p at the class, w) for every row; both 0 where the class is ignored."""
+    if classes.is_floating_point() or classes.dtype == "bool":
+        raise TypeError(
+            f"class numbers must be integers, got {classes.dtype.name}; use .long(), or probabilities of the input's shape"
+        )
+    counts = classes != ignore_index
+    safe = where(counts, classes, 0)
+    if (
+        classes.device == "cpu"
+        and safe.numel()
+        and (int(safe.numpy().max()) >= rows.shape[1] or int(safe.numpy().min()) < 0)
+    ):
+        raise IndexError(
+            f"a class number lies outside 0 … {rows.shape[1] - 1}: they run from {safe.numpy().min()} to {safe.numpy().max()}"
+        )
+    picked = gather(rows, 1, safe.reshape(-1, 1)).reshape(-1)
+    weights = counts.astype(rows.dtype) if weight is None else where(counts, weight[safe], 0.0)
+    return where(counts, -picked, 0.0) * weights, weights
+
+
+def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """-Σ_c w_c·q_c·log softmax(x)_c for logits (N, C, …), or (C,), and targets: class numbers (N, …) or probabilities of the
+    input's shape. With label_smoothing ε, q = (1 - ε)·target + ε/C. arXiv 1512.00567.
+
+    The mean is over the samples' weights for class numbers (those equal to ignore_index count nothing), over the samples
+    for probabilities.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    dim = 0 if input.ndim == 1 else 1
+    logp = log_softmax(input, dim)
+    n = input.shape[dim]
+    if target.is_floating_point():
+        if target.shape != input.shape:
+            raise ValueError(
+                f"cross_entropy: probabilities must have the input's shape {input.shape}, got {target.shape}"
+            )
+        q = target * (1 - label_smoothing) + label_smoothing / n
+        if weight is not None:
+            q = q * weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
+        losses = -sum(logp * q, dim)
+        return sum(losses) / (input.numel() / n) if reduction == "mean" else _reduce(losses, reduction)
+    rows, classes, shape = _class_first(logp, target, "cross_entropy")
+    losses, weights = _pick(rows, classes, weight, ignore_index)
+    if label_smoothing:
+        smooth = -sum(rows if weight is None else rows * weight, 1)
+        smooth = where(classes != ignore_index, smooth, 0.0)
+        losses = losses * (1 - label_smoothing) + smooth * (label_smoothing / n)
+    if reduction == "mean":
+        return sum(losses) / sum(weights)
+    return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
+
+
+def _pairwise(name, input, target):
+    if input.shape != target.shape:
+        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have the same shape")
+
+
+def mse_loss(input, target, reduction="mean"):
+    """(x - y)²."""
+    _pairwise("mse_loss", input, target)
+    return _reduce(_e.square(input - target), reduction)
+
+
+def l1_loss(input, target, reduction="mean"):
+    """|x - y|."""
+    _pairwise("l1_loss", input, target)
+    return _reduce(_e.abs(input - target), reduction)
+
+
+def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
+    """½·d²/beta where |d| < beta, else |d| - ½·beta, for d = x - y. arXiv 1504.08083."""
+    _pairwise("smooth_l1_loss", input, target)
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    distance = _e.abs(input - target)
+    if beta == 0:
+        return _reduce(distance, reduction)
+    near = distance * distance * (0.5 / beta)
+    return _reduce(where(distance < beta, near, distance - 0.5 * beta), reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+    """-(pos_weight·y·log σ(x) + (1 - y)·log(1 - σ(x))), computed without overflow."""
+    _pairwise("binary_cross_entropy_with_logits", input, target)
+    factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1
+    negative = _a.softplus(-_e.abs(input), beta=1, threshold=1000.0) + relu(-input)  # -log σ(x)
+    loss = (1 - target) * input + factor * negative
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    """x / max(‖x‖_p, eps) along `dim`."""
+    norm = sum(_e.abs(input) ** p, _dim(dim, input.ndim), True) ** (1 / p)
+    return input / maximum(norm, Tensor(eps, dtype=input.dtype, device=input.device))

@@ -1,0 +1,145 @@
+"""The operations: every differentiable one with its derivative beside it. `minigrad.autograd.op` explains the notation.
+
+elementwise.py  arithmetic, exp, choice        index.py          indexing, gather, scatter
+activation.py   relu, gelu, …                  linalg.py         matmul, linear, einsum
+compare.py      comparison, logic              conv.py, pool.py  images
+reduce.py       sums, extremes, softmax        fused.py          operations that a backend may override
+shape.py        views, padding, dtype, device  operators.py      what +, *, [] mean
+join.py         cat, stack, split
+"""
+
+from minigrad.ops.activation import elu, gelu, leaky_relu, relu, softplus
+from minigrad.ops.compare import (
+    eq,
+    ge,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    ne,
+)  # fmt: skip
+from minigrad.ops.conv import conv2d, conv_transpose2d
+from minigrad.ops.elementwise import (
+    abs,
+    add,
+    ceil,
+    clamp,
+    cos,
+    div,
+    erf,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    log,
+    log1p,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    remainder,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)  # fmt: skip
+from minigrad.ops.fused import layer_norm, scaled_dot_product_attention
+from minigrad.ops.index import (
+    diagonal,
+    embedding,
+    gather,
+    getitem,
+    index_add,
+    index_select,
+    masked_select,
+    narrow,
+    one_hot,
+    scatter_add,
+    select,
+    setitem,
+    take_along_dim,
+)  # fmt: skip
+from minigrad.ops.join import cat, chunk, split, stack, unbind
+from minigrad.ops.linalg import addmm, bmm, dot, einsum, linear, matmul, mm, mv, outer
+from minigrad.ops.pool import adaptive_avg_pool2d, avg_pool2d, interpolate, max_pool2d
+from minigrad.ops.reduce import (
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    cumsum,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    prod,
+    softmax,
+    std,
+    sum,
+    var,
+)  # fmt: skip
+from minigrad.ops.shape import (
+    broadcast_to,
+    cast,
+    clone,
+    contiguous,
+    expand,
+    expand_as,
+    flatten,
+    flip,
+    pad_zeros,
+    permute,
+    repeat,
+    reshape,
+    roll,
+    squeeze,
+    t,
+    to_device,
+    transpose,
+    tril,
+    triu,
+    unflatten,
+    unsqueeze,
+    view,
+    view_as,
+)  # fmt: skip
+from minigrad.tensor import Tensor
+
+METHODS = (
+    "abs add addmm all amax amin any argmax argmin bmm broadcast_to ceil chunk clamp clone contiguous cos cumsum diagonal div "
+    "dot eq erf exp expand expand_as expm1 flatten flip floor floor_divide gather ge gt index_add index_select isfinite isinf "
+    "isnan le log log1p log_softmax logical_and logical_not logical_or logsumexp lt masked_fill masked_select matmul max "
+    "maximum mean min minimum mm mul mv narrow ne neg outer permute pow prod reciprocal relu remainder repeat reshape roll "
+    "round rsqrt scatter_add select sigmoid sign sin softmax split sqrt square squeeze std sub sum t take_along_dim tanh "
+    "transpose tril triu unbind unflatten unsqueeze var view view_as where"
+).split()
+
+ALIASES = {"subtract": sub, "multiply": mul, "divide": div, "negative": neg, "greater": gt, "less": lt, "swapaxes": transpose,
+           "absolute": abs, "concat": cat, "clip": clamp, "not_equal": ne}  # fmt: skip
+
+
+for _name in METHODS:
+    setattr(Tensor, _name, globals()[_name])
+for _name, _function in ALIASES.items():
+    globals()[_name] = _function
+    setattr(Tensor, _name, _function)
+Tensor.where = lambda self, condition, other: where(condition, self, other)  # type: ignore[attr-defined]
+
+from minigrad.ops import operators  # noqa: E402, F401  (gives Tensor its operators)

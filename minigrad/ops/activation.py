@@ -1,0 +1,59 @@
+"""Activation functions."""
+
+import math
+
+from minigrad.autograd.op import elementwise
+
+SQRT_HALF = math.sqrt(0.5)
+INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+@elementwise
+def relu(xp, a):
+    """max(a, 0); the gradient at 0 is 0."""
+    return xp.maximum(a, 0)
+
+
+relu.defvjp(lambda xp, g, y: xp.where(y > 0, g, 0.0))
+
+
+@elementwise
+def gelu(xp, a):
+    """a·Φ(a) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415."""
+    return a * _normal_cdf(xp, a)
+
+
+def _normal_cdf(xp, a):
+    return xp.erf(a * SQRT_HALF) * 0.5 + 0.5
+
+
+gelu.defvjp(lambda xp, g, a: g * (_normal_cdf(xp, a) + a * xp.exp(a * a * -0.5) * INV_SQRT_2PI))
+
+
+@elementwise
+def leaky_relu(xp, a, *, slope):
+    """a where a > 0, slope·a elsewhere."""
+    return xp.where(a > 0, a, a * slope)
+
+
+leaky_relu.defvjp(lambda xp, g, a, slope: xp.where(a > 0, g, g * slope))
+
+
+@elementwise(floats=True)
+def elu(xp, a, *, alpha):
+    """a where a > 0, alpha·(eᵃ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289."""
+    return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
+
+
+elu.defvjp(lambda xp, g, a, alpha: xp.where(a > 0, g, g * alpha * xp.exp(xp.where(a > 0, 0.0, a))))
+
+
+@elementwise(floats=True)
+def softplus(xp, a, *, beta, threshold):
+    """log(1 + e^(beta·a)) / beta; a itself where beta·a > threshold."""
+    z = a * beta
+    return xp.where(z > threshold, a, xp.log1p(xp.exp(xp.minimum(z, threshold))) / beta)
+
+
+softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold, g, g * xp.sigmoid(a * beta)))

@@ -1,0 +1,159 @@
+"""Convolution: three operations, each the derivative of the others, so that it has every order.
+
+Called y = w ∗ x, the map is linear in x and in w. `conv2d_input(g, w)` is its transpose in x, `conv2d_weight(g, x)` its
+transpose in w; what a derivative of either gives is one of the three again.
+"""
+
+from minigrad.autograd.op import op
+from minigrad.ops.linalg import _same_dtype
+from minigrad.ops.shape import pad_zeros, reshape
+
+
+@op
+def conv2d(xp, x, w, b, *, stride, padding, dilation, groups):
+    return xp.conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+@op
+def conv2d_input(xp, g, w, *, size, stride, padding, dilation, groups):
+    """The gradient by the image, of height and width `size`."""
+    return xp.conv2d_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+@op
+def conv2d_weight(xp, g, x, *, kernel, stride, padding, dilation, groups):
+    """The gradient by the weight, of height and width `kernel`."""
+    return xp.conv2d_weight(g, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _input(xp, g, w, size, stride, padding, dilation, groups):
+    return xp.conv2d_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _weight(xp, g, x, kernel, stride, padding, dilation, groups):
+    return xp.conv2d_weight(g, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _forward(xp, x, w, stride, padding, dilation, groups):
+    return xp.conv2d(x, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+conv2d.defvjp(
+    lambda xp, g, x_shape, w, stride, padding, dilation, groups: _input(
+        xp, g, w, x_shape[2:], stride, padding, dilation, groups
+    ),
+    lambda xp, g, w_shape, x, stride, padding, dilation, groups: _weight(
+        xp, g, x, w_shape[2:], stride, padding, dilation, groups
+    ),
+    lambda xp, g: xp.sum(g, dim=(0, 2, 3), keepdim=False),
+)
+conv2d_input.defvjp(
+    lambda xp, g, w, stride, padding, dilation, groups: _forward(xp, g, w, stride, padding, dilation, groups),
+    lambda xp, h, g, w_shape, stride, padding, dilation, groups: _weight(
+        xp, g, h, w_shape[2:], stride, padding, dilation, groups
+    ),
+)
+conv2d_weight.defvjp(
+    lambda xp, g, x, stride, padding, dilation, groups: _forward(xp, x, g, stride, padding, dilation, groups),
+    lambda xp, h, g, x_shape, stride, padding, dilation, groups: _input(
+        xp, g, h, x_shape[2:], stride, padding, dilation, groups
+    ),
+)
+
+
+def _pair(value, name) -> tuple[int, int]:
+    """An int or two of them as two."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) == 1:
+        pair = pair * 2
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+        raise ValueError(f"{name} must be a whole number or two of them, got {value!r}")
+    return pair  # type: ignore[return-value]
+
+
+@conv2d.call_form
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Cross-correlation of (N, C, H, W) images with (O, C/groups, kh, kw) weights:
+    y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, i·s + u·d - p, j·s + v·d - p].
+
+    `padding` is a number, two, "valid" (none) or "same" (stride 1 only). An unbatched (C, H, W) image gives (O, H', W').
+
+    Raises:
+        ValueError: when channels, groups or sizes don't fit.
+    """
+    if input.ndim == 3:
+        return conv2d(reshape(input, (1, *input.shape)), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+    _check("conv2d", input, weight, bias, weight.shape[0], groups)
+    if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+        raise ValueError(
+            f"conv2d: an input of shape {input.shape} has {input.shape[1]} channels, but a weight of shape {weight.shape} "
+            f"with groups={groups} takes {weight.shape[1] * groups} (and its {weight.shape[0]} outputs must divide by the groups)"
+        )
+    if min(stride) < 1 or min(dilation) < 1:
+        raise ValueError(f"conv2d: stride and dilation must be at least 1, got {stride} and {dilation}")
+    kernel = weight.shape[2:]
+    if isinstance(padding, str):
+        input, padding = _same_padding(input, padding, kernel, stride, dilation)
+    padding = _pair(padding, "padding")
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if any(n + 2 * p < r for n, p, r in zip(input.shape[2:], padding, reach, strict=True)) or min(padding) < 0:
+        raise ValueError(
+            f"conv2d: the kernel reaches over {tuple(reach)} pixels, the input of {input.shape[2:]} with padding {padding} is smaller"
+        )
+    return conv2d.op(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _check(name, input, weight, bias, out, groups):
+    if input.ndim != 4 or weight.ndim != 4:
+        raise ValueError(
+            f"{name}: expected input (N, C, H, W) or (C, H, W) and weight (O, C/groups, kh, kw), got {input.shape} and {weight.shape}"
+        )
+    if bias is not None and bias.shape != (out,):
+        raise ValueError(f"{name}: the bias has shape {bias.shape}, expected ({out},)")
+    if groups < 1:
+        raise ValueError(f"{name}: groups must be at least 1, got {groups}")
+    _same_dtype(name, input, weight, *([] if bias is None else [bias]))
+
+
+def _same_padding(input, padding, kernel, stride, dilation):
+    """The input padded by what doesn't split evenly, and the even padding that is left."""
+    if padding == "valid":
+        return input, 0
+    if padding != "same" or max(stride) > 1:
+        raise ValueError(
+            f"conv2d: padding is a number, 'valid', or 'same' with stride 1; got {padding!r} with stride {stride}"
+        )
+    total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if any(n % 2 for n in total):
+        input = pad_zeros(input, widths=((0, 0), (0, 0), (0, total[0] % 2), (0, total[1] % 2)))
+    return input, tuple(n // 2 for n in total)
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The transpose of `conv2d` in the image: (N, C, H, W) with weight (C, O/groups, kh, kw) → (N, O, H', W') with
+    H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1."""
+    if input.ndim == 3:
+        return conv_transpose2d(
+            reshape(input, (1, *input.shape)), weight, bias, stride, padding, output_padding, groups, dilation
+        ).squeeze(0)
+    stride, padding, dilation = _pair(stride, "stride"), _pair(padding, "padding"), _pair(dilation, "dilation")
+    extra = _pair(output_padding, "output_padding")
+    out = weight.shape[1] * groups
+    _check("conv_transpose2d", input, weight, bias, out, groups)
+    if input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ValueError(
+            f"conv_transpose2d: an input of {input.shape[1]} channels doesn't fit a weight of shape {weight.shape} with groups={groups}"
+        )
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise ValueError(
+            f"conv_transpose2d: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}"
+        )
+    size = tuple(
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for n, s, p, d, k, e in zip(input.shape[2:], stride, padding, dilation, weight.shape[2:], extra, strict=True)
+    )
+    if min(size) < 1:
+        raise ValueError(f"conv_transpose2d: the output would have size {size}; use less padding or a larger input")
+    y = conv2d_input(input, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return y if bias is None else y + reshape(bias, (1, -1, 1, 1))

@@ -1,0 +1,368 @@
+"""Elementwise operations, each with its derivative beside it.
+
+Dtype promotion and broadcasting are the engine's: forward functions see arrays of one dtype, VJPs return gradients of the
+output's shape.
+"""
+
+import math
+
+from minigrad.autograd.op import elementwise
+from minigrad.tensor import Tensor
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+@elementwise
+def add(xp, a, b):
+    return xp.add(a, b)
+
+
+add.defvjp(lambda xp, g: g, lambda xp, g: g)
+
+
+@add.call_form
+def add(input, other, *, alpha=1):
+    """input + alpha·other, with broadcasting."""
+    return add.op(input, other if alpha == 1 else mul(other, alpha))
+
+
+@elementwise
+def sub(xp, a, b):
+    return xp.subtract(a, b)
+
+
+sub.defvjp(lambda xp, g: g, lambda xp, g: -g)
+
+
+@sub.call_form
+def sub(input, other, *, alpha=1):
+    """input - alpha·other, with broadcasting."""
+    return sub.op(input, other if alpha == 1 else mul(other, alpha))
+
+
+@elementwise
+def mul(xp, a, b):
+    """a·b, with broadcasting."""
+    return xp.multiply(a, b)
+
+
+mul.defvjp(lambda xp, g, b: g * b, lambda xp, g, a: g * a)
+
+
+@elementwise(floats=True)
+def div(xp, a, b):
+    return xp.divide(a, b)
+
+
+div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * y / b)
+
+
+@div.call_form
+def div(input, other, *, rounding_mode=None):
+    """input / other, with broadcasting; integers divide in float32. `rounding_mode`: None, "floor" or "trunc"."""
+    if rounding_mode is None:
+        return div.op(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return trunc_divide(input, other)
+    raise ValueError(f"rounding_mode is None, 'floor' or 'trunc', not {rounding_mode!r}")
+
+
+@elementwise
+def floor_divide(xp, a, b):
+    """⌊a / b⌋; no gradient passes."""
+    return xp.floor_divide(a, b)
+
+
+floor_divide.defvjp(lambda xp, g: g * 0, lambda xp, g: g * 0)
+
+
+@elementwise
+def trunc_divide(xp, a, b):
+    """a / b rounded towards zero; no gradient passes."""
+    quotient = xp.divide(a, b)
+    return xp.where(quotient < 0, xp.ceil(quotient), xp.floor(quotient)).astype(
+        a.dtype if hasattr(a, "dtype") else b.dtype
+    )
+
+
+trunc_divide.defvjp(lambda xp, g: g * 0, lambda xp, g: g * 0)
+
+
+@elementwise
+def remainder(xp, a, b):
+    """a - b·⌊a / b⌋: the remainder with the divisor's sign, as Python's %."""
+    return xp.remainder(a, b)
+
+
+remainder.defvjp(lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor(a / b))
+
+
+@elementwise
+def pow(xp, a, b):
+    return xp.power(a, b)
+
+
+pow.defvjp(
+    lambda xp, g, a, b: xp.where(b == 0, 0.0, g * b * xp.pow(a, b - 1)),
+    lambda xp, g, a, b, y: xp.where((a == 0) & (b >= 0), 0.0, g * y * xp.log(xp.where(a == 0, 1.0, a))),
+)
+
+
+@pow.call_form
+def pow(input, exponent):
+    """input ** exponent, with broadcasting. The gradient by a zero base's exponent is 0."""
+    if isinstance(input, Tensor) and input.is_floating_point():
+        if isinstance(exponent, int | float) and exponent == 2:
+            return square(input)
+        if isinstance(exponent, float) and exponent == 0.5:
+            return sqrt(input)
+    return pow.op(input, exponent)
+
+
+@elementwise
+def neg(xp, a):
+    """-a."""
+    return xp.negative(a)
+
+
+neg.defvjp(lambda xp, g: -g)
+
+
+@elementwise
+def abs(xp, a):
+    """|a|; the gradient at 0 is 0."""
+    return xp.abs(a)
+
+
+abs.defvjp(lambda xp, g, a: g * xp.sign(a))
+
+
+@elementwise
+def sign(xp, a):
+    """-1, 0 or 1; no gradient passes."""
+    return xp.sign(a)
+
+
+sign.defvjp(lambda xp, g: g * 0)
+
+
+@elementwise
+def square(xp, a):
+    """a²."""
+    return xp.square(a)
+
+
+square.defvjp(lambda xp, g, a: 2 * g * a)
+
+
+@elementwise(floats=True)
+def sqrt(xp, a):
+    """√a."""
+    return xp.sqrt(a)
+
+
+sqrt.defvjp(lambda xp, g, y: g / (2 * y))
+
+
+@elementwise(floats=True)
+def rsqrt(xp, a):
+    """1/√a."""
+    return xp.rsqrt(a)
+
+
+rsqrt.defvjp(lambda xp, g, y: -0.5 * g * y * y * y)
+
+
+@elementwise(floats=True)
+def reciprocal(xp, a):
+    """1/a."""
+    return xp.reciprocal(a)
+
+
+reciprocal.defvjp(lambda xp, g, y: -g * y * y)
+
+
+# --- exponentials, logarithms, trigonometry ---------------------------------------------------------------------------
+@elementwise(floats=True)
+def exp(xp, a):
+    """eᵃ."""
+    return xp.exp(a)
+
+
+exp.defvjp(lambda xp, g, y: g * y)
+
+
+@elementwise(floats=True)
+def expm1(xp, a):
+    """eᵃ - 1, accurate near 0."""
+    return xp.expm1(a)
+
+
+expm1.defvjp(lambda xp, g, y: g * (y + 1))
+
+
+@elementwise(floats=True)
+def log(xp, a):
+    """Natural logarithm."""
+    return xp.log(a)
+
+
+log.defvjp(lambda xp, g, a: g / a)
+
+
+@elementwise(floats=True)
+def log1p(xp, a):
+    """log(1 + a), accurate near 0."""
+    return xp.log1p(a)
+
+
+log1p.defvjp(lambda xp, g, a: g / (a + 1))
+
+
+@elementwise(floats=True)
+def sin(xp, a):
+    """sin a."""
+    return xp.sin(a)
+
+
+sin.defvjp(lambda xp, g, a: g * xp.cos(a))
+
+
+@elementwise(floats=True)
+def cos(xp, a):
+    """cos a."""
+    return xp.cos(a)
+
+
+cos.defvjp(lambda xp, g, a: -g * xp.sin(a))
+
+
+@elementwise(floats=True)
+def tanh(xp, a):
+    """tanh a."""
+    return xp.tanh(a)
+
+
+tanh.defvjp(lambda xp, g, y: g * (1 - y * y))
+
+
+@elementwise(floats=True)
+def sigmoid(xp, a):
+    """1 / (1 + e⁻ᵃ)."""
+    return xp.sigmoid(a)
+
+
+sigmoid.defvjp(lambda xp, g, y: g * y * (1 - y))
+
+
+@elementwise(floats=True)
+def erf(xp, a):
+    """2/√π ∫₀ᵃ exp(-t²) dt."""
+    return xp.erf(a)
+
+
+erf.defvjp(lambda xp, g, a: g * xp.exp(-a * a) * (2 / math.sqrt(math.pi)))
+
+
+@elementwise
+def floor(xp, a):
+    """The largest whole number ≤ a; no gradient passes."""
+    return xp.floor(a)
+
+
+floor.defvjp(lambda xp, g: g * 0)
+
+
+@elementwise
+def ceil(xp, a):
+    """The smallest whole number ≥ a; no gradient passes."""
+    return xp.ceil(a)
+
+
+ceil.defvjp(lambda xp, g: g * 0)
+
+
+@elementwise
+def round(xp, a):
+    """The nearest whole number, halves to even; no gradient passes."""
+    return xp.round(a)
+
+
+round.defvjp(lambda xp, g: g * 0)
+
+
+# --- choice -----------------------------------------------------------------------------------------------------------
+@elementwise
+def maximum(xp, a, b):
+    """The larger of a and b; where they are equal each gets half of the gradient. NaN wins."""
+    return xp.maximum(a, b)
+
+
+@elementwise
+def minimum(xp, a, b):
+    """The smaller of a and b; where they are equal each gets half of the gradient. NaN wins."""
+    return xp.minimum(a, b)
+
+
+def _share(xp, g, mine, other):
+    """g where `mine` alone is the result, half of it where both are."""
+    return xp.where(mine == other, 0.5 * g, xp.where(mine > other, g, 0.0))
+
+
+maximum.defvjp(lambda xp, g, a, b: _share(xp, g, a, b), lambda xp, g, a, b: _share(xp, g, b, a))
+minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _share(xp, g, a, b))
+
+
+@elementwise
+def clamp(xp, a, *, min, max):
+    if min is not None:
+        a = xp.maximum(a, min)
+    return a if max is None else xp.minimum(a, max)
+
+
+clamp.defvjp(lambda xp, g, a, min, max: g * _inside(a, min, max))
+
+
+def _inside(a, min, max):
+    inside = (a == a) if min is None else a >= min
+    return inside if max is None else inside & (a <= max)
+
+
+@clamp.call_form
+def clamp(input, min=None, max=None):
+    """input limited to [min, max] (numbers or tensors); the gradient passes where min ≤ input ≤ max."""
+    if min is None and max is None:
+        raise ValueError("clamp needs min, max or both")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        if min is not None:
+            input = where(input >= min, input, min)
+        return input if max is None else where(input <= max, input, max)
+    if any(isinstance(bound, float) for bound in (min, max)) and not input.is_floating_point():
+        input = input.astype("float32")
+    return clamp.op(input, min=min, max=max)
+
+
+@elementwise(promote_from=1)
+def where(xp, condition, a, b):
+    return xp.where(condition, a, b)
+
+
+where.defvjp(
+    None,
+    lambda xp, g, condition: xp.where(condition, g, 0.0),
+    lambda xp, g, condition: xp.where(condition, 0.0, g),
+)
+
+
+@where.call_form
+def where(condition, input, other):
+    """input where condition is true, other elsewhere; the three are broadcast together."""
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        input = Tensor(input, device=condition.device)
+    return where.op(condition if condition.dtype == "bool" else condition != 0, input, other)
+
+
+def masked_fill(input, mask, value):
+    """input with `value` where the boolean mask is true."""
+    return where(mask, value, input)

@@ -1,0 +1,94 @@
+"""Fused operations: a definition in tensor operations, which a backend may override with a faster kernel.
+
+The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
+(output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
+ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs.
+"""
+
+import math
+
+from minigrad.autograd import walk
+from minigrad.autograd.anomaly import user_line
+from minigrad.autograd.mode import enable_grad, is_grad_enabled, state
+from minigrad.autograd.op import Node, Op, input_tensor
+from minigrad.ops.elementwise import rsqrt, where
+from minigrad.ops.linalg import matmul
+from minigrad.ops.reduce import mean, softmax
+from minigrad.tensor import Tensor, _tensor
+
+
+class Fused(Op):
+    """An operation with a definition on tensors and optional kernels in the backends."""
+
+    def __init__(self, definition):
+        super().__init__(definition)
+        self.definition = definition
+
+    def __call__(self, *inputs, **static):
+        given = [t for t in inputs if t is not None]
+        xp = given[0]._backend
+        kernel = getattr(type(xp), self.name, None)
+        if kernel is None or len({(t._backend.name, t._data.dtype) for t in given}) > 1:
+            return self.definition(*inputs, **static)
+        arrays = [None if t is None else t._data for t in inputs]
+        result = getattr(xp, self.name)(*arrays, **static)
+        if result is None:
+            return self.definition(*inputs, **static)
+        y, saved = result
+        out = _tensor(y, xp)
+        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad]
+        if wanted and is_grad_enabled():
+            node = Node()
+            node.op, node.xp, node.plan, node.hooks, node.outputs = self, xp, wanted, None, None
+            node.saved, node.inputs = (arrays, saved, static), None
+            node.edges = [inputs[k]._edge or inputs[k] for k in wanted]
+            node.leaves = [(t, t._data) for t in (inputs[k] for k in wanted) if t._edge is None]
+            node.line = user_line() if state.anomaly else None
+            out._requires_grad, out._edge = True, (node, 0)
+        for callback in state.observers:
+            callback(self.name, inputs, out, static)
+        return out
+
+    def pull(self, node, g, create_graph):
+        arrays, saved, static = node.saved
+        if not create_graph:
+            grads = getattr(node.xp, self.name + "_vjp")(g, saved, *arrays, **static)
+            return [grads[k] for k in node.plan]
+        places = {k: i for i, k in enumerate(node.plan)}
+        inputs = [None if a is None else input_tensor(a, node, places.get(k)) for k, a in enumerate(arrays)]
+        with enable_grad():
+            y = self.definition(*inputs, **static)
+        return list(walk.grad(y, [inputs[k] for k in node.plan], g, create_graph=True))
+
+
+def fused(definition) -> Fused:
+    """Decorator that makes a `Fused` operation of its definition."""
+    return Fused(definition)
+
+
+@fused
+def layer_norm(x, weight, bias, *, axes, eps):
+    """y = (x - mean) / √(var + eps) · weight + bias, mean and (biased) variance over `axes`, the last ones. Ba et al. 2016,
+    arXiv 1607.06450."""
+    centred = x - mean(x, axes, True)
+    y = centred * rsqrt(mean(centred * centred, axes, True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask=None, is_causal=False, scale=None):
+    """softmax(q·kᵀ·scale + mask)·v and the attention weights: (…, L, E), (…, S, E), (…, S, D) → (…, L, D), (…, L, S).
+
+    `attn_mask` is added, or, if boolean, hides the keys where it is false; `is_causal` hides keys after the query.
+    `dropout_mask` multiplies the weights. The scale is 1/√E by default. Vaswani et al. 2017, arXiv 1706.03762.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    logits = matmul(query * scale, key.mT)
+    if is_causal:
+        length, keys = query.shape[-2], key.shape[-2]
+        attn_mask = Tensor(query.backend.tril(query.backend.ones((length, keys)))).bool()
+    if attn_mask is not None:
+        logits = where(attn_mask, logits, -math.inf) if attn_mask.dtype == "bool" else logits + attn_mask
+    weights = softmax(logits, -1)
+    used = weights if dropout_mask is None else weights * dropout_mask
+    return matmul(used, value), weights

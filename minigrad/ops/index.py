@@ -1,0 +1,278 @@
+"""Indexing: reading and (functionally) writing elements by position.
+
+`getitem` and `scatter` are each other's derivative: one reads positions, the other adds into zeros at them, positions
+named twice receiving the sum.
+"""
+
+import operator
+from types import EllipsisType
+
+import numpy as np
+
+from minigrad.autograd.op import op
+from minigrad.ops.compare import eq
+from minigrad.ops.elementwise import where as choose
+from minigrad.ops.shape import _dim, _dims, reshape
+from minigrad.tensor import Tensor, _tensor
+
+
+@op
+def getitem(xp, a, *, index):
+    return a[index]
+
+
+@op
+def scatter(xp, g, *, shape, index):
+    """Zeros of `shape` with g added at `index`."""
+    return xp.scatter(shape, index, g)
+
+
+getitem.defvjp(lambda xp, g, a_shape, index: xp.scatter(g, shape=a_shape, index=index))
+scatter.defvjp(lambda xp, g, index: xp.getitem(g, index=index))
+
+
+@getitem.call_form
+def getitem(input, index):
+    """input[index] with everything that numpy accepts: numbers, slices, None, Ellipsis, integer and boolean arrays.
+
+    On MLX a boolean array costs one read by the host, as the result's size depends on its values.
+    """
+    return getitem.op(input, index=_index(input, index))
+
+
+def _index(input, index) -> tuple:
+    """An index as a tuple of ints, slices, None and raw integer arrays, one entry for each dimension indexed."""
+    xp = input.backend
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(np.asarray(p) if isinstance(p, list | range) else p for p in parts)
+    given = sum(_span(p) for p in parts)
+    if given > input.ndim:
+        raise IndexError(f"too many indices: {given} for a tensor of {input.ndim} dimensions, shape {input.shape}")
+    if sum(p is Ellipsis for p in parts) > 1:
+        raise IndexError("an index can have only one ellipsis (...)")
+    if not any(p is Ellipsis for p in parts):
+        parts = (*parts, Ellipsis)
+    out: list = []
+    for p in parts:
+        dim = sum(1 for q in out if q is not None)
+        if p is None or isinstance(p, slice):
+            out.append(p if p is None else _slice(p))
+        elif isinstance(p, EllipsisType):
+            out.extend([slice(None)] * (input.ndim - given))
+        elif isinstance(p, bool | np.bool_):
+            raise IndexError("a single True or False as an index is not supported; use x[None] or x[:0]")
+        elif isinstance(p, int | np.integer) or (
+            isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "i"
+        ):
+            out.append(_position(operator.index(p.item() if not isinstance(p, int) else p), input.shape[dim], dim))
+        elif isinstance(p, Tensor | np.ndarray | input.backend.array_type):
+            out.extend(_array(p, input, dim, xp))
+        else:
+            raise IndexError(
+                f"an index is a number, slice, None, ... or an array of integers or booleans, not {type(p).__name__}"
+            )
+    return tuple(out)
+
+
+def _span(p) -> int:
+    """How many dimensions one entry of an index takes."""
+    if p is None or p is Ellipsis:
+        return 0
+    return p.ndim if isinstance(p, Tensor | np.ndarray) and _kind(p) == "b" else 1
+
+
+def _kind(p) -> str:
+    name = p.dtype.name if isinstance(p, Tensor) else np.asarray(p).dtype.name
+    return "b" if name == "bool" else "i" if "int" in name else "f"
+
+
+def _slice(p: slice) -> slice:
+    return slice(*(None if v is None else operator.index(v) for v in (p.start, p.stop, p.step)))
+
+
+def _position(i: int, length: int, dim: int) -> int:
+    if not -length <= i < length:
+        raise IndexError(f"index {i} is out of range for dimension {dim} of length {length}")
+    return i % length
+
+
+def _array(p, input, dim: int, xp) -> list:
+    """An integer array as a raw array of non-negative positions; a boolean one as the positions of its true elements."""
+    kind = _kind(p)
+    if kind == "f":
+        raise IndexError(f"an index array must hold integers or booleans, not {p.dtype}; use .long()")
+    if kind == "b":
+        mask = np.asarray(p)
+        if mask.shape != input.shape[dim : dim + mask.ndim]:
+            raise IndexError(
+                f"a boolean index of shape {mask.shape} doesn't match the dimensions {input.shape[dim:]} that it indexes"
+            )
+        return [xp.asarray(positions, "int64") for positions in np.nonzero(mask)]
+    return [_positions(p, input, dim)]
+
+
+def _positions(p, input, dim: int):
+    """Integer positions along a dimension as a raw array on the input's backend; negative ones count from the end.
+
+    On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
+    """
+    xp, length = input.backend, input.shape[dim]
+    raw = p.data if isinstance(p, Tensor) else p
+    if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
+        worst = raw.max() if raw.max() >= length else raw.min()
+        raise IndexError(f"index {worst} is out of range for dimension {dim} of length {length}")
+    raw = xp.asarray(raw if not isinstance(p, Tensor) or p.backend is xp else p.numpy())
+    raw = xp.astype(raw, "int64")
+    return xp.where(raw < 0, raw + length, raw)
+
+
+def setitem(input, index, value) -> None:
+    """input[index] = value on a tensor without history: its data is replaced by a changed copy."""
+    if input.requires_grad:
+        raise RuntimeError(
+            "can't assign to items of a tensor that requires a gradient; use mg.where(mask, new, old) instead"
+        )
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise RuntimeError(
+            "can't assign a tensor that requires a gradient into another; use mg.where, mg.cat or mg.stack instead"
+        )
+    xp = input.backend
+    if isinstance(value, Tensor):
+        value = value.to(input.device).astype(input.dtype).data
+    elif not isinstance(value, int | float):
+        value = Tensor(value, dtype=input.dtype, device=input.device).data
+    where = _index(input, index)
+    try:
+        input.data = xp.set_at(input.data, where, value)
+    except ValueError as error:
+        raise ValueError(
+            f"can't assign shape {getattr(value, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
+        ) from None
+
+
+def narrow(input, dim, start, length):
+    """`length` elements from `start` on along one dimension."""
+    dim = _dim(dim, input.ndim)
+    start = start + input.shape[dim] if start < 0 else start
+    if not 0 <= start <= start + length <= input.shape[dim]:
+        raise IndexError(f"narrow: {start} … {start + length} lies outside dimension {dim} of shape {input.shape}")
+    return getitem.op(input, index=(slice(None),) * dim + (slice(start, start + length),))
+
+
+def select(input, dim, index):
+    """The slice at one position of a dimension, without the dimension."""
+    dim = _dim(dim, input.ndim)
+    return getitem.op(input, index=(slice(None),) * dim + (_position(index, input.shape[dim], dim),))
+
+
+def index_select(input, dim, index):
+    """The slices at the positions of an integer vector along `dim`."""
+    dim = _dim(dim, input.ndim)
+    index = index if index.ndim else index.reshape(1)
+    if index.ndim != 1:
+        raise IndexError(f"index_select takes a vector of positions, got shape {index.shape}; use gather or indexing")
+    return getitem.op(input, index=(slice(None),) * dim + (_positions(index, input, dim),))
+
+
+def masked_select(input, mask):
+    """The elements where the mask (broadcast to the input's shape) is true, as a vector."""
+    shape = np.broadcast_shapes(input.shape, mask.shape)
+    return getitem(input.broadcast_to(shape), mask.broadcast_to(shape))
+
+
+# --- along one dimension ----------------------------------------------------------------------------------------------
+def _grid(index, dim):
+    """An index array's own positions in every other dimension, for reading along `dim`."""
+    xp, shape = index.backend, index.shape
+    grid = []
+    for i, n in enumerate(shape):
+        counts = xp.asarray(np.arange(n).reshape([-1 if j == i else 1 for j in range(len(shape))]))
+        grid.append(None if i == dim else counts)
+    return grid
+
+
+def gather(input, dim, index):
+    """y[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on: an element for each entry of `index`."""
+    dim = _dim(dim, input.ndim)
+    if index.ndim != input.ndim:
+        raise ValueError(f"gather: index has {index.ndim} dimensions, the tensor {input.ndim}; they must be equal")
+    if any(n > m for i, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if i != dim):
+        raise ValueError(
+            f"gather: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}"
+        )
+    if not input.ndim:
+        return reshape(gather(input.reshape(1), 0, index.reshape(1)), ())
+    grid = _grid(index, dim)
+    grid[dim] = _positions(index, input, dim)
+    return getitem.op(input, index=tuple(grid))
+
+
+def take_along_dim(input, indices, dim=None):
+    """As `gather`, with the other dimensions broadcast; without `dim` from the flattened tensor."""
+    if dim is None:
+        return gather(input.reshape(-1), 0, indices.reshape(-1))
+    dim = _dim(dim, input.ndim)
+    if indices.ndim != input.ndim:
+        raise ValueError(
+            f"take_along_dim: indices have {indices.ndim} dimensions, the tensor {input.ndim}; they must be equal"
+        )
+    shapes = [list(input.shape), list(indices.shape)]
+    shapes[0][dim] = shapes[1][dim] = 1
+    common = list(np.broadcast_shapes(*shapes))
+    common[dim] = input.shape[dim]
+    input = input.broadcast_to(tuple(common))
+    common[dim] = indices.shape[dim]
+    return gather(input, dim, indices.broadcast_to(tuple(common)))
+
+
+def scatter_add(input, dim, index, src):
+    """input with every src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on; repeated positions sum up."""
+    dim = _dim(dim, input.ndim)
+    if index.ndim != input.ndim or src.ndim != input.ndim:
+        raise ValueError(f"scatter_add: dimensions differ: tensor {input.shape}, index {index.shape}, src {src.shape}")
+    if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
+        raise ValueError(f"scatter_add: index of shape {index.shape} is larger than src of shape {src.shape}")
+    grid = _grid(index, dim)
+    grid[dim] = _positions(index, input, dim)
+    part = getitem.op(src, index=tuple(slice(0, n) for n in index.shape))
+    return input + scatter(part, shape=input.shape, index=tuple(grid))
+
+
+def index_add(input, dim, index, source, *, alpha=1):
+    """input with the slices of `source` added at the positions of an integer vector along `dim`."""
+    dim = _dim(dim, input.ndim)
+    where = (slice(None),) * dim + (_positions(index, input, dim),)
+    return input + scatter(source * alpha, shape=input.shape, index=where)
+
+
+def one_hot(tensor, num_classes=-1):
+    """(…) integers → (…, num_classes) with a 1 at the number's place; the classes are counted when num_classes is -1."""
+    if tensor.is_floating_point() or tensor.dtype == "bool":
+        raise TypeError(f"one_hot needs integers, got {tensor.dtype.name}; use .long()")
+    if num_classes == -1 or tensor.device == "cpu":
+        values = tensor.numpy()
+        top = int(values.max(initial=-1)) + 1
+        num_classes = top if num_classes == -1 else num_classes
+        if values.min(initial=0) < 0 or top > num_classes:
+            raise ValueError(f"one_hot: values lie from {values.min()} to {top - 1}, outside 0 … {num_classes - 1}")
+    classes = _tensor(tensor.backend.arange(num_classes), tensor.backend)
+    return eq(tensor.reshape((*tensor.shape, 1)), classes.long()).long()
+
+
+def embedding(input, weight, padding_idx=None):
+    """Rows of `weight` (V, D) at the positions `input` (…) → (…, D). Row `padding_idx` gets no gradient."""
+    if padding_idx is not None:
+        keep = one_hot(Tensor([padding_idx % weight.shape[0]], device=weight.device), weight.shape[0])[0].reshape(-1, 1)
+        weight = choose(keep != 0, weight.detach(), weight)
+    return getitem.op(weight, index=(_positions(input, weight, 0),))
+
+
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    """The elements on a diagonal of two dimensions, as a last dimension."""
+    a, b = _dims((dim1, dim2), input.ndim)
+    rest = [i for i in range(input.ndim) if i not in (a, b)]
+    x = input.permute(*rest, a, b)
+    n = max(0, min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)))
+    rows = input.backend.asarray(np.arange(n) - min(offset, 0))
+    columns = input.backend.asarray(np.arange(n) + max(offset, 0))
+    return getitem.op(x, index=(slice(None),) * len(rest) + (rows, columns))

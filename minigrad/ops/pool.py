@@ -1,0 +1,222 @@
+"""Pooling and resizing of (N, C, H, W) images.
+
+Average pooling is a sum over windows, and its derivative the transposed sum: each is the other's. Max pooling reads the
+positions of the maxima, so its derivative is indexing's. Adaptive pooling and bilinear resizing are linear along each
+axis: two small constant matrices, y = A·x·Bᵀ.
+"""
+
+import math
+
+import numpy as np
+
+from minigrad.autograd.op import op
+from minigrad.ops.conv import _pair
+from minigrad.ops.index import gather, index_select
+from minigrad.ops.linalg import matmul
+from minigrad.ops.shape import reshape
+from minigrad.tensor import Tensor
+
+
+def _window(i, j, size, stride, dilation):
+    """The elements of a padded image at place (i, j) of every window."""
+    rows, columns = (
+        slice(k * d, k * d + s * (n - 1) + 1, s) for k, n, s, d in zip((i, j), size, stride, dilation, strict=True)
+    )
+    return slice(None), slice(None), rows, columns
+
+
+def _out(shape, kernel, stride, padding, dilation):
+    return tuple(
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(shape[2:], kernel, stride, padding, dilation, strict=True)
+    )
+
+
+@op
+def window_sum(xp, a, *, kernel, stride, padding):
+    """Σ over each window of the zero-padded image."""
+    size = _out(a.shape, kernel, stride, padding, (1, 1))
+    a = xp.pad(a, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else a
+    places = [_window(i, j, size, stride, (1, 1)) for i, j in np.ndindex(*kernel)]
+    y = a[places[0]]
+    for place in places[1:]:
+        y = y + a[place]
+    return y
+
+
+@op
+def window_sum_input(xp, g, *, size, kernel, stride, padding):
+    """Every g added to all places of its window in an image of `size`."""
+    (top, bottom), (left, right) = padding
+    out = xp.zeros((*g.shape[:2], size[0] + top + bottom, size[1] + left + right), g.dtype)
+    for i, j in np.ndindex(*kernel):
+        out = xp.add_at(out, _window(i, j, g.shape[2:], stride, (1, 1)), g)
+    return out[:, :, top : top + size[0], left : left + size[1]]
+
+
+window_sum.defvjp(
+    lambda xp, g, a_shape, kernel, stride, padding: xp.window_sum_input(
+        g, size=a_shape[2:], kernel=kernel, stride=stride, padding=padding
+    )
+)
+window_sum_input.defvjp(
+    lambda xp, h, kernel, stride, padding: xp.window_sum(h, kernel=kernel, stride=stride, padding=padding)
+)
+
+
+@op
+def window_argmax(xp, a, *, kernel, stride, padding, dilation):
+    """For each window the position of its (first) maximum, as row·W + column of the unpadded image."""
+    size = _out(a.shape, kernel, stride, padding, dilation)
+    if any(map(any, padding)):  # the padding is below everything: shift up, pad with zeros, shift back would overflow
+        inside = xp.pad(xp.ones(a.shape, dtype=xp.dtype("bool")), ((0, 0), (0, 0), *padding))
+        a = xp.where(inside, xp.pad(a, ((0, 0), (0, 0), *padding)), -math.inf)
+    (top, _), (left, right) = padding
+    width = a.shape[3] - left - right
+    best = xp.argmax(xp.stack([a[_window(i, j, size, stride, dilation)] for i, j in np.ndindex(*kernel)]), axis=0)
+    best = xp.astype(best, "int64")
+    rows = xp.asarray(np.arange(size[0])[:, None] * stride[0] - top)
+    columns = xp.asarray(np.arange(size[1]) * stride[1] - left)
+    return (rows + best // kernel[1] * dilation[0]) * width + columns + best % kernel[1] * dilation[1]
+
+
+def _geometry(name, input, kernel_size, stride, padding, ceil_mode, dilation=1):
+    """Kernel, stride, dilation as pairs; padding as (before, after) pairs, larger after where ceil_mode adds a window."""
+    kernel = _pair(kernel_size, "kernel_size")
+    stride = kernel if stride is None or stride == () or stride == [] else _pair(stride, "stride")
+    pad, dilation = _pair(padding, "padding"), _pair(dilation, "dilation")
+    if input.ndim != 4:
+        raise ValueError(f"{name}: expected (N, C, H, W) or (C, H, W), got shape {input.shape}")
+    if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1:
+        raise ValueError(f"{name}: kernel, stride and dilation must be at least 1, got {kernel}, {stride}, {dilation}")
+    if any(2 * p > k for p, k in zip(pad, kernel, strict=True)) or min(pad) < 0:
+        raise ValueError(f"{name}: padding {pad} must lie between 0 and half of the kernel {kernel}")
+    widths = []
+    for n, k, s, p, d in zip(input.shape[2:], kernel, stride, pad, dilation, strict=True):
+        span = n + 2 * p - d * (k - 1) - 1
+        out = (-(-span // s) if ceil_mode else span // s) + 1
+        if ceil_mode and (out - 1) * s >= n + p:  # a window must begin inside the image or its left padding
+            out -= 1
+        if out < 1:
+            raise ValueError(
+                f"{name}: the kernel {kernel} is larger than the input {input.shape[2:]} with padding {pad}"
+            )
+        widths.append((p, max(p, (out - 1) * s + d * (k - 1) + 1 - n - p)))
+    return kernel, stride, tuple(widths), pad, dilation
+
+
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
+    """The mean of each window. With count_include_pad=False padded places don't count; `divisor_override` replaces the
+    count."""
+    if input.ndim == 3:
+        return avg_pool2d(
+            input.unsqueeze(0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        ).squeeze(0)
+    kernel, stride, widths, pad, _ = _geometry("avg_pool2d", input, kernel_size, stride, padding, ceil_mode)
+    if divisor_override == 0:
+        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    total = window_sum(input, kernel=kernel, stride=stride, padding=widths)
+    if divisor_override:
+        return total * (1 / divisor_override)
+    if not any(map(any, widths)):
+        return total * (1 / math.prod(kernel))
+    counts = [
+        _counts(n, total.shape[2 + i], kernel[i], stride[i], pad[i], count_include_pad)
+        for i, n in enumerate(input.shape[2:])
+    ]
+    return total * Tensor(1 / np.outer(*counts), dtype=input.dtype, device=input.device)
+
+
+def _counts(n, out, kernel, stride, pad, include_pad):
+    """How many places of each window count."""
+    start = np.arange(out) * stride - pad
+    low, high = (-pad, n + pad) if include_pad else (0, n)
+    return np.minimum(start + kernel, high) - np.maximum(start, low)
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """The largest element of each window (padding counts as -∞), and on request its position in the flattened image."""
+    if input.ndim == 3:
+        out = max_pool2d(input.unsqueeze(0), kernel_size, stride, padding, dilation, ceil_mode, True)
+        return tuple(x.squeeze(0) for x in out) if return_indices else out[0].squeeze(0)
+    kernel, stride, widths, _, dilation = _geometry(
+        "max_pool2d", input, kernel_size, stride, padding, ceil_mode, dilation
+    )
+    where = window_argmax(input.detach(), kernel=kernel, stride=stride, padding=widths, dilation=dilation)
+    values = gather(reshape(input, (*input.shape[:2], -1)), 2, reshape(where, (*where.shape[:2], -1)))
+    values = reshape(values, where.shape)
+    return (values, where) if return_indices else values
+
+
+def _resample(input, rows, columns):
+    """rows (H', H) and columns (W', W) applied to the last two dimensions."""
+    a, b = (Tensor(m, dtype=input.dtype, device=input.device) for m in (rows, columns))
+    return matmul(matmul(a, input), b.t())
+
+
+def adaptive_avg_pool2d(input, output_size):
+    """The mean of output_size windows that cover the image: place i of n takes rows ⌊i·H/n⌋ … ⌈(i+1)·H/n⌉ - 1.
+
+    Images smaller than output_size are enlarged by repetition. None in output_size keeps that size.
+    """
+    size = (output_size, output_size) if output_size is None or isinstance(output_size, int) else tuple(output_size)
+    size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
+    if input.ndim not in (3, 4) or 0 in input.shape[-2:] or min(size) < 0:
+        raise ValueError(
+            f"adaptive_avg_pool2d: expected (N, C, H, W) or (C, H, W) with pixels and sizes ≥ 0, got {input.shape} to {tuple(size)}"
+        )
+    return _resample(input, *(_adaptive(n, m) for n, m in zip(input.shape[-2:], size, strict=True)))
+
+
+def _adaptive(n, m):
+    a = np.zeros((m, n))
+    for i in range(m):
+        first, last = i * n // m, -(-(i + 1) * n // m)
+        a[i, first:last] = 1 / (last - first)
+    return a
+
+
+def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """(N, C, H, W) resized to `size` or by `scale_factor`, mode "nearest" or "bilinear".
+
+    Bilinear reads at ((i + ½)·H/H' - ½), with align_corners=True at i·(H - 1)/(H' - 1); nearest reads ⌊i·H/H'⌋.
+    """
+    if input.ndim != 4:
+        raise ValueError(f"interpolate: expected (N, C, H, W), got shape {input.shape}")
+    if (size is None) == (scale_factor is None):
+        raise ValueError("interpolate: give either size or scale_factor")
+    if mode not in ("nearest", "bilinear"):
+        raise ValueError(f"interpolate: mode is 'nearest' or 'bilinear', not {mode!r}")
+    if align_corners is not None and mode == "nearest":
+        raise ValueError("interpolate: align_corners goes with mode 'bilinear' only")
+    scales: list = [None, None]
+    if size is None:
+        scales = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * 2
+        size = [math.floor(n * s) for n, s in zip(input.shape[2:], scales, strict=True)]
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    if min(size) < 1 or min(input.shape[2:]) < 1:
+        raise ValueError(f"interpolate: can't resize {input.shape[2:]} to {tuple(size)}; sizes must be at least 1")
+    ratios = [1 / s if s else n / m for s, n, m in zip(scales, input.shape[2:], size, strict=True)]
+    if mode == "nearest":
+        for dim, (n, m, ratio) in enumerate(zip(input.shape[2:], size, ratios, strict=True), 2):
+            places = np.minimum(np.floor(np.arange(m) * np.float32(ratio)).astype(np.int64), n - 1)
+            input = index_select(input, dim, Tensor(places, device=input.device))
+        return input
+    return _resample(
+        input, *(_bilinear(n, m, r, align_corners) for n, m, r in zip(input.shape[2:], size, ratios, strict=True))
+    )
+
+
+def _bilinear(n, m, ratio, align_corners):
+    if align_corners:
+        at = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
+    else:
+        at = np.maximum((np.arange(m) + 0.5) * ratio - 0.5, 0)
+    low = np.minimum(at.astype(np.int64), n - 1)
+    high, part = np.minimum(low + 1, n - 1), at - low
+    a = np.zeros((m, n))
+    np.add.at(a, (np.arange(m), low), 1 - part)
+    np.add.at(a, (np.arange(m), high), part)
+    return a

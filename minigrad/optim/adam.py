@@ -1,0 +1,130 @@
+"""Adam and AdamW, in the arithmetic of PyTorch's plain loop, operation by operation."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, scalar
+from minigrad.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """m = β₁m + (1 - β₁)g;  v = β₂v + (1 - β₂)g²;  p -= lr·m̂/(√v̂ + eps) with m̂ = m/(1 - β₁ᵗ), v̂ = v/(1 - β₂ᵗ)
+    (Kingma & Ba 2015). `weight_decay` adds weight_decay·p to the gradient.
+
+    Args:
+        params: tensors, (name, tensor) pairs or group dicts, see `Optimizer`.
+        lr: learning rate, a number or a Tensor with one element.
+        betas: β₁ and β₂, both numbers or both Tensors with one element.
+        eps: keeps the division finite.
+        amsgrad: use the largest v̂ so far (Reddi et al. 2018).
+        maximize: climb instead of descend.
+        capturable: keep the step count on the parameter's device and read nothing back to the host, for compiled steps.
+        decoupled_weight_decay: shrink p itself, as AdamW does.
+        foreach, fused: accepted for PyTorch's sake, without effect.
+
+    >>> import minigrad as mg
+    >>> w = mg.nn.Parameter([1.0])
+    >>> optimizer = mg.optim.Adam([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.5
+    """
+
+    slots = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+    def __init__(
+        self, params: Iterable, lr: float | Tensor = 1e-3, betas: tuple = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ):  # fmt: skip
+        if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+            raise ValueError("betas must be either both floats or both Tensors")
+        for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+            if isinstance(value, Tensor) and foreach and not capturable:
+                raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
+        defaults = {
+            "lr": lr, "betas": (float(betas[0]), float(betas[1])), "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable, "fused": fused, "decoupled_weight_decay": decoupled_weight_decay,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    def check(self, group: dict[str, Any]) -> None:
+        super().check(group)
+        at_least_zero("epsilon value", group["eps"])
+        for i, beta in enumerate(group["betas"]):
+            if not 0 <= beta < 1:
+                raise ValueError(f"Invalid beta parameter at index {i}: {beta}, it must be at least 0 and less than 1")
+
+    def update(self, p: Tensor, grad, group: dict[str, Any]):
+        xp, data, lr, decay = p.backend, p.data, scalar(group["lr"], p), group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        correction1, correction2 = self._corrections(p, group)
+        if decay != 0 and group["decoupled_weight_decay"]:
+            data = data * (1 - lr * decay)
+        elif decay != 0:
+            grad = grad + decay * data
+
+        m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
+        mean = grad - m.data  # m + (1 - β₁)(g - m), from the nearer end
+        if beta1 > 0.5:
+            mean *= 1 - beta1
+            mean += m.data
+        else:
+            mean *= -(1 - (1 - beta1))
+            mean += grad
+        square = (1 - beta2) * grad
+        square *= grad
+        square += v.data * beta2
+        m.data, v.data = fit(p, mean), fit(p, square)
+
+        if group["amsgrad"]:
+            largest = self.slot(p, "max_exp_avg_sq")
+            largest.data = square = fit(p, xp.maximum(largest.data, v.data))
+        bottom = xp.sqrt(square)
+        bottom /= xp.sqrt(correction2) if group["capturable"] else correction2**0.5
+        bottom += group["eps"]
+        change = mean * -(lr / correction1)
+        change /= bottom
+        change += data
+        return change
+
+    def _corrections(self, p: Tensor, group: dict[str, Any]) -> tuple:
+        """1 - β₁ᵗ and 1 - β₂ᵗ after counting the step: numbers, or arrays when the count has to stay on the device."""
+        state = self.state[p]
+        if "step" not in state:
+            state["step"] = Tensor(0.0, dtype="float32", device=p.device if group["capturable"] else "cpu")
+        step = state["step"]
+        step.data = fit(step, step.data + 1)
+        if not group["capturable"]:
+            count = step.item()
+            return tuple(1 - beta**count for beta in group["betas"])
+        logs = [math.log(beta) if beta else -math.inf for beta in group["betas"]]
+        return tuple(-p.backend.expm1(step.data * log) for log in logs)  # 1 - βᵗ would lose digits in float32
+
+
+class AdamW(Adam):
+    """Adam that multiplies p by 1 - lr·weight_decay before its step, instead of changing the gradient
+    (Loshchilov & Hutter 2019). Arguments as in `Adam`.
+
+    >>> import minigrad as mg
+    >>> w = mg.nn.Parameter([1.0])
+    >>> optimizer = mg.optim.AdamW([w], lr=0.5, weight_decay=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 6)
+    0.45
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float | Tensor = 1e-3, betas: tuple = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
+            differentiable=differentiable, fused=fused, decoupled_weight_decay=True,
+        )  # fmt: skip

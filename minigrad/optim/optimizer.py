@@ -1,0 +1,259 @@
+"""What all optimisers share: parameter groups, state, and their saving and loading.
+
+An optimiser reads `p.grad` and rebinds `p.data`; it writes into no array that exists already. Its own slots are Tensors
+in `state[p]`, rebound likewise, so a `state_dict` that was taken stays as it was.
+"""
+
+import copy
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from minigrad.autograd import enable_grad
+from minigrad.backend import BackendError
+from minigrad.tensor import Tensor
+
+
+class Optimizer:
+    """The base class of optimisers.
+
+    Args:
+        params: tensors, (name, tensor) pairs such as `model.named_parameters()`, or dicts with "params" and options
+            that differ from the defaults: `[{"params": backbone, "lr": 1e-4}, {"params": head}]`.
+        defaults: the options of groups that don't give their own.
+
+    Raises:
+        TypeError, ValueError: for an empty list, a tensor that isn't a leaf, a parameter in two groups, a wrong option.
+    """
+
+    slots: tuple[str, ...] = ()  # the names in a parameter's state
+
+    def __init__(self, params: Iterable, defaults: dict[str, Any]):
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, got one Tensor; "
+                "pass [tensor]"
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        groups = list(params)
+        if not groups:
+            raise ValueError(
+                "optimizer got an empty parameter list; has the model parameters, or was a generator already used up?"
+            )
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters with options of their own: `add_param_group({"params": head.parameters(), "lr": 0.01})`."""
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"a parameter group must be a dict with the key 'params', got {type(param_group).__name__}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("a parameter group must have an order, and a set has none; pass a list")
+        entries = [params] if isinstance(params, Tensor) else list(params)
+        named = [entry for entry in entries if isinstance(entry, tuple)]
+        if named and len(named) != len(entries):
+            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+        tensors = [entry[1] for entry in named] if named else entries
+        for p in tensors:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+            if not p.is_leaf:
+                raise ValueError(
+                    "can't optimize a non-leaf Tensor: it is the result of an operation; use .detach() or a Parameter"
+                )
+        if len(set(tensors)) != len(tensors):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters", UserWarning, stacklevel=3)
+        if not set(tensors).isdisjoint(p for group in self.param_groups for p in group["params"]):
+            raise ValueError("some parameters appear in more than one parameter group")
+        group = {**param_group, "params": tensors}
+        if named:
+            group["param_names"] = [name for name, _ in named]
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raises ValueError when an option of the group is invalid."""
+        if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got shape {group['lr'].shape}")
+        at_least_zero("learning rate", group["lr"])
+        at_least_zero("weight_decay value", group["weight_decay"])
+        if group["differentiable"]:
+            raise ValueError("differentiable=True isn't offered: minigrad's optimisers don't record their steps")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters, or makes them zeros when `set_to_none` is False."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad = None if set_to_none else like(p.grad, p.backend.zeros_like(p.grad.data))
+
+    def step(self, closure: Callable[[], Any] | None = None):
+        """One update of every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss anew (with `backward`); its result is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    grad = p.grad.data
+                    new = self.update(p, -grad if group["maximize"] else grad, group)
+                    p.data = fit(p, new)
+        return loss
+
+    def update(self, p: Tensor, grad, group: dict[str, Any]):
+        """The new raw array of a parameter, from its raw gradient and its group's options."""
+        raise NotImplementedError(f"{type(self).__name__} has no update method")
+
+    def slot(self, p: Tensor, name: str) -> Tensor:
+        """A tensor of the parameter's shape in its state, zeros at first."""
+        state = self.state[p]
+        if name not in state:
+            state[name] = like(p, p.backend.zeros_like(p.data))
+        elif state[name].backend is not p.backend:
+            raise BackendError(
+                f"a parameter is on {p.device!r} and its {name} on {state[name].device!r}: the model was moved after "
+                "the optimizer's first step; call optimizer.load_state_dict(optimizer.state_dict()) after moving it"
+            )
+        return state[name]
+
+    # --- state ---
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {index: {name: Tensor}}, "param_groups": [{option: value, "params": [index, …]}]}, as in PyTorch.
+
+        A snapshot: later steps don't change it. `flatten_state` prepares it for a safetensors file.
+        """
+        index: dict[Tensor, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                index.setdefault(p, len(index))
+            packed = {
+                k: v.detach() if isinstance(v, Tensor) else copy.copy(v) for k, v in group.items() if k != "params"
+            }
+            groups.append({**packed, "params": [index[p] for p in group["params"]]})
+        state = {index[p]: {k: v.detach() for k, v in slots.items()} for p, slots in self.state.items() if slots}
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes up a `state_dict`, moved to the parameters' devices and dtypes; nothing is changed when it doesn't fit.
+
+        Raises:
+            ValueError: when groups, parameters or shapes differ in number or size, or it is another optimiser's.
+        """
+        saved = state_dict["param_groups"]
+        sizes, expected = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+        if sizes != expected:
+            raise ValueError(
+                f"the state dict has parameter groups of {sizes} parameters, the optimizer of {expected}"
+            )
+        groups, state = [], {}
+        for group, loaded in zip(self.param_groups, saved, strict=True):
+            groups.append({**group, **{k: _retype(v, group.get(k)) for k, v in loaded.items() if k != "params"}})
+            self.check(groups[-1])
+            for p, i in zip(group["params"], loaded["params"], strict=True):
+                slots = {k: v for k, v in state_dict["state"].get(i, {}).items() if v is not None}
+                if not set(slots) <= set(self.slots):
+                    raise ValueError(
+                        f"the state dict's parameter {i} has {', '.join(slots)}; {type(self).__name__} keeps "
+                        f"{', '.join(self.slots)}"
+                    )
+                state[p] = {k: self._fit(p, i, k, v, groups[-1]) for k, v in slots.items()}
+        self.param_groups = groups
+        self.state = defaultdict(dict, {p: slots for p, slots in state.items() if slots})
+
+    def _fit(self, p: Tensor, i: int, name: str, value, group: dict[str, Any]) -> Tensor:
+        value = value.detach() if isinstance(value, Tensor) else Tensor(value)
+        if name == "step":
+            return value.to("float32").to(p.device if group.get("capturable") else "cpu")
+        if value.shape != p.shape:
+            raise ValueError(
+                f"the state dict's {name} of parameter {i} has shape {value.shape}, the parameter {p.shape}"
+            )
+        return value.to(p.dtype).to(p.device)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name not in ("params", "param_names")]
+        return "\n".join([*lines, ")"])
+
+
+def flatten_state(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimiser's `state_dict` as tensors under names, for `mg.save`, and the groups, for JSON.
+
+    >>> import minigrad as mg
+    >>> w = mg.nn.Parameter([1.0, 2.0])
+    >>> optimizer = mg.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> tensors, groups = mg.optim.flatten_state(optimizer.state_dict())
+    >>> list(tensors)
+    ['0.step', '0.exp_avg', '0.exp_avg_sq']
+    >>> optimizer.load_state_dict(mg.optim.unflatten_state(tensors, groups))
+    """
+    tensors = {f"{i}.{name}": value for i, slots in state_dict["state"].items() for name, value in slots.items()}
+    groups = [{k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()} for g in state_dict["param_groups"]]
+    return tensors, groups
+
+
+def unflatten_state(tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `state_dict` that `flatten_state` took apart.
+
+    Raises:
+        ValueError: for a name that isn't an index, a dot and a slot.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        if not index.isdecimal() or not name:
+            raise ValueError(f"{key!r} is no entry of a flattened optimiser state, expected something like '0.exp_avg'")
+        state.setdefault(int(index), {})[name] = value
+    return {"state": state, "param_groups": groups}
+
+
+def like(t: Tensor, array) -> Tensor:
+    """A tensor without history on the device of `t` around a raw array of that device."""
+    result = t.detach()
+    result.data = array
+    return result
+
+
+def fit(t: Tensor, array):
+    """The result of arithmetic on raw arrays in the dtype of `t` (numpy makes numbers of 0-dimensional arrays)."""
+    array = t.backend.asarray(array)
+    return array if array.dtype == t.data.dtype else array.astype(t.data.dtype)
+
+
+def scalar(value, p: Tensor):
+    """An option as an operand beside p's raw array: a number, or the array of a Tensor that is on the same device."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.data.reshape(()) if value.backend is p.backend else value.item()
+
+
+def at_least_zero(what: str, value) -> None:
+    """Raises ValueError for a negative number or NaN."""
+    if not float(value) >= 0:
+        raise ValueError(f"Invalid {what}: {float(value)}, it must be a number that is at least 0")
+
+
+def _retype(value, current):
+    """A loaded option in the type of the current one: a tuple where JSON made a list, a Tensor where there is one."""
+    if isinstance(current, tuple):
+        return tuple(value)
+    if isinstance(current, Tensor) and not isinstance(value, Tensor):
+        return Tensor(value, dtype=current.dtype, device=current.device)
+    return copy.copy(value) if not isinstance(value, Tensor) else value.detach()

@@ -1,0 +1,407 @@
+"""Tensor: an array, its gradient, and its place on the tape. The mathematics is in `minigrad.ops`."""
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad import backend as _backend
+from minigrad.dtypes import ALL, DType, float32
+from minigrad.dtypes import dtype as _dtype
+
+_default_device = ["cpu"]
+
+
+def set_default_device(name: str) -> None:
+    """The device of tensors made without `device=` from now on: "cpu", "mlx" or "gpu"."""
+    _default_device[-1] = _backend.get(name).name
+
+
+def get_default_device() -> str:
+    """The device of tensors made without `device=`."""
+    return _default_device[-1]
+
+
+class device:
+    """Context manager: tensors made inside without `device=` are on this device.
+
+    >>> import minigrad as mg
+    >>> with mg.device("cpu"):
+    ...     print(mg.zeros(2).device)
+    cpu
+    """
+
+    def __init__(self, name: str):
+        self.name = _backend.get(name).name
+
+    def __enter__(self):
+        _default_device.append(self.name)
+        return self
+
+    def __exit__(self, *exc):
+        _default_device.pop()
+
+    def __repr__(self) -> str:
+        return f"device({self.name!r})"
+
+
+if TYPE_CHECKING:
+    from minigrad.ops.operators import Operators
+else:
+    Operators = object  # ops/operators.py gives Tensor its operators, when the operations exist
+
+
+class Tensor(Operators):
+    """An n-dimensional array with automatic differentiation.
+
+    Args:
+        data: a number, nested lists, a numpy or MLX array, or a tensor. Arrays from outside are copied. Python floats
+            become float32; numpy arrays keep their dtype.
+        dtype: a `mg.float32`-like dtype, a name, or None for the data's own.
+        device: "cpu", "mlx", "gpu", or None for the data's own (MLX arrays) or the default device.
+        requires_grad: whether `backward` shall fill in `.grad`; floating point only.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    _backend: Any
+    _edge: Any
+
+    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "grad", "__weakref__")
+    __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
+
+    if TYPE_CHECKING:
+        grad: "Tensor | None"
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, data, dtype=None, device: str | None = None, requires_grad: builtins.bool = False):
+        name = None if dtype is None else _dtype(dtype).name
+        if isinstance(data, Tensor):
+            xp, array = data._backend, data._data
+        else:
+            found = _backend.of_array(data)
+            if found is None:
+                xp, array = _backend.get(device or get_default_device()), _from_python(data, name)
+            elif found.name == "cpu":
+                xp, array = _backend.get(device or get_default_device()), data.copy()
+            else:
+                xp, array = found, data
+        target = xp if device is None else _backend.get(device)
+        if target is not xp and not isinstance(array, np.ndarray):
+            array = xp.to_numpy(array)
+        if not isinstance(array, target.array_type):
+            array = _supported(array, name, target)
+        elif isinstance(array, np.ndarray) and array.dtype.name not in ALL:
+            array = _supported(array, name, target)
+        self._data = array if name is None else target.astype(array, name)
+        self._backend, self._edge, self._hooks, self.grad = target, None, None, None
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    # --- what it is -----------------------------------------------------------------------------------------------
+    @property
+    def data(self):
+        """The raw array (numpy or MLX). Don't write into it; assign a new one, on leaves only."""
+        return self._data
+
+    @data.setter
+    def data(self, value) -> None:
+        if self._edge is not None:
+            raise RuntimeError(
+                "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
+            )
+        array = value._data if isinstance(value, Tensor) else value
+        if not isinstance(array, self._backend.array_type):
+            raise TypeError(
+                f"`.data` of a tensor on {self.device!r} takes a {self._backend.array_type.__name__}, got {type(array).__name__}"
+            )
+        self._data = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._data.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def dtype(self) -> DType:
+        return ALL[self._backend.dtype_name(self._data)]
+
+    @property
+    def device(self) -> str:
+        return self._backend.name
+
+    @property
+    def backend(self):
+        """The array library's functions, as operations see them (`minigrad.backend`)."""
+        return self._backend
+
+    @property
+    def is_leaf(self) -> builtins.bool:
+        """Whether it is not the result of a recorded operation."""
+        return self._edge is None
+
+    @property
+    def requires_grad(self) -> builtins.bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: builtins.bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, value: builtins.bool = True) -> "Tensor":
+        """Switches recording of operations on this leaf on or off, and returns it."""
+        if value and not self.dtype.is_floating_point:
+            raise RuntimeError(
+                f"only floating point tensors can require a gradient, this one is {self.dtype.name}; use .float()"
+            )
+        if not value and self._edge is not None:
+            raise RuntimeError(
+                "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
+            )
+        self._requires_grad = builtins.bool(value)
+        return self
+
+    @property
+    def grad_fn(self):
+        """The node of the tape that made this tensor, or None for a leaf."""
+        return None if self._edge is None else self._edge[0]
+
+    def size(self, dim: int | None = None):
+        """The shape, or the length of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return self.ndim
+
+    def is_floating_point(self) -> builtins.bool:
+        return self.dtype.is_floating_point
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a tensor without dimensions has no len()")
+        return self.shape[0]
+
+    # --- values out -----------------------------------------------------------------------------------------------
+    def numpy(self) -> np.ndarray:
+        """The values as a read-only numpy array: a view on the CPU, a copy from MLX (bfloat16 comes as float32)."""
+        view = self._backend.to_numpy(self._data).view()
+        view.flags.writeable = False
+        return view
+
+    def item(self):
+        """The value of a tensor with one element, as a Python number."""
+        if self.numel() != 1:
+            raise ValueError(
+                f"item() needs a tensor with one element, this one has shape {self.shape}; index it, or use tolist()"
+            )
+        return self._backend.to_numpy(self._data).item()
+
+    def tolist(self):
+        """Nested lists of Python numbers."""
+        return self._backend.to_numpy(self._data).tolist()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        array = self._backend.to_numpy(self._data)
+        return np.array(array, dtype=dtype, copy=True if copy is None else copy)
+
+    def __dlpack__(self, **kwargs):
+        return self._data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self._data.__dlpack_device__()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_floating_point:
+            raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype.name}")
+        return int(self.item())
+
+    def __bool__(self) -> builtins.bool:
+        if self.numel() != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return builtins.bool(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and not self.ndim else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        array = self._backend.to_numpy(self._data)
+        text = np.array2string(array, separator=", ", prefix="tensor(", threshold=1000, precision=4)
+        if not array.size and array.ndim > 1:
+            text += f", size={self.shape}"
+        notes = [] if self.dtype in (float32, ALL["int64"], ALL["bool"]) else [f"dtype={self.dtype!r}"]
+        notes += [f"device={self.device!r}"] if self.device != "cpu" else []
+        notes += (
+            [f"grad_fn=<{self._edge[0].op.name}>"]
+            if self._edge
+            else ["requires_grad=True"]
+            if self._requires_grad
+            else []
+        )
+        return f"tensor({', '.join([text, *notes])})"
+
+    # --- the tape -------------------------------------------------------------------------------------------------
+    def backward(
+        self,
+        gradient: "Tensor | None" = None,
+        retain_graph: builtins.bool | None = None,
+        create_graph: builtins.bool = False,
+    ):
+        """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
+        autograd.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
+
+    def detach(self) -> "Tensor":
+        """The same values, off the tape."""
+        return _tensor(self._data, self._backend)
+
+    def retain_grad(self) -> None:
+        """Makes backward fill in `.grad` although this is no leaf."""
+        if self._edge is not None:
+            autograd.retain_grad(self)
+
+    def register_hook(self, hook):
+        """Calls `hook(gradient)` during backward; a returned tensor replaces the gradient. Returns a function that removes it."""
+        return autograd.add_hook(self, hook)
+
+    # --- device and dtype -----------------------------------------------------------------------------------------
+    def to(self, *targets, device: str | None = None, dtype=None) -> "Tensor":
+        """On another device and/or in another dtype: `x.to("mlx")`, `x.to(mg.float16)`, `x.to("mlx", mg.float16)`. Differentiable."""
+        for target in targets:
+            if isinstance(target, str) and target in _backend.NAMES:
+                device = target
+            elif isinstance(target, Tensor):
+                device, dtype = target.device, target.dtype
+            else:
+                dtype = target
+        narrow = device is not None and dtype is not None and _backend.get(device) is not self._backend
+        out = self.astype(dtype) if dtype is not None and (narrow or device is None) else self
+        if device is not None and _backend.get(device) is not out._backend:
+            out = ops.to_device(out, device=device)
+        return out.astype(dtype) if dtype is not None else out
+
+    def astype(self, dtype) -> "Tensor":
+        """In another dtype; differentiable between floating point types. The tensor itself when it already has it."""
+        target = _dtype(dtype)
+        return self if target is self.dtype else ops.cast(self, dtype=target.name)
+
+    def cpu(self) -> "Tensor":
+        return self.to("cpu")
+
+    def float(self) -> "Tensor":
+        return self.astype("float32")
+
+    def double(self) -> "Tensor":
+        return self.astype("float64")
+
+    def half(self) -> "Tensor":
+        return self.astype("float16")
+
+    def bfloat16(self) -> "Tensor":
+        return self.astype("bfloat16")
+
+    def int(self) -> "Tensor":
+        return self.astype("int32")
+
+    def long(self) -> "Tensor":
+        return self.astype("int64")
+
+    def bool(self) -> "Tensor":
+        return self.astype("bool")
+
+    def __copy__(self):
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo):
+        if self._edge is not None:
+            raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
+        out = _new(type(self))
+        out._data, out._backend, out._edge, out._hooks = self._data, self._backend, None, None
+        out._requires_grad, out.grad = self._requires_grad, None if self.grad is None else self.grad.detach()
+        memo[id(self)] = out
+        return out
+
+    def __reduce__(self):
+        raise TypeError("tensors are not pickled (a pickle can execute code); use mg.save and mg.load, or .numpy()")
+
+    # --- transposes --------------------------------------------------------------------------------------------
+    @property
+    def T(self) -> "Tensor":
+        """The dimensions reversed."""
+        return ops.permute(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> "Tensor":
+        """The last two dimensions exchanged."""
+        return ops.transpose(self, -2, -1)
+
+
+_new = object.__new__
+
+
+def _tensor(array, xp, edge=None) -> Tensor:
+    """A tensor around a raw array, without a check: how the engine makes its results."""
+    t = _new(Tensor)
+    t._data, t._backend, t._edge, t._hooks, t.grad = array, xp, edge, None, None
+    t._requires_grad = edge is not None
+    return t
+
+
+def _from_python(data, name: str | None) -> np.ndarray:
+    """Numbers and nested lists (also of tensors) as a numpy array; floats in float32, whole numbers in int64."""
+    try:
+        if isinstance(data, list | tuple):
+            data = _plain(data)
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"can't make a tensor of the nested lists: their lengths differ ({error})") from None
+    if array.dtype.kind not in "bfiu":
+        raise TypeError(
+            f"can't make a tensor of {type(data).__name__} (numpy sees {array.dtype}); give numbers or arrays of numbers"
+        )
+    if isinstance(data, np.generic | np.ndarray) or name is not None:
+        return array
+    if array.dtype == np.float64 and not _holds_numpy(data):
+        return array.astype(np.float32)
+    return array
+
+
+def _plain(data):
+    return [_plain(x) if isinstance(x, list | tuple) else x.numpy() if isinstance(x, Tensor) else x for x in data]
+
+
+def _holds_numpy(data) -> builtins.bool:
+    while isinstance(data, list) and data:
+        data = data[0]
+    return isinstance(data, np.ndarray | np.generic)
+
+
+def _supported(array, name: str | None, xp):
+    """A numpy array on a backend, with the dtypes that minigrad lacks refused or brought to the nearest."""
+    kind = array.dtype.name
+    if kind in ("uint16", "uint32", "uint64"):
+        kind = "int64"
+    elif kind not in ALL:
+        raise TypeError(f"there is no {array.dtype} in minigrad; convert the array first (has {', '.join(ALL)})")
+    return xp.asarray(array, name or kind)
+
+
+from minigrad import autograd, ops  # noqa: E402  (they need Tensor)

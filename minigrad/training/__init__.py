@@ -1,0 +1,31 @@
+"""Training classifiers: one function, a folder for each run, exact resuming, and what to do with the result.
+
+>>> from minigrad.training import TrainConfig, train
+>>> result = train(TrainConfig(epochs=30, output="runs/mine"))  # doctest: +SKIP
+>>> print(result)  # doctest: +SKIP
+"""
+
+from minigrad.training.checkpoint import RunFolderError, TrainingError, TrainingInterrupted
+from minigrad.training.config import TrainConfig
+from minigrad.training.inference import Classifier, Prediction, digit_scan
+from minigrad.training.metrics import Evaluation, confusion_counts, evaluate
+from minigrad.training.report import TrainResult
+from minigrad.training.tasks import load_task
+from minigrad.training.trainer import resume, train
+
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Prediction",
+    "RunFolderError",
+    "TrainConfig",
+    "TrainResult",
+    "TrainingError",
+    "TrainingInterrupted",
+    "confusion_counts",
+    "digit_scan",
+    "evaluate",
+    "load_task",
+    "resume",
+    "train",
+]

@@ -1,0 +1,105 @@
+"""The settings of a training run, checked in full before anything is written."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from minigrad import backend
+from minigrad.models import list_models
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run. The defaults are the main job: PVT v2 on the handwritten digits.
+
+    Args:
+        model: a name from `mg.models.list_models()`.
+        data: "digits", or a folder of images in class folders. A folder with `train/` and `val/` (and maybe `test/`) is
+            used as it is; any other is split per class, the same way each time.
+        image_size: side of the square images that the model sees; None means 32 for the digits and `pvt_v2_tiny`,
+            224 for everything else.
+        epochs, batch_size: passes over the training part, images in one step.
+        lr: AdamW's learning rate at its peak. It rises linearly during the first `warmup` (a fraction) of all steps and
+            then falls along a cosine to zero.
+        weight_decay: applied to weight matrices and convolutions only (ndim >= 2), never to biases and norms.
+        label_smoothing: share of the target probability that is spread over all classes.
+        drop_path: rate of stochastic depth in the last block.
+        clip: largest norm of all gradients together; 0 switches clipping off.
+        shift: training images are moved by up to this many pixels; 0 switches it off.
+        flip: training images are mirrored left to right half of the time.
+        seed: of the initial weights, the order of the images and every random choice.
+        device: "cpu", "mlx" or "gpu".
+        workers: threads that read and prepare batches ahead; they change no result and pay for folders of images.
+        output: the run folder; None means `runs/<data>-<time>`.
+
+    Raises:
+        ValueError: for a value that makes no sense; BackendError: for a device that isn't there.
+    """
+
+    model: str = "pvt_v2_tiny"
+    data: str = "digits"
+    image_size: int | None = None
+    epochs: int = 40
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    drop_path: float = 0.0
+    clip: float = 1.0
+    shift: int = 3
+    flip: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    workers: int = 0
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.model not in list_models():
+            raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(list_models())}")
+        for name in ("epochs", "batch_size", "image_size", "shift", "seed", "workers"):
+            value, least = getattr(self, name), 0 if name in ("shift", "seed", "workers") else 1
+            if name == "image_size" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+                limit = f"in [{low:g}, {high:g})" if math.isfinite(high) else f"a finite number of at least {low:g}"
+                raise ValueError(f"{name} must be {limit}, got {value!r}")
+        if self.lr == 0:
+            raise ValueError("lr must be greater than 0, got 0")
+        if self.data != "digits" and not Path(self.data).is_dir():
+            raise ValueError(f"data must be 'digits' or a folder of class folders; there is no folder {self.data!r}")
+        backend.get(self.device)
+
+    @property
+    def size(self) -> int:
+        """The image size with its default filled in."""
+        if self.image_size is not None:
+            return self.image_size
+        return 32 if self.data == "digits" or self.model == "pvt_v2_tiny" else 224
+
+    def to_dict(self) -> dict:
+        """The settings as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping) -> "TrainConfig":
+        """The inverse of `to_dict`. Raises ValueError for a setting that doesn't exist."""
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown training setting {', '.join(map(repr, unknown))}")
+        return cls(**settings)
+
+
+_RANGES = (
+    ("lr", 0.0, math.inf),
+    ("weight_decay", 0.0, math.inf),
+    ("clip", 0.0, math.inf),
+    ("warmup", 0.0, 1.0),
+    ("label_smoothing", 0.0, 1.0),
+    ("drop_path", 0.0, 1.0),
+)

@@ -1,0 +1,107 @@
+"""Counting how well a classifier does: running means, a confusion matrix, and a whole evaluation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+import minigrad as mg
+from minigrad.nn import functional as F
+
+
+@dataclass
+class Running:
+    """Mean loss and accuracy over the images seen so far.
+
+    >>> running = Running()
+    >>> running.add(loss=2.0, correct=1, count=4)
+    >>> running.loss, running.accuracy
+    (2.0, 0.25)
+    """
+
+    total: float = 0.0
+    correct: int = 0
+    count: int = 0
+
+    def add(self, loss: float, correct: int, count: int) -> None:
+        """Count a batch of `count` images with the mean loss `loss`, `correct` of them right."""
+        self.total += loss * count
+        self.correct += correct
+        self.count += count
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of an image."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose most probable class is the right one."""
+        return self.correct / max(self.count, 1)
+
+
+@dataclass
+class Evaluation:
+    """What a model makes of a part of the data: mean cross-entropy, and each image's label and class probabilities.
+
+    Shapes: `labels` (N,) int64, `probabilities` (N, classes) float32.
+    """
+
+    loss: float
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each image, (N,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> int:
+        """Number of images that are classified rightly."""
+        return int((self.predicted == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that are classified rightly."""
+        return self.correct / max(len(self.labels), 1)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts of (true class, predicted class), (classes, classes) int64."""
+        return confusion_counts(self.labels, self.predicted, self.probabilities.shape[1])
+
+
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often an image of class i was taken for class j: an int64 array of shape (classes, classes).
+
+    >>> confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
+    """Run a model over `batches` of (images (N, C, H, W), labels (N,)) in evaluation mode and without gradients.
+
+    The model's training flags are put back afterwards. Loss is the plain cross-entropy, without label smoothing.
+
+    Raises:
+        ValueError: when there are no batches.
+    """
+    flags, running = [(module, module.training) for module in model.modules()], Running()
+    labels, probabilities = [], []
+    model.eval()
+    try:
+        with mg.no_grad():
+            for images, target in batches:
+                logits = model(images)
+                running.add(F.cross_entropy(logits, target).item(), 0, len(target))
+                labels.append(target.numpy())
+                probabilities.append(F.softmax(logits, dim=-1).numpy())
+    finally:
+        for module, flag in flags:
+            module.training = flag
+    if not labels:
+        raise ValueError("there is nothing to evaluate: this part of the data holds no images")
+    return Evaluation(running.loss, np.concatenate(labels).astype(np.int64), np.concatenate(probabilities))

@@ -1,0 +1,138 @@
+"""The end of a run: the one evaluation on the test part, its pictures, and the words that say where everything is."""
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import minigrad as mg
+from minigrad.data import Digits, ImageFolder, Subset
+from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
+from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS
+from minigrad.training.inference import Classifier
+from minigrad.training.metrics import Evaluation, evaluate
+from minigrad.training.tasks import Preprocessing, Task
+from minigrad.visual import confusion_matrix, prediction_grid, training_curves
+
+SHOWN = 2000  # images that are kept for the picture of predictions
+SAMPLE = "sample.png"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended: where it is, its best epoch by validation accuracy, and that epoch's weights on the test part.
+
+    `part` is "test", or "val" where a folder of images has no test part. `sample` is an image to try `predict` with.
+    `str()` of it is what `python -m minigrad train` prints at the end.
+    """
+
+    folder: Path
+    part: str
+    accuracy: float
+    loss: float
+    correct: int
+    images: int
+    best_epoch: int
+    val_accuracy: float
+    seconds: float
+    files: Sequence[str]
+    sample: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        command = f"python -m minigrad predict {shlex.quote(str(self.folder))} {shlex.quote(self.sample)}"
+        return "\n".join(
+            [
+                f"{self.part + ' accuracy':<14} {100 * self.accuracy:.2f} % ({self.correct} of {self.images}), "
+                f"loss {self.loss:.4f}",
+                f"weights        of epoch {self.best_epoch}, the best in validation ({100 * self.val_accuracy:.2f} %)",
+                f"training time  {self.seconds:.1f} s",
+                f"run folder     {self.folder}: {', '.join(self.files)}",
+                *([f"note           {self.note}"] if self.note else []),
+                f"predict with   {command}",
+            ]
+        )
+
+    def save(self) -> None:
+        """Write `result.json`."""
+        values = {name: value for name, value in asdict(self).items() if name != "folder"}
+        atomic_write_json(self.folder / RESULT, values)
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainResult":
+        """From a finished run's folder."""
+        try:
+            return cls(folder=folder, **json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
+            raise CheckpointError(f"{folder / RESULT} is damaged") from None
+
+
+def report(
+    folder: Path, classifier: Classifier, task: Task, part: str, batches: Iterable, history: list[dict], best: dict
+) -> TrainResult:
+    """Evaluate the classifier on `batches` of the task's `part`, draw pictures and write `result.json`."""
+    shown: list[np.ndarray] = []
+    found = evaluate(classifier.model, _keeping(batches, shown))
+    note, pictures = "", []
+    try:
+        pictures = _pictures(folder, task, found, shown, history)
+    except ImportError as error:
+        note = str(error)
+    result = TrainResult(
+        folder=folder,
+        part=part,
+        accuracy=found.accuracy,
+        loss=found.loss,
+        correct=found.correct,
+        images=len(found.labels),
+        best_epoch=best["epoch"],
+        val_accuracy=best["val_accuracy"],
+        seconds=sum(row["seconds"] for row in history),
+        files=(WEIGHTS, STATE, METRICS, "config.json", RESULT, *pictures),
+        sample=_sample(folder, task, part),
+        note=note,
+    )
+    result.save()
+    return result
+
+
+def _keeping(batches: Iterable, shown: list[np.ndarray]) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
+    """The batches; the first images stay in `shown`."""
+    for images, labels in batches:
+        if sum(map(len, shown)) < SHOWN:
+            shown.append(images.numpy())
+        yield images, labels
+
+
+def _pictures(folder: Path, task: Task, found: Evaluation, shown: list[np.ndarray], history: list[dict]) -> list[str]:
+    training_curves(history, folder / "curves.png")
+    confusion_matrix(found.confusion, task.classes, folder / "confusion.png")
+    images = _pixels(np.concatenate(shown), task.preprocessing)
+    n = len(images)
+    prediction_grid(images, found.labels[:n], found.probabilities[:n], task.classes, folder / "predictions.png")
+    return ["curves.png", "confusion.png", "predictions.png"]
+
+
+def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Normalisation undone: values from 0 to 1 again."""
+    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    return np.clip(images * std + mean, 0, 1)
+
+
+def _sample(folder: Path, task: Task, part: str) -> str:
+    """The path of an image to predict: of a folder the first; of the digits one is written for it, dark on white."""
+    dataset: Any = task.parts[part]
+    if isinstance(dataset, Digits):
+        pixels = Image.fromarray(255 - (dataset.images[0].astype(np.float32) * 255 / 16).astype(np.uint8))
+        picture = Image.new("L", (320, 320), 255)
+        picture.paste(pixels.resize((256, 256), Image.Resampling.BICUBIC), (32, 32))
+        atomic_write(folder / SAMPLE, lambda file: picture.save(file, "PNG"))
+        return str(folder / SAMPLE)
+    if isinstance(dataset, Subset) and isinstance(dataset.dataset, ImageFolder):
+        return str(dataset.dataset.files[dataset.indices[0]])
+    return str(dataset.files[0])

@@ -1,0 +1,132 @@
+"""What a run learns: the three parts of its data, the classes, and how an image becomes a model's input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
+from minigrad.data import transforms as T
+from minigrad.training.config import TrainConfig
+
+PARTS = ("train", "val", "test")
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become a model's input: divide by `maximum`, scale to size × size, subtract `mean`, divide by `std`.
+
+    `kind` is "digits" (grey 8 × 8 scans) or "images" (RGB, which are read at their size). It is kept with the weights.
+    """
+
+    kind: str
+    size: int
+    maximum: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the model's input."""
+        return len(self.mean)
+
+    def transform(self, *augmentations: T.Transform) -> T.Transform:
+        """The transform of a batch, with `augmentations` between scaling and normalisation."""
+        resize = [T.Resize(self.size)] if self.kind == "digits" else []
+        return T.Compose([T.ToFloat(self.maximum), *resize, *augmentations, T.Normalize(self.mean, self.std)])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """From what JSON made of it."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data for training, validation and test ("test" is missing where a folder has none), classes, preprocessing."""
+
+    parts: Mapping[str, Dataset]
+    classes: list[str]
+    preprocessing: Preprocessing
+
+    def batches(self, part: str, batch_size: int, device: str | None = None, workers: int = 0) -> DataLoader:
+        """A part's images in order, without augmentation.
+
+        Raises:
+            ValueError: when there is no such part.
+        """
+        if part not in self.parts:
+            raise ValueError(f"this data has no {part!r} part, only {', '.join(map(repr, self.parts))}")
+        transform = self.preprocessing.transform()
+        return DataLoader(self.parts[part], batch_size, transform=transform, device=device, num_workers=workers)
+
+    def training_batches(self, config: TrainConfig) -> DataLoader:
+        """The training part, shuffled and augmented as `config` says; an incomplete last batch is left out."""
+        augmentations: list[T.Transform] = []
+        if config.shift:
+            augmentations.append(T.RandomShift(config.shift))
+        if config.flip:
+            augmentations.append(T.RandomHorizontalFlip())
+        return DataLoader(
+            self.parts["train"],
+            config.batch_size,
+            shuffle=True,
+            drop_last=len(self.parts["train"]) >= config.batch_size,
+            seed=config.seed,
+            transform=self.preprocessing.transform(*augmentations),
+            device=config.device,
+            num_workers=config.workers,
+        )
+
+
+def load_task(data: str, size: int) -> Task:
+    """The task behind `TrainConfig.data`: "digits", or a folder of images. Unreadable ones are skipped with a warning.
+
+    A folder that has `train/` and `val/` (and maybe `test/`), each with one folder a class, is taken as it is.
+    Otherwise it holds the class folders itself, and of each class, in an order that depends only on the number of
+    images, 64 % are for training, 16 % for validation and 20 % for the test, at least one each.
+
+    Raises:
+        FileNotFoundError: for a folder without images in class folders.
+        ValueError: when the parts differ in their classes, or there are too few classes or images.
+    """
+    if data == "digits":
+        digits = {part: Digits(part) for part in PARTS}
+        preprocessing = Preprocessing("digits", size, 16, (Digits.mean,), (Digits.std,))
+        return Task(digits, digits["train"].classes, preprocessing)
+
+    root, parts = Path(data), {}
+    if (root / "train").is_dir() and (root / "val").is_dir():
+        for part in PARTS:
+            if (root / part).is_dir():
+                parts[part] = ImageFolder(root / part, size=size, on_error="skip")
+        classes = parts["train"].classes
+        for part, folder in parts.items():
+            if folder.classes != classes:
+                odd = ", ".join(sorted(set(folder.classes) ^ set(classes)))
+                raise ValueError(f"{root / 'train'} and {root / part} must have the same classes; only one has {odd}")
+    else:
+        everything = ImageFolder(root, size=size, on_error="skip")
+        classes = everything.classes
+        parts = {part: Subset(everything, indices) for part, indices in zip(PARTS, _split(everything), strict=True)}
+    if len(classes) < 2:
+        raise ValueError(f"{root} has one class folder, {classes[0]!r}; a classifier needs two or more")
+    return Task(parts, classes, Preprocessing("images", size, 255, tuple(IMAGENET_MEAN), tuple(IMAGENET_STD)))
+
+
+def _split(folder: ImageFolder) -> list[np.ndarray]:
+    """Indices of the training, validation and test images, class by class."""
+    parts: list[list[np.ndarray]] = [[], [], []]
+    for k, name in enumerate(folder.classes):
+        indices = np.flatnonzero(folder.labels == k)
+        n = len(indices)
+        if n < 3:
+            raise ValueError(f"class {name!r} has {n} images; training, validation and test need one each, so three")
+        indices = np.random.default_rng(n).permutation(indices)
+        test, val = max(1, round(0.2 * n)), max(1, round(0.16 * n))
+        for part, chosen in zip(parts, np.split(indices, [n - test - val, n - test]), strict=True):
+            part.append(chosen)
+    return [np.sort(np.concatenate(chosen)) for chosen in parts]

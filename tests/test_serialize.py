@@ -1,0 +1,350 @@
+"""Files of tensors: exact round trips, damaged and hostile files refused, nothing half-written."""
+
+import builtins
+import json
+import os
+import pickle
+import stat
+import struct
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import minigrad as mg
+from minigrad import serialize
+from minigrad.serialize import CheckpointError, load_arrays, read_header
+
+DTYPES = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split()
+
+
+def pack(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+# ---- there and back ------------------------------------------------------------------------------------------------
+
+
+@given(
+    arrays=st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
+        st.sampled_from(DTYPES).flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0))),
+        max_size=5,
+    ),
+    metadata=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
+)
+@settings(max_examples=60, deadline=None)
+def test_round_trip_and_agreement_with_the_reference_package(tmp_path_factory, arrays, metadata):
+    path = tmp_path_factory.mktemp("a") / "a.safetensors"
+    mg.save(path, arrays, metadata)
+    theirs = safetensors.numpy.load_file(path)
+    back, text = load_arrays(path)
+    assert text == metadata and list(back) == list(arrays)
+    for name, array in arrays.items():
+        expected = array.astype(np.float32) if array.dtype == np.float16 else array
+        assert back[name].dtype == expected.dtype and theirs[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], expected)
+        np.testing.assert_array_equal(theirs[name], array)
+        assert back[name].shape == array.shape and back[name].flags.writeable
+
+
+def test_reads_what_the_reference_package_writes(tmp_path):
+    arrays = {name: (np.arange(6).reshape(2, 3) % 2).astype(name) for name in DTYPES}
+    safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors", {"key": "text"})
+    back, metadata = load_arrays(tmp_path / "a.safetensors")
+    assert metadata == {"key": "text"} and set(back) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+
+
+@pytest.mark.parametrize("device", ["cpu", "mlx"])
+def test_tensors_come_back_on_the_device(tmp_path, device):
+    tensors = {
+        "w": mg.tensor([[1.5, -2.0], [0.25, 3.0]], device=device, requires_grad=True),
+        "t": mg.tensor(np.arange(6, dtype=np.float32).reshape(2, 3), device=device).transpose(0, 1),
+        "n": mg.tensor([1, 2, 3], device=device),
+        "b": mg.tensor([True, False], device=device),
+        "s": mg.tensor(2.5, device=device),
+    }
+    mg.save(tmp_path / "a.safetensors", tensors)
+    back = mg.load(tmp_path / "a.safetensors", device=device)
+    assert list(back) == list(tensors)
+    for name, tensor in tensors.items():
+        assert back[name].device == device and back[name].dtype == tensor.dtype and back[name].shape == tensor.shape
+        assert not back[name].requires_grad
+        np.testing.assert_array_equal(back[name].numpy(), tensor.numpy())
+
+
+def test_half_precision_is_stored_as_such_and_read_exactly_as_float32(tmp_path):
+    values = np.array([0, -0.0, 1, -2.5, 3e38, 1e-30, np.inf, -np.inf, np.nan, 65504], np.float32)
+    tensors = {f"{name}_{i}": mg.tensor(values, device="mlx").astype(name).reshape(2, 5)
+               for i, name in enumerate(("float16", "bfloat16"))}  # fmt: skip
+    mg.save(tmp_path / "a.safetensors", tensors)
+    header, _ = read_header(tmp_path / "a.safetensors")
+    assert [(e.dtype, e.nbytes) for e in header.values()] == [("float16", 20), ("bfloat16", 20)]
+    for name, tensor in tensors.items():
+        back = mg.load(tmp_path / "a.safetensors", device="mlx")[name]
+        assert back.dtype == "float32"
+        np.testing.assert_array_equal(back.numpy(), tensor.astype("float32").numpy())
+        np.testing.assert_array_equal(np.signbit(back.numpy()), np.signbit(tensor.astype("float32").numpy()))
+
+
+def test_bfloat16_bits(tmp_path):
+    bits = np.arange(0, 65536, 7, dtype="<u2")
+    (tmp_path / "a.safetensors").write_bytes(pack({"a": entry("BF16", bits.shape, (0, bits.nbytes))}, bits.tobytes()))
+    value = load_arrays(tmp_path / "a.safetensors")[0]["a"]
+    np.testing.assert_array_equal(value.view(np.uint32), bits.astype(np.uint32) << 16)
+
+
+def test_layout_and_byte_order_of_the_source_do_not_matter(tmp_path):
+    base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    sources = {"t": base.T, "step": base[:, ::-2], "big": base.astype(">f4"), "one": np.float32(7)}
+    mg.save(tmp_path / "a.safetensors", sources)
+    for name, back in load_arrays(tmp_path / "a.safetensors")[0].items():
+        np.testing.assert_array_equal(back, sources[name])
+        assert back.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("mapping", "metadata", "words"),
+    [
+        ({"a": [1, 2]}, None, "'a' must be a Tensor or a numpy array to be saved, got list"),
+        ({"a": np.zeros(2, complex)}, None, "dtype complex128"),
+        ({"a": np.array(["x"])}, None, "'a' has dtype str"),
+        ({3: np.zeros(2)}, None, "name must be a string"),
+        ({"__metadata__": np.zeros(2)}, None, "other than '__metadata__'"),
+        ({}, {"epoch": 3}, "metadata must map strings to strings"),
+    ],
+)
+def test_what_cannot_be_saved(tmp_path, mapping, metadata, words):
+    with pytest.raises(TypeError, match=words):
+        mg.save(tmp_path / "a.safetensors", mapping, metadata)
+    assert os.listdir(tmp_path) == []
+
+
+# ---- damaged and hostile files ---------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "empty": (b"", "it is empty"),
+    "three bytes": (b"abc", "header is missing"),
+    "text": (b"just some words that are long enough", "not a safetensors file"),
+    "a zip": (b"PK\x03\x04" + bytes(40), "zip archive, perhaps a PyTorch .pth file"),
+    "a pickle": (pickle.dumps({"a": list(range(9))}), "pickle, which could run code"),
+    "huge header": (pack(b"{}", length=2**60), "cut short"),
+    "negative header": (pack(b"{}", length=2**64 - 1), "cut short"),
+    "no JSON": (pack(b"{abc"), "is no valid safetensors file"),
+    "no UTF-8": (pack(b'{"\xff\xfe":1}'), "is no valid safetensors file"),
+    "nested": (pack(b'{"a":' + b"[" * 100_000), "is no valid safetensors file"),
+    "cut short": (pack({"a": entry()}, bytes(7)), "is no valid safetensors file"),
+    "too long": (pack({"a": entry()}, bytes(9)), "is no valid safetensors file"),
+    "shape and size differ": (pack({"a": entry(shape=(3,))}, bytes(8)), "is no valid safetensors file"),
+    "giant shape": (pack({"a": entry(shape=(2**40, 2**40))}, bytes(8)), "is no valid safetensors file"),
+    "giant empty shape": (pack({"a": entry(shape=(2**62, 0), offsets=(0, 0))}), "no tensor has the shape"),
+    "many axes": (pack({"a": entry(shape=[1] * 100 + [2])}, bytes(8)), "no tensor has the shape"),
+    "negative shape": (pack({"a": entry(shape=(-2,))}, bytes(8)), "is no valid safetensors file"),
+    "fractional shape": (pack({"a": entry(shape=(2.0,))}, bytes(8)), "is no valid safetensors file"),
+    "overlap": (pack({"a": entry(), "b": entry(offsets=(4, 12))}, bytes(12)), "is no valid safetensors file"),
+    "the same bytes": (pack({"a": entry(), "b": entry()}, bytes(8)), "is no valid safetensors file"),
+    "a gap": (pack({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)), "is no valid safetensors file"),
+    "backward": (pack({"a": entry(offsets=(8, 0))}, bytes(8)), "is no valid safetensors file"),
+    "outside": (pack({"a": entry(offsets=(2**63, 2**63 + 8))}, bytes(8)), "is no valid safetensors file"),
+    "unknown dtype": (pack({"a": entry("F33")}, bytes(8)), "is no valid safetensors file"),
+    "unsupported dtype": (pack({"a": entry("F8_E4M3", (8,))}, bytes(8)), "F8_E4M3"),
+    "no offsets": (pack({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "is no valid safetensors file"),
+    "no dictionary": (pack({"a": 3}), "is no valid safetensors file"),
+    "metadata": (pack({"__metadata__": {"a": 1}}), "is no valid safetensors file"),
+    "twice": (pack(b'{"a":%s,"a":%s}' % ((json.dumps(entry()).encode(),) * 2), bytes(8)), "something twice"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("read", [mg.load, load_arrays, read_header])
+def test_hostile_files_are_refused_in_one_sentence(tmp_path, name, read):
+    content, words = HOSTILE[name]
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        read(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("fields", [entry(offsets=(0, 80)), entry(offsets=(-8, 0)), entry(shape=(-1, -2))])
+def test_own_checks_hold_without_the_reference_reader(fields):
+    with pytest.raises(ValueError, match="can't lie at"):
+        serialize._entry(16, 24, **fields)
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("small") / "a.safetensors"
+    arrays = {"layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array([1, 2]), "e": np.ones((0, 2))}
+    mg.save(path, arrays, {"epoch": "3"})
+    return path.read_bytes()
+
+
+def read_like_the_reference(path):
+    """Ours refuses whatever the reference reader refuses, and else reads the same."""
+    try:
+        arrays, _ = load_arrays(path)
+    except CheckpointError:
+        return
+    theirs = safetensors.numpy.load_file(path)
+    assert set(arrays) == set(theirs)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_every_truncation_is_refused(tmp_path, small_file):
+    path = tmp_path / "a.safetensors"
+    for length in range(len(small_file)):
+        path.write_bytes(small_file[:length])
+        with pytest.raises(CheckpointError):
+            load_arrays(path)
+
+
+def test_random_mutations_give_a_clear_error_or_the_same_values_as_the_reference(tmp_path, small_file):
+    rng = np.random.default_rng(0)
+    header = 8 + struct.unpack("<Q", small_file[:8])[0]
+    path = tmp_path / "a.safetensors"
+    for _ in range(600):
+        content = bytearray(small_file)
+        for _ in range(rng.integers(1, 4)):
+            place = int(rng.integers(header))
+            content[place] = rng.choice([rng.integers(256), *b'0123456789[]{},:"-eE '])
+        path.write_bytes(content)
+        read_like_the_reference(path)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_invented_headers_give_a_clear_error_or_the_same_values_as_the_reference(tmp_path_factory, data):
+    number = st.integers(-2, 20) | st.sampled_from([2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**30])
+    fields = st.fixed_dictionaries(
+        {
+            "dtype": st.sampled_from(["F32", "U8", "BF16", "BOOL", "F64", "F4", "x"]),
+            "shape": st.lists(number, max_size=4),
+            "data_offsets": st.lists(number, min_size=2, max_size=2) | st.lists(number, max_size=3),
+        }
+    )
+    header = data.draw(st.dictionaries(st.text(max_size=3), fields | st.none() | number, max_size=3))
+    path = tmp_path_factory.mktemp("a") / "a.safetensors"
+    path.write_bytes(pack(header, bytes(data.draw(st.integers(0, 40)))))
+    try:
+        entries, _ = read_header(path)
+    except CheckpointError:
+        return
+    for value in entries.values():
+        assert value.start + value.nbytes <= path.stat().st_size
+    load_arrays(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file .*nothing.safetensors"):
+        mg.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        mg.load(tmp_path)
+
+
+def test_dtypes_that_tensors_lack(tmp_path):
+    mg.save(tmp_path / "a.safetensors", {"state": np.arange(2, dtype=np.uint64)})
+    with pytest.raises(CheckpointError, match="'state' is uint64, .* use load_arrays"):
+        mg.load(tmp_path / "a.safetensors")
+
+
+# ---- atomic writing --------------------------------------------------------------------------------------------------
+
+
+class Failure(Exception):
+    pass
+
+
+def test_an_error_in_the_middle_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+
+    def write(file):
+        file.write(b"half of it")
+        file.flush()
+        raise Failure
+
+    for content in (b"", b"the old content"):
+        if content:
+            serialize.atomic_write(path, content)
+        with pytest.raises(Failure):
+            serialize.atomic_write(path, write)
+        assert os.listdir(tmp_path) == (["a.bin"] if content else [])
+    assert path.read_bytes() == b"the old content"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_system_call_leaves_the_old_file(tmp_path, monkeypatch, step):
+    path = tmp_path / "a.safetensors"
+    mg.save(path, {"a": np.zeros(3)})
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="can't write .*a.safetensors: No space left on device"):
+        mg.save(path, {"a": np.ones(3)})
+    monkeypatch.undo()
+    np.testing.assert_array_equal(load_arrays(path)[0]["a"], np.zeros(3))
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_interruption_leaves_the_old_file(tmp_path):
+    def write(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serialize.atomic_write(tmp_path / "a", write)
+    assert os.listdir(tmp_path) == []
+
+
+def test_order_of_the_steps(tmp_path, monkeypatch):
+    """The file reaches the disk before it gets its name, the name before the function returns."""
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def is_folder(fd):
+        return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+    monkeypatch.setattr(os, "fsync", lambda fd: steps.append(f"fsync {is_folder(fd)}") or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: steps.append("replace") or replace(a, b))
+    serialize.atomic_write_text(tmp_path / "a.txt", "ä\n")
+    assert steps == ["fsync False", "replace", "fsync True"]
+    assert (tmp_path / "a.txt").read_bytes() == "ä\n".encode()
+
+
+def test_new_files_have_ordinary_permissions(tmp_path):
+    with builtins.open(tmp_path / "plain", "w"):
+        pass
+    serialize.atomic_write(tmp_path / "atomic", b"")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_json(tmp_path):
+    path = tmp_path / "a.json"
+    serialize.atomic_write_json(path, {"b": [1, 2.5, "é"], "a": None})
+    assert json.loads(path.read_text("utf-8")) == {"b": [1, 2.5, "é"], "a": None}
+    with pytest.raises(ValueError):
+        serialize.atomic_write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text("utf-8"))["a"] is None
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "no" / "a", tmp_path / "file" / "a", tmp_path / "folder", tmp_path / ("n" * 300)):
+        with pytest.raises(OSError, match="can't write"):
+            serialize.atomic_write(path, b"x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]

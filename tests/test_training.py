@@ -1,0 +1,479 @@
+"""The trainer: a run folder, exact resuming, stopping, and what goes wrong."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigrad as mg
+from minigrad.data import Digits
+from minigrad.serialize import CheckpointError, load_arrays
+from minigrad.training import (
+    Classifier,
+    RunFolderError,
+    TrainConfig,
+    TrainingError,
+    TrainingInterrupted,
+    confusion_counts,
+    digit_scan,
+    evaluate,
+    load_task,
+    resume,
+    train,
+)
+from minigrad.training import trainer as trainer_module
+from minigrad.training.checkpoint import load_state, save_state
+from minigrad.training.tasks import Task
+
+PICTURES = {"curves.png", "confusion.png", "predictions.png"}
+FILES = {"config.json", "metrics.csv", "model.safetensors", "last.safetensors", "result.json", "sample.png"}
+
+
+class FewDigits(Digits):
+    """The first images of each part."""
+
+    count = {"train": 160, "val": 40, "test": 40}
+
+    def __init__(self, split="train"):
+        super().__init__(split)
+        n = self.count[split]
+        self.images, self.labels = self.images[:n], self.labels[:n]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr("minigrad.training.tasks.Digits", FewDigits)
+
+
+def config(folder, **settings):
+    return TrainConfig(**{"epochs": 2, "batch_size": 32, "drop_path": 0.2, "output": str(folder), **settings})
+
+
+def folder_of_images(root, classes=("ant", "bee"), each=8, parts=("",)):
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for k, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for i in range(each):
+                pixels = rng.integers(0, 120, (40, 50, 3)) + np.eye(3, dtype=int)[k] * 130
+                Image.fromarray(pixels.astype(np.uint8)).save(root / part / name / f"{i}.png")
+    return root
+
+
+def same_arrays(first: Path, second: Path) -> bool:
+    (a, _), (b, _) = load_arrays(first), load_arrays(second)
+    return list(a) == list(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+def python(*arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(Path(mg.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "minigrad", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# --- a run ---
+
+
+def test_run_folder(few, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    result = train(config(tmp_path / "run"))
+    text = capsys.readouterr()
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert (
+        names
+        == {"config.json", "metrics.csv", "model.safetensors", "last.safetensors", "result.json", "sample.png"}
+        | PICTURES
+    )
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 2
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {
+        "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds",
+    }  # fmt: skip
+    assert result.part == "test" and result.images == 40 and result.correct == round(result.accuracy * 40)
+    assert set(result.files) <= names
+    lines = text.out.splitlines()
+    assert len(lines) == 3 and lines[1].startswith("epoch 1/2") and lines[2].startswith("epoch 2/2")
+    assert text.err == ""  # no bar where no terminal is
+    assert f"minigrad predict {tmp_path / 'run'}" in str(result)
+
+
+def test_quiet(few, tmp_path, capsys):
+    train(config(tmp_path, epochs=1), quiet=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_result_is_that_of_the_saved_weights(few, tmp_path):
+    result = train(config(tmp_path), quiet=True)
+    classifier = Classifier.load(tmp_path)
+    assert classifier.batches("test").dataset.__class__ is FewDigits
+    assert evaluate(classifier.model, classifier.batches("test")).accuracy == result.accuracy
+    val = evaluate(classifier.model, classifier.batches("val"))
+    assert val.accuracy == result.val_accuracy
+
+
+def test_test_part_is_seen_once(few, tmp_path, monkeypatch):
+    seen = []
+    batches = trainer_module.load_task("digits", 32).__class__.batches
+    monkeypatch.setattr(
+        "minigrad.training.tasks.Task.batches",
+        lambda self, part, *rest: seen.append(part) or batches(self, part, *rest),
+    )
+    train(config(tmp_path, epochs=3), quiet=True)
+    assert seen == ["val", "val", "val", "test"]
+
+
+def test_same_seed_same_weights_other_seed_others(few, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(config(tmp_path / name, epochs=1, seed=seed), quiet=True)
+    assert same_arrays(tmp_path / "a/model.safetensors", tmp_path / "b/model.safetensors")
+    assert not same_arrays(tmp_path / "a/model.safetensors", tmp_path / "c/model.safetensors")
+
+
+def test_decay_only_on_matrices(few, tmp_path):
+    run = trainer_module._Run(config(tmp_path), quiet=True)
+    decayed, others = run.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.05 and others["weight_decay"] == 0
+    assert all(p.ndim >= 2 for p in decayed["params"]) and all(p.ndim < 2 for p in others["params"])
+    assert len(decayed["params"]) + len(others["params"]) == len(list(run.model.parameters()))
+
+
+def test_without_matplotlib_a_line_says_how_to_get_the_pictures(few, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = train(config(tmp_path, epochs=1), quiet=True)
+    assert "minigrad[plots]" in result.note and not any((tmp_path / name).exists() for name in PICTURES)
+
+
+def test_loss_falls(tmp_path):
+    result = train(TrainConfig(epochs=3, output=str(tmp_path)), quiet=True)
+    assert result.accuracy > 0.5
+
+
+def test_default_folders_are_fresh(few, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda format: "now")
+    folders = [train(config(None, output=None, epochs=1), quiet=True).folder for _ in range(2)]
+    assert [str(folder) for folder in folders] == ["runs/digits-now", "runs/digits-now-2"]
+
+
+def test_mlx_gives_the_same_run(few, tmp_path):
+    pytest.importorskip("mlx.core")
+    losses = []
+    for device in ("cpu", "mlx"):
+        train(config(tmp_path / device, device=device, drop_path=0.0, epochs=1), quiet=True)
+        losses.append(load_state(tmp_path / device / "last.safetensors")["history"][0]["train_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    again = resume(tmp_path / "mlx", quiet=True)
+    assert again.folder == tmp_path / "mlx"
+
+
+# --- stopping and going on ---
+
+
+def stop_after(monkeypatch, steps, number=signal.SIGINT):
+    count = iter(range(1, 1000))
+    step = trainer_module._Run.step
+
+    def counted(self, *arguments):
+        step(self, *arguments)
+        if next(count) == steps:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(trainer_module._Run, "step", counted)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 7, 10])
+def test_stop_and_resume_is_exact(few, tmp_path, monkeypatch, steps):
+    """160 images in batches of 32: 5 steps an epoch; 5 and 10 stop between training and validation."""
+    whole = train(config(tmp_path / "whole"), quiet=True)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps)
+        with pytest.raises(TrainingInterrupted, match="--resume") as stopped:
+            train(config(tmp_path / "parts"), quiet=True)
+    assert stopped.value.folder == tmp_path / "parts"
+    mg.manual_seed(12345)  # what happens between must not matter
+    mg.rand(3)
+    parts = resume(tmp_path / "parts", quiet=True)
+    for name in ("model.safetensors", "last.safetensors"):
+        assert same_arrays(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    rows = [load_state(tmp_path / name / "last.safetensors")["history"] for name in ("whole", "parts")]
+    for a, b in zip(*rows, strict=True):
+        assert all(a[key] == b[key] for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"))
+    assert (parts.accuracy, parts.best_epoch) == (whole.accuracy, whole.best_epoch)
+
+
+def test_signals_are_put_back(few, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stop_after(monkeypatch, 1, signal.SIGTERM)
+    with pytest.raises(TrainingInterrupted):
+        train(config(tmp_path), quiet=True)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
+    process = python("train", "--epochs", "50", "--output", "run", cwd=tmp_path)
+    wait_for(tmp_path / "run/metrics.csv", process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "python -m minigrad train --resume run" in err and "Traceback" not in err
+    assert load_state(tmp_path / "run/last.safetensors")["epoch"] >= 1
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_killed_run_resumes_exactly(tmp_path):
+    """SIGKILL: whatever was being written, the run goes on from the last whole state."""
+    arguments = ("train", "--epochs", "3", "--batch-size", "128", "--drop-path", "0.1")
+    process = python(*arguments, "--output", "killed", cwd=tmp_path)
+    wait_for(tmp_path / "killed/metrics.csv", process)
+    process.kill()
+    process.communicate()
+    for command in (("train", "--resume", "killed"), (*arguments, "--output", "whole")):
+        process = python(*command, cwd=tmp_path)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    assert same_arrays(tmp_path / "killed/last.safetensors", tmp_path / "whole/last.safetensors")
+    assert same_arrays(tmp_path / "killed/model.safetensors", tmp_path / "whole/model.safetensors")
+
+
+def test_finished_run_gives_its_result_again(few, tmp_path):
+    first = train(config(tmp_path, epochs=1), quiet=True)
+    stamp = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    again = resume(tmp_path, quiet=True)
+    assert str(again) == str(first) and (tmp_path / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+# --- what goes wrong ---
+
+
+def test_nan_loss_stops_and_keeps_the_last_good_state(few, tmp_path, monkeypatch):
+    cross_entropy, calls = trainer_module.F.cross_entropy, iter(range(1000))
+
+    def once_nan(logits, labels, label_smoothing=0.0):
+        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        return loss * math.nan if label_smoothing and next(calls) == 7 else loss
+
+    monkeypatch.setattr(trainer_module.F, "cross_entropy", once_nan)
+    with pytest.raises(TrainingError, match=r"loss became nan in epoch 2, batch 3.*smaller lr"):
+        train(config(tmp_path), quiet=True)
+    state = load_state(tmp_path / "last.safetensors")
+    assert state["epoch"] == 1 and state["batch"] == 0
+    assert all(np.isfinite(value).all() for value in load_arrays(tmp_path / "last.safetensors")[0].values())
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_infinite_gradient_stops(few, tmp_path):
+    with pytest.raises(TrainingError, match="became (nan|inf)"):
+        train(config(tmp_path, lr=1e30), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "resnet"}, "no model 'resnet'.*pvt_v2_tiny"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+        ({"epochs": 2.5}, "epochs must be an integer"),
+        ({"batch_size": -1}, "batch_size must be an integer of at least 1"),
+        ({"image_size": 0}, "image_size must be"),
+        ({"lr": 0}, "lr must be greater than 0"),
+        ({"lr": float("nan")}, "lr must be a finite number"),
+        ({"lr": float("inf")}, "lr must be a finite number"),
+        ({"weight_decay": -1}, "weight_decay must be"),
+        ({"warmup": 1.0}, r"warmup must be in \[0, 1\)"),
+        ({"label_smoothing": "much"}, "label_smoothing must be"),
+        ({"seed": True}, "seed must be an integer"),
+        ({"data": "nowhere"}, "no folder 'nowhere'"),
+    ],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(ValueError, match=words):
+        TrainConfig(**settings)
+
+
+def test_bad_device():
+    with pytest.raises(mg.backend.BackendError, match="tpu"):
+        TrainConfig(device="tpu")
+
+
+def test_config_round_trip():
+    first = TrainConfig(epochs=3, lr=0.1, output="x")
+    assert TrainConfig.from_dict(json.loads(json.dumps(first.to_dict()))) == first
+    with pytest.raises(ValueError, match="unknown training setting 'colour'"):
+        TrainConfig.from_dict({"colour": 1})
+
+
+def test_too_small_images_leave_no_folder(tmp_path):
+    with pytest.raises(ValueError):
+        train(config(tmp_path / "run", image_size=2, model="pvt_v2_b0"), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_folder(few, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="can't write a run into the folder .*choose another"):
+        train(config(tmp_path / "file" / "run"), quiet=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root can't write")
+def test_read_only_folder(few):
+    with pytest.raises(RunFolderError, match="can't write a run into the folder"):
+        train(config("/proc/minigrad-run"), quiet=True)
+
+
+def test_folder_that_holds_a_run(few, tmp_path):
+    train(config(tmp_path, epochs=1), quiet=True)
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        train(config(tmp_path, epochs=1), quiet=True)
+
+
+def test_full_disk(few, tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(f"can't write {path}: No space left on device")
+
+    monkeypatch.setattr(trainer_module, "atomic_write_text", full)
+    with pytest.raises(TrainingError, match="No space left on device.*--resume"):
+        train(config(tmp_path), quiet=True)
+    monkeypatch.undo()
+    monkeypatch.setattr("minigrad.training.tasks.Digits", FewDigits)
+    assert resume(tmp_path, quiet=True).best_epoch in (1, 2)
+
+
+def test_resume_where_there_is_no_run(tmp_path):
+    with pytest.raises(RunFolderError, match="no run to go on with"):
+        resume(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "incomplete"])
+def test_resume_from_a_damaged_state(few, tmp_path, monkeypatch, damage):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(TrainingInterrupted):
+            train(config(tmp_path), quiet=True)
+    last = tmp_path / "last.safetensors"
+    if damage == "cut":
+        last.write_bytes(last.read_bytes()[:-100])
+    elif damage == "other":
+        mg.save(last, {"x": mg.zeros(2)})
+    else:
+        state = load_state(last)
+        del state["optimizer"]
+        save_state(last, state)
+    with pytest.raises(CheckpointError):
+        resume(tmp_path, quiet=True)
+
+
+def test_state_round_trip(tmp_path):
+    state = {"a": mg.arange(3), "b": {0: [1.5, mg.ones(2, 2)], "x": None}, "c": [], "d": {}, "pi": 3.141592653589793}
+    save_state(tmp_path / "s", state)
+    back = load_state(tmp_path / "s")
+    assert back["a"].tolist() == [0, 1, 2] and back["b"][0][0] == 1.5 and back["b"][0][1].shape == (2, 2)
+    assert back["b"]["x"] is None and back["c"] == [] and back["d"] == {} and back["pi"] == state["pi"]
+
+
+# --- folders of images ---
+
+
+def test_image_folder(tmp_path):
+    folder = folder_of_images(tmp_path / "photos", each=10)
+    settings = config(tmp_path / "run", data=str(folder), batch_size=4, flip=True, workers=2)
+    result = train(settings, quiet=True)
+    classifier = Classifier.load(tmp_path / "run")
+    assert classifier.classes == ["ant", "bee"] and result.images == 4
+    prediction = classifier.predict(result.sample)
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5) and prediction.note == ""
+    assert len(classifier.batches("train").dataset) == 12
+
+
+def test_image_folder_with_parts_and_another_model(tmp_path):
+    folder = folder_of_images(tmp_path / "photos", each=3, parts=("train", "val"))
+    settings = config(tmp_path / "run", data=str(folder), model="pvt_v2_b0", image_size=64, epochs=1, batch_size=4)
+    with pytest.warns(UserWarning, match="1 ?[x×] ?1"):  # the last stages' key/value grids
+        result = train(settings, quiet=True)
+    assert result.part == "val" and result.images == 6
+    with pytest.raises(ValueError, match="no 'test' part"):
+        Classifier.load(tmp_path / "run").batches("test")
+
+
+def test_split_is_fixed_stratified_and_disjoint(tmp_path):
+    folder = folder_of_images(tmp_path, classes=("a", "b", "c"), each=25)
+    first, second = load_task(str(folder), 8), load_task(str(folder), 8)
+    chosen = [set(first.parts[part].indices.tolist()) for part in ("train", "val", "test")]
+    assert [len(part) for part in chosen] == [48, 12, 15] and len(set.union(*chosen)) == 75
+    assert all((first.parts[p].indices == second.parts[p].indices).all() for p in first.parts)
+
+
+def test_bad_image_folders(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        (tmp_path / "empty").mkdir()
+        load_task(str(tmp_path / "empty"), 8)
+    with pytest.raises(ValueError, match="has one class folder"):
+        load_task(str(folder_of_images(tmp_path / "one", classes=("a",), each=3)), 8)
+    with pytest.raises(ValueError, match="class 'ant' has 2 images"):
+        load_task(str(folder_of_images(tmp_path / "two", each=2)), 8)
+    odd = folder_of_images(tmp_path / "odd", each=1, parts=("train", "val"))
+    (odd / "val" / "bee").rename(odd / "val" / "wasp")
+    with pytest.raises(ValueError, match="only one has bee, wasp"):
+        load_task(str(odd), 8)
+
+
+def test_unreadable_training_image_is_skipped(tmp_path):
+    folder = folder_of_images(tmp_path / "photos", each=6)
+    (folder / "ant" / "bad.png").write_bytes(b"not an image")
+    with pytest.warns(UserWarning, match="bad.png"):
+        train(config(tmp_path / "run", data=str(folder), epochs=1, batch_size=4), quiet=True)
+
+
+# --- pieces ---
+
+
+def test_confusion_counts():
+    counts = confusion_counts(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), 4)
+    assert counts.tolist() == [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_evaluate_puts_training_flags_back():
+    model = mg.nn.Sequential(mg.nn.Linear(2, 3), mg.nn.Dropout(0.5))
+    model[1].eval()
+    batch = [(mg.zeros(4, 2), mg.zeros(4).astype(mg.int64))]
+    found = evaluate(model, batch)
+    assert model.training and model[0].training and not model[1].training
+    assert found.probabilities.shape == (4, 3) and found.confusion.sum() == 4
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(model, [])
+
+
+def test_digit_scan_gives_scans_back():
+    """A test scan, enlarged, framed, and dark on white, becomes nearly that scan again."""
+    for pixels in Digits("test").images[:30]:
+        large = np.kron(pixels, np.ones((20, 20))) * 255 / 16
+        framed = np.pad(large, ((70, 30), (40, 90)))
+        scan, inverted = digit_scan((255 - framed).astype(np.uint8))
+        again, upright = digit_scan(framed.astype(np.uint8))
+        assert inverted and not upright and abs(scan - again).max() < 0.5
+        assert scan.shape == (8, 8) and 0 <= scan.min() and scan.max() <= 16
+        assert np.corrcoef(scan.ravel(), pixels.ravel())[0, 1] > 0.8
