@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import backend as _backend
-from minigrad.dtypes import ALL, DType, float32
+from minigrad.dtypes import ALIASES, ALL, DType, float32
 from minigrad.dtypes import dtype as _dtype
 
 _default_device = ["cpu"]
@@ -107,7 +107,7 @@ class Tensor(Operators):
     # --- what it is -----------------------------------------------------------------------------------------------
     @property
     def data(self):
-        """The raw array (numpy or MLX). Don't write into it; assign a new one, on leaves only."""
+        """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
         return self._data
 
     @data.setter
@@ -116,12 +116,15 @@ class Tensor(Operators):
             raise RuntimeError(
                 "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
             )
-        array = value._data if isinstance(value, Tensor) else value
-        if not isinstance(array, self._backend.array_type):
+        if isinstance(value, Tensor):
+            self._data, self._backend = value._data, value._backend
+        elif isinstance(value, self._backend.array_type):
+            self._data = value
+        else:
             raise TypeError(
-                f"`.data` of a tensor on {self.device!r} takes a {self._backend.array_type.__name__}, got {type(array).__name__}"
+                f"`.data` of a tensor on {self.device!r} takes a {self._backend.array_type.__name__} or a tensor, "
+                f"got {type(value).__name__}"
             )
-        self._data = array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -284,19 +287,26 @@ class Tensor(Operators):
 
     # --- device and dtype -----------------------------------------------------------------------------------------
     def to(self, *targets, device: str | None = None, dtype=None) -> "Tensor":
-        """On another device and/or in another dtype: `x.to("mlx")`, `x.to(mg.float16)`, `x.to("mlx", mg.float16)`. Differentiable."""
+        """On another device and/or in another dtype: `x.to("mlx")`, `x.to(mg.float16)`, `x.to("mlx", mg.float16)`. Differentiable.
+
+        Raises:
+            TypeError, BackendError: for a dtype or device that doesn't exist; a device that lacks the tensor's dtype.
+        """
         for target in targets:
-            if isinstance(target, str) and target in _backend.NAMES:
-                device = target
-            elif isinstance(target, Tensor):
+            if isinstance(target, Tensor):
                 device, dtype = target.device, target.dtype
+            elif isinstance(target, str) and (target in _backend.NAMES or target not in ALL | ALIASES):
+                device = target
             else:
                 dtype = target
-        narrow = device is not None and dtype is not None and _backend.get(device) is not self._backend
-        out = self.astype(dtype) if dtype is not None and (narrow or device is None) else self
-        if device is not None and _backend.get(device) is not out._backend:
+        if device is None:
+            return self if dtype is None else self.astype(dtype)
+        xp, out = _backend.get(device), self
+        if xp is not self._backend:
+            if dtype is not None and self.dtype.name not in xp.dtypes:  # cast on the side that has both
+                out = out.astype(dtype if _dtype(dtype).name in self._backend.dtypes else float32)
             out = ops.to_device(out, device=device)
-        return out.astype(dtype) if dtype is not None else out
+        return out if dtype is None else out.astype(dtype)
 
     def astype(self, dtype) -> "Tensor":
         """In another dtype; differentiable between floating point types. The tensor itself when it already has it."""

@@ -245,7 +245,7 @@ def test_closure_and_zero_grad():
 def test_groups_have_their_own_options():
     a, b, c = parameter(), parameter(), parameter()
     optimizer = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5, "maximize": True}], lr=0.1)
-    optimizer.add_param_group({"params": [("c", c)], "weight_decay": 1.0})
+    optimizer.add_param_group({"params": [c], "weight_decay": 1.0})
     for p in (a, b, c):
         set_gradient(p, np.ones(4))
     optimizer.step()
@@ -253,9 +253,10 @@ def test_groups_have_their_own_options():
     np.testing.assert_allclose(a.detach().numpy(), start - 0.1)
     np.testing.assert_allclose(b.detach().numpy(), start + 0.5)
     np.testing.assert_allclose(c.detach().numpy(), start - 0.1 * (1 + start))
-    assert optimizer.param_groups[2]["param_names"] == ["c"]
     named = optim.SGD(nn.Linear(1, 1).named_parameters())
     assert named.param_groups[0]["param_names"] == ["weight", "bias"]
+    with pytest.raises(ValueError, match="cannot add param group without names"):
+        named.add_param_group({"params": [parameter()]})
 
 
 KINDS = [

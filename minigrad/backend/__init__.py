@@ -5,7 +5,7 @@ operation calls. Where the array library has the function under that name, the a
 backend's file holds only what its library lacks, names differently, or does better. On top of numpy's vocabulary each has
 
     name                               "cpu" or "mlx"
-    array_type                         the class of its arrays
+    array_type, dtypes                 the class of its arrays, its own dtypes by name
     asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed

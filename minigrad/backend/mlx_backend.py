@@ -29,6 +29,7 @@ class MLXBackend:
     name = "mlx"
     lib = mx
     array_type = mx.array
+    dtypes = DTYPES
 
     def __getattr__(self, name):
         value = getattr(mx, name)

@@ -17,6 +17,7 @@ class NumpyBackend:
     name = "cpu"
     lib = np
     array_type = np.ndarray
+    dtypes = DTYPES
 
     erf = staticmethod(numpy_erf.erf)
     conv2d = staticmethod(numpy_conv.conv2d)

@@ -65,10 +65,10 @@ class MultiheadAttention(Module):
         for weight in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
             if weight is not None:
                 init.xavier_uniform_(weight)
-        if self.in_proj_bias is not None:
+        if self.in_proj_bias is not None and self.out_proj.bias is not None:
             init.zeros_(self.in_proj_bias)
             init.zeros_(self.out_proj.bias)
-        if self.bias_k is not None:
+        if self.bias_k is not None and self.bias_v is not None:
             init.xavier_normal_(self.bias_k)
             init.xavier_normal_(self.bias_v)
 
@@ -155,7 +155,7 @@ class MultiheadAttention(Module):
     def _append(self, k, v, mask):
         """The learned key and value and the zeros at the end of the sequence; nothing hides them."""
         extra = 0
-        if self.bias_k is not None:
+        if self.bias_k is not None and self.bias_v is not None:
             shape = (k.shape[0], 1, self.embed_dim)
             k, v = ops.cat([k, self.bias_k.expand(*shape)], 1), ops.cat([v, self.bias_v.expand(*shape)], 1)
             extra += 1

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral
+from typing import Any
 
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -37,7 +38,7 @@ class _Conv(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = pair(stride, "stride")
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.padding: Any = padding if isinstance(padding, str) else pair(padding, "padding")
         self.dilation = pair(dilation, "dilation")
         self.output_padding = pair(output_padding, "output_padding")
         self.groups, self.padding_mode = groups, padding_mode

@@ -117,7 +117,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         m = mean(input, dims, True)
         centred = input - m
         v = mean(centred * centred, dims, True)
-        if running_mean is not None:
+        if running_mean is not None and count:
             with no_grad():
                 for running, batch in ((running_mean, m), (running_var, v * (count / (count - 1)))):
                     running.data = (running * (1 - momentum) + batch.reshape(-1).astype(running.dtype) * momentum).data

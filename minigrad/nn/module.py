@@ -55,11 +55,14 @@ def zeros(*shape: int, dtype=None, device=None) -> Tensor:
     return Tensor(np.zeros(shape, np.float32), dtype=dtype, device=device)
 
 
+CONTAINERS = (list, tuple, dict)
+
+
 def _find(value: Any, name: str, inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
     """The parameters, buffers and modules that `value` is or, being a list, tuple or dict, holds at any depth."""
     if isinstance(value, MEMBERS):
         yield name, value
-    elif isinstance(value, (list, tuple, dict)) and id(value) not in inside:
+    elif isinstance(value, CONTAINERS) and id(value) not in inside:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _find(item, f"{name}.{key}", (*inside, id(value)))
 
@@ -93,9 +96,10 @@ class Module:
 
     def _attributes(self, kind) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
-            for found, item in _find(value, name):
-                if isinstance(item, kind):
-                    yield found, item
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, CONTAINERS):
+                yield from (pair for pair in _find(value, name) if isinstance(pair[1], kind))
 
     def _walk(self, prefix: str, path: tuple[int, ...] = ()) -> Iterator[tuple[str, "Module"]]:
         """Every module under every name that leads to it without passing the same module twice."""
@@ -293,7 +297,7 @@ class Module:
         for name, tensor in own.items():
             if name in state_dict:
                 value = state_dict[name]
-                value = value.detach() if isinstance(value, Tensor) else Tensor(np.array(value))
+                value = value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value), device=tensor.device)
                 tensor.data = value.to(tensor.device).data
         return Differences(missing, unexpected)
 

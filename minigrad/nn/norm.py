@@ -1,5 +1,7 @@
 """Normalisation: all compute (x - mean)/√(var + eps) · weight + bias and differ in what the mean is taken over."""
 
+from typing import Any
+
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Buffer, Module, Parameter, zeros
@@ -78,6 +80,9 @@ class GroupNorm(_Norm):
 
 class _BatchNorm(_Norm):
     ranks: tuple[int, ...]
+    running_mean: Any  # these three are Buffers, or None without running statistics
+    running_var: Any
+    num_batches_tracked: Any
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,

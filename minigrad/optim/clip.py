@@ -7,8 +7,10 @@ from minigrad.optim.optimizer import fit, like
 from minigrad.tensor import Tensor
 
 
-def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
+def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """(parameter, its gradient) where there is one."""
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [(p, p.grad) for p in parameters if p.grad is not None]
 
 
 def clip_grad_norm_(
@@ -35,18 +37,18 @@ def clip_grad_norm_(
     >>> round(norm.item(), 4), [round(g, 4) for g in w.grad.tolist()]
     (10.0, [0.6, 0.8])
     """
-    params = _with_grad(parameters)
-    if not params:
+    pairs = _with_grad(parameters)
+    if not pairs:
         return Tensor(0.0)
-    norm = _norm([p.grad for p in params], float(norm_type))
+    norm = _norm([grad for _, grad in pairs], float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm.item()):
         raise RuntimeError(
             f"the gradients' norm is {norm.item()}, they can't be clipped; look for where they stop being finite"
         )
     factor = norm.backend.minimum(max_norm / (norm.data + 1e-6), norm.backend.ones_like(norm.data))
     factor = like(norm, fit(norm, factor))
-    for p in params:
-        p.grad = like(p.grad, fit(p.grad, p.grad.data * factor.to(p.device).data))
+    for p, grad in pairs:
+        p.grad = like(grad, fit(grad, grad.data * factor.to(p.device).data))
     return norm
 
 
@@ -60,8 +62,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     >>> [round(g, 4) for g in w.grad.tolist()]
     [1.0, -0.2]
     """
-    for p in _with_grad(parameters):
-        p.grad = like(p.grad, fit(p.grad, p.backend.clip(p.grad.data, -float(clip_value), float(clip_value))))
+    for p, grad in _with_grad(parameters):
+        p.grad = like(grad, fit(grad, p.backend.clip(grad.data, -float(clip_value), float(clip_value))))
 
 
 def _norm(grads: list[Tensor], p: float) -> Tensor:

@@ -83,7 +83,7 @@ class EMA:
         ]
         if problems:
             raise ValueError("the state dict doesn't fit the EMA's module: " + "; ".join(problems))
-        self.average = {name: state_dict[name].detach().to(t.dtype).to(t.device) for name, t in own.items()}
+        self.average = {name: state_dict[name].detach().to(t.device, t.dtype) for name, t in own.items()}
         self.updates = int(state_dict["updates"].item())
 
 

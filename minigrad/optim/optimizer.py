@@ -57,6 +57,11 @@ class Optimizer:
         named = [entry for entry in entries if isinstance(entry, tuple)]
         if named and len(named) != len(entries):
             raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+        if self.param_groups and ("param_names" in self.param_groups[0]) != bool(named):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if named else 'without'} names to the optimizer"
+            )
         tensors = [entry[1] for entry in named] if named else entries
         for p in tensors:
             if not isinstance(p, Tensor):
@@ -155,9 +160,7 @@ class Optimizer:
         saved = state_dict["param_groups"]
         sizes, expected = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
         if sizes != expected:
-            raise ValueError(
-                f"the state dict has parameter groups of {sizes} parameters, the optimizer of {expected}"
-            )
+            raise ValueError(f"the state dict has parameter groups of {sizes} parameters, the optimizer of {expected}")
         groups, state = [], {}
         for group, loaded in zip(self.param_groups, saved, strict=True):
             groups.append({**group, **{k: _retype(v, group.get(k)) for k, v in loaded.items() if k != "params"}})
@@ -174,14 +177,14 @@ class Optimizer:
         self.state = defaultdict(dict, {p: slots for p, slots in state.items() if slots})
 
     def _fit(self, p: Tensor, i: int, name: str, value, group: dict[str, Any]) -> Tensor:
-        value = value.detach() if isinstance(value, Tensor) else Tensor(value)
+        value = value.detach() if isinstance(value, Tensor) else Tensor(value, device="cpu")
         if name == "step":
-            return value.to("float32").to(p.device if group.get("capturable") else "cpu")
+            return value.to(p.device if group.get("capturable") else "cpu", "float32")
         if value.shape != p.shape:
             raise ValueError(
                 f"the state dict's {name} of parameter {i} has shape {value.shape}, the parameter {p.shape}"
             )
-        return value.to(p.dtype).to(p.device)
+        return value.to(p.device, p.dtype)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

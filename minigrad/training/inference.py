@@ -19,6 +19,10 @@ from minigrad.training.checkpoint import WEIGHTS, RunFolderError
 from minigrad.training.config import TrainConfig
 from minigrad.training.tasks import Preprocessing, Task, load_task
 
+MIN_CONTRAST = 25  # between paper and ink, of 255
+FAINT = 0.2  # of the darkest ink: less doesn't count for the bounding box
+THIN = 0.2  # share of inked pixels below which strokes are widened; the scans have 0.29
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -134,7 +138,7 @@ def digit_scan(pixels: np.ndarray, name: str = "the image") -> tuple[np.ndarray,
     The scans were made from bitmaps of 32 × 32 that the digit fills from top to bottom, by counting the ink in each
     block of 4 × 4. So: the brightness of the border is the paper, and whether the rest is mostly darker or brighter
     tells the ink; the ink's bounding box is scaled to a height of 32 (or a width of 32, for what is wider than high)
-    and centred; a thin pen's strokes are widened until enough is inked; then the blocks are averaged.
+    and its centre of mass put in the middle; a thin pen's strokes are widened; then the blocks are averaged.
 
     Args:
         pixels: (H, W), grey.
@@ -154,19 +158,18 @@ def digit_scan(pixels: np.ndarray, name: str = "the image") -> tuple[np.ndarray,
         raise ImageError(f"{name} shows no digit: all of it is about as bright as its border")
     inverted = darker > brighter
     ink = np.clip((paper - grey if inverted else grey - paper) / max(darker, brighter), 0, 1)
-    rows, columns = (np.flatnonzero((ink > 0.4).any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((ink > FAINT).any(axis=axis)) for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = ink.shape
     scale = 32 / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     box = Image.fromarray((255 * ink).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    across = np.asarray(box, np.float64).sum(axis=0)
+    middle = (across * (np.arange(size[0]) + 0.5)).sum() / across.sum()
     frame = Image.new("L", (32, 32))
-    frame.paste(box, ((32 - size[0]) // 2, (32 - size[1]) // 2))
+    frame.paste(box, (int(np.clip(round(16 - middle), 0, 32 - size[0])), (32 - size[1]) // 2))
     while (np.asarray(frame) > 127).mean() < THIN:
         frame = frame.filter(ImageFilter.MaxFilter(3))
     blocks = np.asarray(frame, np.float32).reshape(8, 4, 8, 4).mean(axis=(1, 3))
     return blocks * np.float32(16 / 255), inverted
 
-
-MIN_CONTRAST = 25  # of 255
-THIN = 0.2  # share of inked pixels below which strokes are widened; the scans have 0.31 ± 0.04

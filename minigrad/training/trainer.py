@@ -166,7 +166,7 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
-        with _Stop() as stop:
+        with _Stop() as stop, np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # check_finite looks
             try:
                 if not self.epoch and not self.batch:
                     self.save()

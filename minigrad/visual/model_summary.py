@@ -10,6 +10,8 @@ from typing import Any
 import minigrad as mg
 from minigrad.autograd import observe
 
+POOLINGS = (mg.nn.AvgPool2d, mg.nn.MaxPool2d, mg.nn.AdaptiveAvgPool2d)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -98,10 +100,12 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
 
     names = {id(module): name for name, module in model.named_modules()}
     parameters = dict(model.named_parameters())
+    poolings = {name for name, module in model.named_modules() if isinstance(module, POOLINGS)}
     own, outputs, active = Counter[str](), dict[str, tuple[int, ...] | None](), [""]
 
     def count(op: str, inputs: tuple, output: Any, static: dict) -> None:
-        own[active[-1]] += macs(op, inputs, output)
+        if active[-1] not in poolings:  # which may be matrix products inside
+            own[active[-1]] += macs(op, inputs, output)
 
     first = next(iter(parameters.values()), None)
     where = {} if first is None else {"dtype": first.dtype, "device": first.device}
