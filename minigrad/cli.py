@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -107,6 +107,7 @@ def _parser() -> Parser:
     sub = command("eval", run_eval, "count how well a trained model does on a part of its data")
     sub.add_argument("path", metavar="RUN", help="a run folder, or its model.safetensors")
     sub.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    sub.add_argument("--data", metavar="FOLDER", default=None, help="images to use (default: those it was trained on)")
     sub.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at a time (default: 256)")
     sub.add_argument("--device", default="cpu", help="cpu, mlx or gpu (default: cpu)")
 
@@ -157,7 +158,7 @@ def _train_options(sub: Parser) -> None:
     sub.add_argument("--quiet", action="store_true", help="print only the result")
 
 
-def run_train(quiet: bool = False, resume_from: str | None = None, **settings) -> int:
+def run_train(quiet: bool = False, **settings) -> int:
     """`minigrad train`."""
     resume_from = settings.pop("resume", None)
     if resume_from is not None:
@@ -171,12 +172,12 @@ def run_train(quiet: bool = False, resume_from: str | None = None, **settings) -
     return 0
 
 
-def run_eval(path: str, split: str, batch_size: int, device: str) -> int:
+def run_eval(path: str, split: str, data: str | None, batch_size: int, device: str) -> int:
     """`minigrad eval`."""
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}")
     classifier = Classifier.load(path, device)
-    found = evaluate(classifier.model, classifier.batches(split, batch_size))
+    found = evaluate(classifier.model, classifier.batches(split, batch_size, data))
     right = f"{found.correct} of {len(found.labels)}"
     print(f"{split} accuracy {100 * found.accuracy:.2f} % ({right}), loss {found.loss:.4f}")
     return 0
@@ -186,7 +187,7 @@ def run_predict(path: str, images: list[str], top_k: int, as_json: bool, device:
     """`minigrad predict`: images that can't be read are named on standard error and make the exit status 2."""
     if top_k < 1:
         raise UsageError(f"--top-k must be at least 1, got {top_k}")
-    classifier, rows, status = Classifier.load(path, device), [], 0
+    classifier, rows, status = Classifier.load(path, device), list[dict[str, Any]](), 0
     for image in images:
         try:
             prediction = classifier.predict(image)

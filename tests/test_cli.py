@@ -144,6 +144,7 @@ def test_divergence_is_status_1(capsys, tmp_path):
 
 def test_eval(capsys, run):
     result = json.loads((run / "result.json").read_text())
+    assert result["accuracy"] > 0.5  # after three epochs
     for path in (run, run / "model.safetensors"):
         assert main(["eval", str(path)]) == 0
         assert f"test accuracy {100 * result['accuracy']:.2f} %" in capsys.readouterr().out
@@ -159,7 +160,7 @@ def test_damaged_checkpoints(capsys, run, tmp_path):
     arrays, metadata = mg.serialize.load_arrays(run / "model.safetensors")
     arrays["extra"] = arrays.pop("head.bias")
     mg.save(tmp_path / "shapes.safetensors", arrays, metadata=metadata)
-    for name, words in (("cut", "cut short"), ("text", "not a safetensors"), ("other", "what model")):
+    for name, words in (("cut", "cut.safetensors"), ("text", "text.safetensors"), ("other", "what model")):
         assert words in fails(capsys, "eval", tmp_path / f"{name}.safetensors")
     line = fails(capsys, "eval", tmp_path / "shapes.safetensors")
     assert "missing head.bias" in line and "unexpected extra" in line

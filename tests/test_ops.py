@@ -23,6 +23,8 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 def device(request):
     if request.param == "mlx":
         pytest.importorskip("mlx.core", exc_type=ImportError)
+        if "row" in request.fixturenames and any(not a.size for a in request.getfixturevalue("row").arrays()):
+            pytest.skip("MLX 0.32 on the CPU may never return from a sum over no elements")
     return request.param
 
 
@@ -116,8 +118,9 @@ def test_finite_differences(row):
     def fn(*tensors):
         return outputs(row, tensors)
 
-    assert gradcheck(fn, xs)
-    assert gradgradcheck(fn, xs)
+    if row.finite:
+        assert gradcheck(fn, xs)
+        assert gradgradcheck(fn, xs)
 
 
 @every_row
@@ -147,15 +150,13 @@ def channels_last(xp, a):
 
 
 @every_row
-@pytest.mark.parametrize("layout", [strided, backwards, channels_last], ids=lambda f: f.__name__)
-def test_layouts(row, layout, device):
+def test_layouts(row, device):
     """Inputs and incoming gradients of any memory layout give what contiguous ones give."""
     dtype = "float64" if device == "cpu" else "float32"
-    if layout is channels_last and not any(a.ndim == 4 for a in row.arrays()):
-        return
-    got, expected = (derivatives(row, device, dtype, how) for how in (layout, None))
-    for what in got:
-        agree(got[what], expected[what], TOLERANCE[dtype] * row.tol, what)
+    expected = derivatives(row, device, dtype)
+    for layout in strided, backwards, channels_last:
+        for what, got in derivatives(row, device, dtype, layout).items():
+            agree(got, expected[what], TOLERANCE[dtype] * row.tol, f"{layout.__name__}: {what}")
 
 
 @every_row
@@ -214,11 +215,25 @@ def test_every_vjp_is_in_the_table(monkeypatch):
         if vjp is not None
     }
     wanted |= {(name, 0, create_graph) for name in KERNELS for create_graph in (False, True)}
+    wanted -= {("to_device", 0, False), ("to_device", 0, True)}  # needs two devices: test_to_device
     assert not wanted - ran, f"these are in no row (operation, input, create_graph): {sorted(wanted - ran)}"
 
 
-def test_every_tolerance_has_a_reason():
-    assert all(row.why for row in ROWS if row.tol != 1)
+def test_every_exception_has_a_reason():
+    assert all(row.why for row in ROWS if row.tol != 1 or not row.finite)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_to_device(create_graph):
+    """A gradient goes back to the device that its tensor is on."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = ((x * x).to("mlx") * 2).to("cpu") * x.to("mlx").to("cpu")
+    (dx,) = grad(y.sum(), x, create_graph=create_graph)
+    assert (y.device, dx.device, dx.tolist()) == ("cpu", "cpu", [6.0, 24.0, 54.0])
+    if create_graph:
+        (ddx,) = grad(dx.to("mlx").sum(), x)
+        assert (ddx.device, ddx.tolist()) == ("cpu", [12.0, 24.0, 36.0])
 
 
 @pytest.mark.parametrize("room", ["ops", "nn", "models", "autograd"])

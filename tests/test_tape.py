@@ -1,7 +1,6 @@
-"""The tape: what it keeps and for how long, what a backward may do twice, hooks, modes, and the errors about all these."""
+"""The tape: what it keeps and for how long, whose arrays it leaves alone, what may be done twice, and `grad`."""
 
 import gc
-import threading
 import tracemalloc
 import weakref
 
@@ -42,7 +41,7 @@ def pulled(monkeypatch):
 
 
 def leaf(*values, device=None):
-    return mg.tensor(values or 2.0, dtype="float32" if device == "mlx" else "float64", device=device, requires_grad=True)
+    return mg.tensor(values, dtype="float32" if device == "mlx" else "float64", device=device, requires_grad=True)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
@@ -53,18 +52,28 @@ def small_model(device="cpu"):
     ).to(device)  # fmt: skip
 
 
+def array_bytes():
+    """The bytes of all numpy arrays made since tracemalloc was started."""
+    only = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([only]).traces)
+
+
 def test_memory_returns_without_the_garbage_collector(no_gc):
     model, x = small_model(), mg.randn(4, 3, 32, 32)
     optimizer = mg.optim.AdamW(model.parameters())
     sizes = []
     tracemalloc.start()
-    for _ in range(10):
-        optimizer.zero_grad()
-        model(x).square().mean().backward()
-        optimizer.step()
-        sizes.append(tracemalloc.get_traced_memory()[0])
-    tracemalloc.stop()
-    assert max(sizes[3:]) - sizes[3] < 20_000  # bytes; one step computes with some 20 MB
+    try:
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+            sizes.append(array_bytes())
+    finally:
+        tracemalloc.stop()
+    state = sum(t.numel() for p in optimizer.state.values() for t in p.values())
+    held = 4 * (state + 2 * sum(p.numel() for p in model.parameters()))  # values, gradients, moments; nothing else
+    assert sizes[1:] == sizes[:1] * 4 and abs(sizes[0] - held) < 2000
 
 
 @pytest.mark.parametrize("way", ["backward", "dropped", "grad", "create_graph", "retain_graph", "hooks", "error"])
@@ -232,14 +241,17 @@ def test_augmented_assignment(device):
     with mg.no_grad():
         w -= mg.tensor([0.5, 0.5], device=device, dtype=w.dtype)
         w *= 2
-        w /= 4
-        w **= 2
-    assert w is kept and w.is_leaf and w.requires_grad and w.tolist() == [0.0625, 0.5625]
+        w /= 0.25
+        w **= 2  # (16, 144)
+        w //= 3
+        w %= 7
+        w /= 16
+    assert w is kept and w.is_leaf and w.requires_grad and w.tolist() == [0.3125, 0.375]
     with mg.no_grad(), pytest.raises(ValueError, match="shape"):
         w += mg.ones((3, 2), device=device, dtype=w.dtype)
     h = before = w * 2  # no leaf: a new tensor, on the tape
     h += 1
-    assert h is not before and not before.is_leaf and before.tolist() == [0.125, 1.125]
+    assert h is not before and not before.is_leaf and before.tolist() == [0.625, 0.75]
     (h * h).sum().backward()
     np.testing.assert_allclose(w.grad.numpy(), 4 * (2 * w.numpy() + 1))
     c = alias = mg.tensor([1.0])  # nothing to train: a new tensor too
@@ -343,6 +355,10 @@ def test_grad_of_unused_inputs_and_other_mistakes():
         (lambda: mg.tensor([1]).requires_grad_(), RuntimeError, "floating point"),
         (lambda: setattr(x * 2, "data", np.zeros(2)), RuntimeError, "leaf"),
         (lambda: mg.zeros(2).register_hook(print), RuntimeError, "requires_grad_"),
+        (lambda: (x * 2).backward(np.ones(2)), TypeError, "tensor.*ndarray"),
+        (lambda: (x * 2).backward(1.0), TypeError, "tensor.*float"),
+        (lambda: mg.grad(3.0, x), TypeError, "tensor.*float"),
+        (lambda: mg.grad(x.sum(), 3.0), TypeError, "tensor.*float"),
     ]:
         with pytest.raises(error, match=message):
             call()
@@ -371,182 +387,3 @@ def test_a_leaf_replaced_before_backward_is_noticed(device):
     w.data = np.zeros(1)
     loss.backward()
     assert w.grad.tolist() == [2.0]
-
-
-# --- hooks --------------------------------------------------------------------------------------------------------------
-def test_hooks_see_replace_and_go(device):
-    x = leaf(1.0, 2.0, device=device)
-    y = x * 3
-    seen = []
-    remove_leaf = x.register_hook(lambda g: seen.append(("x", g.tolist())))
-    remove_inner = y.register_hook(lambda g: seen.append(("y", g.tolist())))
-    y.register_hook(lambda g: g * 10)
-    (y * y).sum().backward(retain_graph=True)
-    assert seen == [("y", [6.0, 12.0]), ("x", [180.0, 360.0])] and x.grad.tolist() == [180.0, 360.0]
-    seen.clear()
-    remove_leaf(), remove_inner(), remove_inner()
-    (y * y).sum().backward()
-    assert seen == [] and x.grad.tolist() == [360.0, 720.0]
-
-
-def test_a_hook_sees_the_whole_gradient_once():
-    """On a shared node after all its consumers; on a leaf after all its uses, before it is added to `.grad`."""
-    x = leaf(2.0)
-    y = x * 1
-    calls = []
-    y.register_hook(lambda g: calls.append(g.item()))
-    x.register_hook(lambda g: calls.append(g.item()))
-    (y * 2 + y * y + x).sum().backward()
-    x.backward(mg.tensor([0.5]))
-    assert calls == [6.0, 7.0, 0.5] and x.grad.item() == 7.5
-
-
-def test_several_hooks_on_a_leaf_can_be_removed_in_any_order():
-    x = leaf(1.0)
-    removals = [x.register_hook(lambda g, factor=factor: g * factor) for factor in (2, 3, 5)]
-    for left, i in ((30.0, None), (15.0, 0), (3.0, 2), (1.0, 1)):
-        if i is not None:
-            removals[i]()
-        assert mg.grad((x * 1).sum(), x)[0].item() == left
-
-
-def test_a_hook_on_one_output_of_several():
-    x = leaf(1.0, 2.0)
-    a, b = x.unbind(0)
-    a.register_hook(lambda g: g * 100)
-    b.retain_grad()
-    (a + b * 2).backward()
-    assert x.grad.tolist() == [100.0, 2.0] and b.grad.item() == 2.0
-
-
-def test_retain_grad(device):
-    x = leaf(2.0, device=device)
-    y = x * x
-    assert y.retain_grad() is None and y.grad is None
-    (y * 3).sum().backward(retain_graph=True)
-    assert y.grad.tolist() == [3.0]
-    (y * 3).sum().backward()
-    assert y.grad.tolist() == [6.0]
-
-
-def test_backward_inside_a_hook():
-    x, z = leaf(2.0), leaf(3.0)
-    inner = []
-
-    def hook(g):
-        with mg.enable_grad():
-            (z * z * g.detach()).sum().backward()
-            (x * 100).sum().backward()  # even to a leaf of the walk under way
-        inner.append(mg.is_grad_enabled())
-
-    y = x * 5
-    y.register_hook(hook)
-    (y * y).sum().backward()
-    assert z.grad.tolist() == [120.0] and x.grad.tolist() == [200.0] and inner == [False]
-    assert mg.is_grad_enabled()
-
-
-# --- modes --------------------------------------------------------------------------------------------------------------
-def test_no_grad_and_enable_grad():
-    x = leaf(1.0)
-    with mg.no_grad():
-        assert not mg.is_grad_enabled() and not (x * 2).requires_grad
-        with mg.enable_grad():
-            assert (x * 2).requires_grad
-            with mg.no_grad():
-                assert not (x * 2).requires_grad
-            assert mg.is_grad_enabled()
-        assert not mg.is_grad_enabled()
-        with pytest.raises(ZeroDivisionError), mg.enable_grad():
-            raise ZeroDivisionError
-        assert not mg.is_grad_enabled()
-        assert mg.ones(1, requires_grad=True).requires_grad  # a leaf is a leaf
-    assert (x * 2).requires_grad
-
-    @mg.no_grad()
-    def frozen(n):
-        return (x * 2).requires_grad or (frozen(n - 1) if n else False) or trained()
-
-    @mg.enable_grad()
-    def trained():
-        return not (x * 2).requires_grad
-
-    assert not frozen(3) and mg.is_grad_enabled() and frozen.__name__ == "frozen"
-
-
-def test_modes_belong_to_their_thread():
-    """One decorated function in two threads at once, the second of them inside no_grad: each finds its own mode again."""
-    first_in, second_in, first_out, found = *(threading.Event() for _ in range(3)), {}
-
-    @mg.no_grad()
-    def work(entered, until):
-        entered.set()
-        until.wait(10)
-        return mg.is_grad_enabled()
-
-    def first():
-        found["first"] = mg.is_grad_enabled(), work(first_in, second_in), mg.is_grad_enabled()
-        first_out.set()
-
-    def second():
-        first_in.wait(10)
-        with mg.no_grad():
-            found["second"] = work(second_in, first_out), mg.is_grad_enabled()
-
-    threads = [threading.Thread(target=f) for f in (first, second)]
-    with mg.no_grad():  # a new thread doesn't inherit it
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-    assert found == {"first": (True, False, True), "second": (False, False)}
-
-
-def test_backward_in_several_threads():
-    results = {}
-
-    def work(k):
-        for _ in range(20):
-            x = leaf(1.0 * k)
-            (x * x * x).exp().log().sum().backward()
-            results.setdefault(k, set()).add(round(x.grad.item(), 9))
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 5)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert results == {k: {3.0 * k * k} for k in range(1, 5)}
-
-
-def test_observers_see_every_operation():
-    outer, inner = [], []
-    x = leaf(1.0)
-    with mg.autograd.observe(lambda name, inputs, output, static: outer.append((name, len(inputs), output.shape))):
-        y = x * 2
-        with mg.autograd.observe(lambda name, *_: inner.append(name)), mg.no_grad():
-            x.sin()
-        y = y.sum()
-        y.backward()
-    _ = x + 1
-    assert outer == [("mul", 2, (1,)), ("sin", 1, (1,)), ("sum", 1, ())] and inner == ["sin"]
-
-
-# --- anomalies ----------------------------------------------------------------------------------------------------------
-def test_detect_anomaly_names_the_line(device):
-    x = mg.tensor([0.0, 1.0], device=device, requires_grad=True)
-    with mg.autograd.detect_anomaly():
-        with pytest.raises(FloatingPointError, match=r"(?s)^log made -inf .*test_tape\.py:\d+: y = x\.log\(\)  # here"):
-            y = x.log()  # here
-        y = x.sqrt()  # there
-        with pytest.raises(FloatingPointError, match=r"gradient of sqrt became (nan|inf).*: y = x\.sqrt\(\)  # there"):
-            y.sum().backward()
-    assert x.log().tolist()[0] == -np.inf  # and nothing is looked for outside
-
-
-def test_detect_anomaly_lets_infinite_inputs_pass():
-    q = mg.randn(1, 3, 4, requires_grad=True)
-    with mg.autograd.detect_anomaly():
-        nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
-        mg.tensor([1.0, 2.0]).masked_fill(mg.tensor([True, False]), -np.inf).exp()
-        assert (mg.tensor([np.inf]) * 2).item() == np.inf

@@ -41,7 +41,7 @@ FILES = {"config.json", "metrics.csv", "model.safetensors", "last.safetensors", 
 class FewDigits(Digits):
     """The first images of each part."""
 
-    count = {"train": 160, "val": 40, "test": 40}
+    count = {"train": 96, "val": 24, "test": 24}
 
     def __init__(self, split="train"):
         super().__init__(split)
@@ -51,7 +51,9 @@ class FewDigits(Digits):
 
 @pytest.fixture
 def few(monkeypatch):
+    """A small data set, and no pictures, which take longer than the training."""
     monkeypatch.setattr("minigrad.training.tasks.Digits", FewDigits)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
 
 def config(folder, **settings):
@@ -97,8 +99,9 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> Non
 # --- a run ---
 
 
-def test_run_folder(few, tmp_path, capsys):
+def test_run_folder(few, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
+    monkeypatch.delitem(sys.modules, "matplotlib.figure")
     result = train(config(tmp_path / "run"))
     text = capsys.readouterr()
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -114,7 +117,7 @@ def test_run_folder(few, tmp_path, capsys):
     assert set(rows[0]) == {
         "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds",
     }  # fmt: skip
-    assert result.part == "test" and result.images == 40 and result.correct == round(result.accuracy * 40)
+    assert result.part == "test" and result.images == 24 and result.correct == round(result.accuracy * 24)
     assert set(result.files) <= names
     lines = text.out.splitlines()
     assert len(lines) == 3 and lines[1].startswith("epoch 1/2") and lines[2].startswith("epoch 2/2")
@@ -138,11 +141,8 @@ def test_result_is_that_of_the_saved_weights(few, tmp_path):
 
 def test_test_part_is_seen_once(few, tmp_path, monkeypatch):
     seen = []
-    batches = trainer_module.load_task("digits", 32).__class__.batches
-    monkeypatch.setattr(
-        "minigrad.training.tasks.Task.batches",
-        lambda self, part, *rest: seen.append(part) or batches(self, part, *rest),
-    )
+    batches = Task.batches
+    monkeypatch.setattr(Task, "batches", lambda self, part, *rest: seen.append(part) or batches(self, part, *rest))
     train(config(tmp_path, epochs=3), quiet=True)
     assert seen == ["val", "val", "val", "test"]
 
@@ -162,15 +162,9 @@ def test_decay_only_on_matrices(few, tmp_path):
     assert len(decayed["params"]) + len(others["params"]) == len(list(run.model.parameters()))
 
 
-def test_without_matplotlib_a_line_says_how_to_get_the_pictures(few, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+def test_without_matplotlib_a_line_says_how_to_get_the_pictures(few, tmp_path):
     result = train(config(tmp_path, epochs=1), quiet=True)
     assert "minigrad[plots]" in result.note and not any((tmp_path / name).exists() for name in PICTURES)
-
-
-def test_loss_falls(tmp_path):
-    result = train(TrainConfig(epochs=3, output=str(tmp_path)), quiet=True)
-    assert result.accuracy > 0.5
 
 
 def test_default_folders_are_fresh(few, tmp_path, monkeypatch):
@@ -206,9 +200,9 @@ def stop_after(monkeypatch, steps, number=signal.SIGINT):
     monkeypatch.setattr(trainer_module._Run, "step", counted)
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5, 7, 10])
+@pytest.mark.parametrize("steps", [1, 3, 5, 6])
 def test_stop_and_resume_is_exact(few, tmp_path, monkeypatch, steps):
-    """160 images in batches of 32: 5 steps an epoch; 5 and 10 stop between training and validation."""
+    """96 images in batches of 32: 3 steps an epoch; 3 and 6 stop between training and validation."""
     whole = train(config(tmp_path / "whole"), quiet=True)
     with monkeypatch.context() as patch:
         stop_after(patch, steps)
@@ -236,7 +230,8 @@ def test_signals_are_put_back(few, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
-    process = python("train", "--epochs", "50", "--output", "run", cwd=tmp_path)
+    folder_of_images(tmp_path / "photos")
+    process = python("train", "--data", "photos", "--epochs", "5000", "--output", "run", cwd=tmp_path)
     wait_for(tmp_path / "run/metrics.csv", process)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
@@ -248,7 +243,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
 
 def test_killed_run_resumes_exactly(tmp_path):
     """SIGKILL: whatever was being written, the run goes on from the last whole state."""
-    arguments = ("train", "--epochs", "3", "--batch-size", "128", "--drop-path", "0.1")
+    folder_of_images(tmp_path / "photos")
+    arguments = ("train", "--data", "photos", "--epochs", "40", "--batch-size", "4", "--drop-path", "0.1")
     process = python(*arguments, "--output", "killed", cwd=tmp_path)
     wait_for(tmp_path / "killed/metrics.csv", process)
     process.kill()
@@ -276,7 +272,7 @@ def test_nan_loss_stops_and_keeps_the_last_good_state(few, tmp_path, monkeypatch
 
     def once_nan(logits, labels, label_smoothing=0.0):
         loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        return loss * math.nan if label_smoothing and next(calls) == 7 else loss
+        return loss * math.nan if label_smoothing and next(calls) == 5 else loss
 
     monkeypatch.setattr(trainer_module.F, "cross_entropy", once_nan)
     with pytest.raises(TrainingError, match=r"loss became nan in epoch 2, batch 3.*smaller lr"):
@@ -404,7 +400,10 @@ def test_image_folder(tmp_path):
     result = train(settings, quiet=True)
     classifier = Classifier.load(tmp_path / "run")
     assert classifier.classes == ["ant", "bee"] and result.images == 4
-    prediction = classifier.predict(result.sample)
+    prediction = classifier.predict(result.sample)  # a whole path, so that it works from everywhere
+    assert len(classifier.batches("test", data=str(folder)).dataset) == 4
+    with pytest.raises(ValueError, match="has the classes x, y, but the model was trained on ant, bee"):
+        classifier.batches("test", data=str(folder_of_images(tmp_path / "other", classes=("x", "y"))))
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5) and prediction.note == ""
     assert len(classifier.batches("train").dataset) == 12
 
@@ -492,3 +491,7 @@ def test_digit_scan_of_odd_pictures():
     speck = np.zeros((9, 9), np.uint8)
     speck[4, 4] = 255
     assert digit_scan(speck)[0].min() > 15  # fills the frame
+    hair = np.full((4000, 4000), 255, np.uint8)
+    np.fill_diagonal(hair[100:-100, 100:-100], 0)  # fainter than 8 bits can hold, once it is scaled
+    scan, _ = digit_scan(hair)
+    assert scan.diagonal().min() > 8 and scan[0, 7] == scan[7, 0] == 0 and scan.max() <= 16

@@ -2,6 +2,7 @@
 
 import contextlib
 import linecache
+import math
 import sys
 
 from minigrad.autograd.mode import observe, state
@@ -47,8 +48,15 @@ def _non_finite(xp, array) -> str | None:
 def _check_finite(name: str, inputs: tuple, output, static: dict) -> None:
     for result in output if isinstance(output, tuple) else (output,):
         bad = _non_finite(result._backend, result._data)
-        if bad and not any(hasattr(t, "_data") and _non_finite(t._backend, t._data) for t in inputs):
+        if bad and not any(_given_non_finite(t) for t in (*inputs, *static.values())):
             raise FloatingPointError(f"{name} made {bad} from finite inputs at {user_line()}")
+
+
+def _given_non_finite(value) -> bool:
+    """Whether an input is a number or tensor that isn't finite, such as the -inf of a mask."""
+    if hasattr(value, "_data"):
+        return _non_finite(value._backend, value._data) is not None
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def check_gradients(node, g, results) -> None:

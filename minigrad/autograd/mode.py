@@ -40,6 +40,9 @@ class no_grad(contextlib.ContextDecorator):
     def __init__(self) -> None:
         self._before: list[int] = []
 
+    def _recreate_cm(self):
+        return type(self)()  # a decorated function may run in several threads at once
+
     def __enter__(self):
         self._before.append(state.mode)
         state.mode = state.mode | GRAD if self.on else state.mode & ~GRAD

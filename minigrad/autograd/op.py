@@ -173,6 +173,7 @@ class Op:
             raise self._explain(error, inputs, static) from error
         mode = state.mode
         if y.__class__ is tuple:
+            y = tuple([a if a.__class__ is xp.array_type else xp.asarray(a) for a in y])  # numpy's numbers
             out = tuple([_tensor(a, xp) for a in y])
         else:
             if y.__class__ is not xp.array_type:

@@ -7,7 +7,7 @@ from minigrad.autograd.anomaly import check_gradients
 from minigrad.autograd.mode import GRAD, set_mode, state
 from minigrad.autograd.op import Node
 from minigrad.backend import BackendError
-from minigrad.tensor import _tensor
+from minigrad.tensor import Tensor, _tensor
 
 
 def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool) -> dict:
@@ -128,7 +128,7 @@ def _check_leaves(node: Node) -> None:
 def _run_hooks(node: Node, g, create_graph: bool):
     """Runs the hooks on a node's outputs; each may return a replacement for the gradient."""
     rows = [g] if node.outputs is None else list(g)
-    for i, hook in node.hooks:
+    for i, hook in list(node.hooks):
         if rows[i] is not None:
             rows[i] = _hooked(hook, rows[i], node.xp, create_graph)
     return rows[0] if node.outputs is None else rows
@@ -138,11 +138,15 @@ def _hooked(hook: Callable, g, xp, create_graph: bool):
     result = hook(g if create_graph else _tensor(xp.asarray(g), xp))
     if result is None:
         return g
+    if not isinstance(result, Tensor):
+        raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
     return result if create_graph else result._data
 
 
 def _seed(tensor, g, create_graph: bool):
     """The gradient that a walk starts with, checked against its output."""
+    if not isinstance(g, Tensor | None):
+        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
     if not tensor._requires_grad:
         raise RuntimeError(
             "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
@@ -184,13 +188,20 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
         for leaf, g in _walk(roots, None, retain, create_graph).items():
-            for hook in leaf._hooks or ():
+            for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
             g = g if create_graph else _tensor(leaf._backend.asarray(g), leaf._backend)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
 
+def _check_tensors(what: str, tensors) -> None:
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
+
+
 def _check_roots(tensors, grads) -> None:
+    _check_tensors("outputs", tensors)
     if grads is not None and len(grads) != len(tensors):
         raise ValueError(
             f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
@@ -219,6 +230,7 @@ def grad(
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     grad_outputs = None if grad_outputs is None else _as_list(grad_outputs)
     _check_roots(outputs, grad_outputs)
+    _check_tensors("inputs", inputs)
     for t in inputs:
         if not t._requires_grad:
             raise RuntimeError(
@@ -243,7 +255,7 @@ def grad(
                     f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
                 )
             if g is not None:
-                for hook in (t._hooks or ()) if t._edge is None else ():
+                for hook in list(t._hooks or ()) if t._edge is None else ():
                     g = _hooked(hook, g, t._backend, create_graph)
                 g = g if create_graph else _tensor(t._backend.asarray(g), t._backend)
             result.append(g)
@@ -260,13 +272,15 @@ def add_hook(tensor, hook: Callable) -> Callable:
     if not tensor._requires_grad:
         raise RuntimeError("a hook needs a tensor that requires a gradient; call requires_grad_() first")
     if tensor._edge is None:
-        tensor._hooks = hooks = [*(tensor._hooks or ()), hook]
+        if tensor._hooks is None:
+            tensor._hooks = []
+        hooks = tensor._hooks
         entry: object = hook
     else:
         node, i = tensor._edge
         node.hooks = hooks = node.hooks or []
         entry = (i, hook)
-        hooks.append(entry)
+    hooks.append(entry)
     return lambda: hooks.remove(entry) if entry in hooks else None
 
 

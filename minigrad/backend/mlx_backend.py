@@ -3,6 +3,8 @@
 import mlx.core as mx
 import numpy as np
 
+from minigrad.backend.numpy_conv import out_size
+
 DTYPES = {
     "bool": mx.bool_,
     **{name: getattr(mx, name) for name in "uint8 int8 int16 int32 int64 float16 bfloat16 float32".split()},
@@ -19,7 +21,10 @@ def _nchw(x):
 
 
 def _convolve(x, w, stride, padding, dilation, groups):
-    """Convolution of NHWC images with OHWI weights."""
+    """Convolution of NHWC images with OHWI weights. MLX 0.32 ends the process on empty ones, so they never get there."""
+    if not x.size or not w.size:
+        size = out_size(x.shape[1:3], w.shape[1:3], stride, padding, dilation)
+        return mx.zeros((x.shape[0], *size, w.shape[0]), x.dtype)
     return mx.conv_general(x, w, stride=stride, padding=padding, kernel_dilation=dilation, groups=groups)
 
 
@@ -95,6 +100,8 @@ class MLXBackend:
             return _convolve(x, _nhwc(w), stride, padding, dilation, groups)
 
         x = mx.zeros((g.shape[0], *size, w.shape[1] * groups), g.dtype)
+        if not x.size or not g.size:
+            return _nchw(x)
         return _nchw(mx.vjp(forward, [x], [_nhwc(g)])[1][0])
 
     def conv2d_weight(self, g, x, *, kernel, stride, padding, dilation, groups):
@@ -102,6 +109,8 @@ class MLXBackend:
             return _convolve(_nhwc(x), w, stride, padding, dilation, groups)
 
         w = mx.zeros((g.shape[1], *kernel, x.shape[1] // groups), g.dtype)
+        if not x.size or not g.size:
+            return _nchw(w)
         return _nchw(mx.vjp(forward, [w], [_nhwc(g)])[1][0])
 
     def layer_norm(self, x, weight, bias, *, axes, eps):

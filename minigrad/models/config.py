@@ -1,5 +1,6 @@
 """The configuration of Pyramid Vision Transformer v2, checked in full when it is made."""
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 
 from minigrad import nn
@@ -84,8 +85,7 @@ class PVTV2Config:
                 )
             for value in values:
                 if name == "mlp_ratios":
-                    if not isinstance(value, int | float) or value <= 0:
-                        raise ValueError(f"mlp_ratios must be positive numbers, got {value!r}")
+                    _number(name, value)
                 else:
                     _whole(name, value, 1)
             self._set(name, values)
@@ -94,21 +94,29 @@ class PVTV2Config:
                 raise ValueError(
                     f"stage {i}: embed_dims {dim} can't be divided among num_heads {heads}; choose a multiple of {heads}"
                 )
+        for i, (dim, ratio) in enumerate(zip(self.embed_dims, self.mlp_ratios, strict=True), 1):
+            if int(dim * ratio) < 1:
+                raise ValueError(f"stage {i}: mlp_ratios {ratio} of embed_dims {dim} leaves no hidden channel; choose more")
+        for name in ("qkv_bias", "linear"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
         for name in ("initializer_range", "layer_norm_eps", "embed_norm_eps"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+            _number(name, getattr(self, name))
+        if self.qk_scale is not None:
+            _number("qk_scale", self.qk_scale)
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {self.hidden_act!r}")
         if not isinstance(self.norm_layer, type):
             raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {self.norm_layer!r}")
-        size = (self.img_size, self.img_size) if isinstance(self.img_size, int) else tuple(self.img_size)
-        if len(size) != 2 or not all(isinstance(n, int) for n in size):
+        size = self.img_size if isinstance(self.img_size, tuple | list) else (self.img_size, self.img_size)
+        if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) for n in size):
             raise ValueError(f"img_size must be a number of pixels or (height, width), got {self.img_size!r}")
         if not isinstance(self.img_size, int):
-            self._set("img_size", size)
+            self._set("img_size", tuple(size))
         self.check_size(*size)
 
     def _set(self, name: str, value) -> None:
@@ -137,8 +145,9 @@ class PVTV2Config:
     def min_size(self) -> int:
         """The smallest image side, in pixels, for which every stage has a key."""
         side = 1
-        while min(min(grid) for grid in self.key_grids(side, side)) < 1:
-            side += 1
+        for k, s, sr in reversed(list(zip(self.patch_sizes, self.strides, self.sr_ratios, strict=True))):
+            least = side if self.linear else max(side, sr)  # of this stage's map, whose side is (n + 2·⌊k/2⌋ - k) // s + 1
+            side = max((least - 1) * s + k % 2, 1)
         return side
 
     def check_size(self, height: int, width: int) -> None:
@@ -187,3 +196,12 @@ class PVTV2Config:
 def _whole(name: str, value, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(name: str, value) -> None:
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"{name} must be a positive number, got {value!r}")

@@ -137,6 +137,12 @@ class Operators:
     def __itruediv__(self, other):
         return self._augment(self / other)
 
+    def __ifloordiv__(self, other):
+        return self._augment(self // other)
+
+    def __imod__(self, other):
+        return self._augment(self % other)
+
     def __ipow__(self, other):
         return self._augment(self**other)
 

@@ -145,7 +145,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         "max_pool2d", input, kernel_size, stride, padding, ceil_mode, dilation
     )
     where = window_argmax(input.detach(), kernel=kernel, stride=stride, padding=widths, dilation=dilation)
-    values = gather(reshape(input, (*input.shape[:2], -1)), 2, reshape(where, (*where.shape[:2], -1)))
+    values = gather(input.flatten(2), 2, where.flatten(2))
     values = reshape(values, where.shape)
     return (values, where) if return_indices else values
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import minigrad as mg
-from minigrad.data import Digits, ImageFolder, Subset
+from minigrad.data import Digits, Subset
 from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
 from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS
 from minigrad.training.inference import Classifier
@@ -25,9 +25,10 @@ SAMPLE = "sample.png"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: where it is, its best epoch by validation accuracy, and that epoch's weights on the test part.
+    """How a run ended: where it is, its best epoch by validation loss, and that epoch's weights on the test part.
 
-    `part` is "test", or "val" where a folder of images has no test part. `sample` is an image to try `predict` with.
+    `part` is "test", or "val" where a folder of images has no test part. `sample` is an image to try `predict` with,
+    in the folder or with a whole path.
     `str()` of it is what `python -m minigrad train` prints at the end.
     """
 
@@ -38,6 +39,7 @@ class TrainResult:
     correct: int
     images: int
     best_epoch: int
+    val_loss: float
     val_accuracy: float
     seconds: float
     files: Sequence[str]
@@ -45,16 +47,17 @@ class TrainResult:
     note: str = ""
 
     def __str__(self) -> str:
-        command = f"python -m minigrad predict {shlex.quote(str(self.folder))} {shlex.quote(self.sample)}"
+        run, sample = shlex.quote(str(self.folder)), shlex.quote(str(self.folder / self.sample))
         return "\n".join(
             [
                 f"{self.part + ' accuracy':<14} {100 * self.accuracy:.2f} % ({self.correct} of {self.images}), "
                 f"loss {self.loss:.4f}",
-                f"weights        of epoch {self.best_epoch}, the best in validation ({100 * self.val_accuracy:.2f} %)",
+                f"weights        of epoch {self.best_epoch}, the best in validation (loss {self.val_loss:.4f}, "
+                f"accuracy {100 * self.val_accuracy:.2f} %)",
                 f"training time  {self.seconds:.1f} s",
                 f"run folder     {self.folder}: {', '.join(self.files)}",
                 *([f"note           {self.note}"] if self.note else []),
-                f"predict with   {command}",
+                f"predict with   python -m minigrad predict {run} {sample}",
             ]
         )
 
@@ -91,6 +94,7 @@ def report(
         correct=found.correct,
         images=len(found.labels),
         best_epoch=best["epoch"],
+        val_loss=best["val_loss"],
         val_accuracy=best["val_accuracy"],
         seconds=sum(row["seconds"] for row in history),
         files=(WEIGHTS, STATE, METRICS, "config.json", RESULT, *pictures),
@@ -132,7 +136,8 @@ def _sample(folder: Path, task: Task, part: str) -> str:
         picture = Image.new("L", (320, 320), 255)
         picture.paste(pixels.resize((256, 256), Image.Resampling.BICUBIC), (32, 32))
         atomic_write(folder / SAMPLE, lambda file: picture.save(file, "PNG"))
-        return str(folder / SAMPLE)
-    if isinstance(dataset, Subset) and isinstance(dataset.dataset, ImageFolder):
-        return str(dataset.dataset.files[dataset.indices[0]])
-    return str(dataset.files[0])
+        return SAMPLE
+    first = 0
+    if isinstance(dataset, Subset):
+        dataset, first = dataset.dataset, dataset.indices[0]
+    return str(dataset.files[first].resolve())

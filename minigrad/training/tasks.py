@@ -98,7 +98,7 @@ def load_task(data: str, size: int) -> Task:
         preprocessing = Preprocessing("digits", size, 16, (Digits.mean,), (Digits.std,))
         return Task(digits, digits["train"].classes, preprocessing)
 
-    root, parts = Path(data), {}
+    root, parts = Path(data), dict[str, Dataset]()
     if (root / "train").is_dir() and (root / "val").is_dir():
         for part in PARTS:
             if (root / part).is_dir():

@@ -47,7 +47,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
     """Train a classifier as `config` says (default: PVT v2 on the digits), then evaluate its best weights.
 
     The test part is looked at once, at the end. The run folder gets `config.json`, `metrics.csv` (a row an epoch),
-    `model.safetensors` (the weights of the epoch with the best validation accuracy), `last.safetensors` (everything
+    `model.safetensors` (the weights of the epoch with the lowest validation loss), `last.safetensors` (everything
     that `resume` needs), `result.json`, and with matplotlib `curves.png`, `confusion.png` and `predictions.png`. Each
     file is written whole or not at all. The default generator is seeded with `config.seed`.
 
@@ -86,10 +86,10 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
         raise RunFolderError(f"there is no run to go on with in {folder}: it has no {STATE}")
     state = load_state(folder / STATE)
     try:
-        config = state["config"]
-    except KeyError:
+        config = TrainConfig.from_dict(state["config"])
+    except (KeyError, TypeError):
         raise CheckpointError(f"{folder / STATE} is not the saved state of a training run") from None
-    run = _Run(TrainConfig.from_dict(config), quiet)
+    run = _Run(config, quiet)
     run.folder = folder
     run.load_state(state)
     run.say(f"run folder {folder}: going on after {run.epoch} epochs and {run.batch} batches")
@@ -235,7 +235,7 @@ class _Run:
         self.epoch, self.batch, self.running, self.seconds = self.epoch + 1, 0, Running(), 0.0
         best = self.best is row
         if best:
-            self.write(WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_accuracy=found.accuracy))
+            self.write(WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_loss=found.loss))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()
@@ -246,8 +246,8 @@ class _Run:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The epoch with the highest validation accuracy, of several the one with the lowest loss."""
-        return max(self.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+        """The epoch with the lowest validation loss: on few images accuracy is a matter of luck."""
+        return min(self.history, key=lambda row: row["val_loss"])
 
     def result(self, stop: "_Stop") -> TrainResult:
         """Evaluate the best weights, once, and write result and pictures."""

@@ -76,12 +76,12 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
         ValueError: when there is no input shape, or it holds something other than positive integers.
 
     >>> print(summary(mg.nn.Sequential(mg.nn.Linear(4, 3), mg.nn.ReLU()), (1, 4)))
-    layer         output  parameters  MACs
-    ──────────────────────────────────────
-    Sequential    1×3             15    12
-      0: Linear   1×3             15    12
-      1: ReLU     1×3              0     0
-    ──────────────────────────────────────
+    layer        output  parameters  MACs
+    ─────────────────────────────────────
+    Sequential   1×3             15    12
+      0: Linear  1×3             15    12
+      1: ReLU    1×3              0     0
+    ─────────────────────────────────────
     input       1×4
     parameters  15
     MACs        12

@@ -24,7 +24,7 @@ TRAIN, VALIDATION, MISTAKE, QUIET = "#2a6fbb", "#e07b28", "#c22f2f", "#666666"
 def training_curves(
     metrics: str | PathLike | Iterable[Mapping[str, Any]], path: str | PathLike | None = None
 ) -> "Figure":
-    """Loss, accuracy and learning rate over the epochs.
+    """Loss, accuracy and learning rate over the epochs; the epoch with the lowest validation loss is marked.
 
     Args:
         metrics: a run's `metrics.csv`, or its rows: mappings with `epoch`, `train_loss`, `val_loss`, `train_accuracy`,
@@ -60,16 +60,17 @@ def training_curves(
         axis.plot(epoch, val, color=VALIDATION, marker=marker, markersize=3, label="validation")
         axis.set_title(title)
         axis.legend(frameon=False)
-    best = int(np.lexsort((val_loss, -val_acc))[0])
-    axes[1].annotate(
-        f"best {100 * val_acc[best]:.1f} %",
-        (epoch[best], 100 * val_acc[best]),
-        xytext=(0, -26),
-        textcoords="offset points",
-        ha="right" if best > len(rows) / 2 else "left",
-        color=VALIDATION,
-        arrowprops={"arrowstyle": "-", "color": VALIDATION},
-    )
+    best = int(val_loss.argmin())
+    for axis, value, text, down in ((axes[0], val_loss, "{:.3f}", 26), (axes[1], 100 * val_acc, "{:.1f} %", -26)):
+        axis.annotate(
+            f"epoch {epoch[best]:.0f}: {text.format(value[best])}",
+            (epoch[best], value[best]),
+            xytext=(0, down),
+            textcoords="offset points",
+            ha="right" if best > len(rows) / 2 else "left",
+            color=VALIDATION,
+            arrowprops={"arrowstyle": "-", "color": VALIDATION},
+        )
     axes[2].plot(epoch, lr, color=QUIET, marker=marker, markersize=3)
     axes[2].set_title("Learning rate")
     axes[2].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

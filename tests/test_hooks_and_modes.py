@@ -1,0 +1,209 @@
+"""Hooks on gradients, the modes no_grad, enable_grad and observe, and the search for the first NaN."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+
+
+@pytest.fixture(params=["cpu", "mlx"])
+def device(request):
+    if request.param == "mlx":
+        pytest.importorskip("mlx.core", exc_type=ImportError)
+    return request.param
+
+
+def leaf(*values, device=None):
+    return mg.tensor(values, dtype="float32" if device == "mlx" else "float64", device=device, requires_grad=True)
+
+
+# --- hooks --------------------------------------------------------------------------------------------------------------
+def test_hooks_see_replace_and_go(device):
+    x = leaf(1.0, 2.0, device=device)
+    y = x * 3
+    seen = []
+    remove_leaf = x.register_hook(lambda g: seen.append(("x", g.tolist())))
+    remove_inner = y.register_hook(lambda g: seen.append(("y", g.tolist())))
+    y.register_hook(lambda g: g * 10)
+    (y * y).sum().backward(retain_graph=True)
+    assert seen == [("y", [6.0, 12.0]), ("x", [180.0, 360.0])] and x.grad.tolist() == [180.0, 360.0]
+    seen.clear()
+    for remove in (remove_leaf, remove_inner, remove_inner):
+        remove()
+    (y * y).sum().backward()
+    assert seen == [] and x.grad.tolist() == [360.0, 720.0]
+
+
+def test_a_hook_sees_the_whole_gradient_once():
+    """On a shared node after all its consumers; on a leaf after all its uses, before it is added to `.grad`."""
+    x = leaf(2.0)
+    y = x * 1
+    calls = []
+    y.register_hook(lambda g: calls.append(g.item()))
+    x.register_hook(lambda g: calls.append(g.item()))
+    (y * 2 + y * y + x).sum().backward()
+    x.backward(mg.tensor([0.5]))
+    assert calls == [6.0, 7.0, 0.5] and x.grad.item() == 7.5
+
+
+def test_several_hooks_on_a_leaf_can_be_removed_in_any_order():
+    x = leaf(1.0)
+    removals = [x.register_hook(lambda g, factor=factor: g * factor) for factor in (2, 3, 5)]
+    for left, i in ((30.0, None), (15.0, 0), (3.0, 2), (1.0, 1)):
+        if i is not None:
+            removals[i]()
+        assert mg.grad((x * 1).sum(), x)[0].item() == left
+
+
+def test_a_hook_gives_a_tensor_or_nothing():
+    x = leaf(1.0)
+    x.register_hook(lambda g: 3.0)
+    with pytest.raises(TypeError, match="hook.*tensor.*float"):
+        (x * 2).sum().backward()
+
+
+def test_a_hook_on_one_output_of_several():
+    x = leaf(1.0, 2.0)
+    a, b = x.unbind(0)
+    assert a.numpy().shape == () and isinstance(a.data, np.ndarray)
+    a.register_hook(lambda g: g * 100)
+    b.retain_grad()
+    (a + b * 2).backward()
+    assert x.grad.tolist() == [100.0, 2.0] and b.grad.item() == 2.0
+
+
+def test_retain_grad(device):
+    x = leaf(2.0, device=device)
+    y = x * x
+    assert y.retain_grad() is None and y.grad is None
+    (y * 3).sum().backward(retain_graph=True)
+    assert y.grad.tolist() == [3.0]
+    (y * 3).sum().backward()
+    assert y.grad.tolist() == [6.0]
+
+
+def test_backward_inside_a_hook():
+    x, z = leaf(2.0), leaf(3.0)
+    inner = []
+
+    def hook(g):
+        with mg.enable_grad():
+            (z * z * g.detach()).sum().backward()
+            (x * 100).sum().backward()  # even to a leaf of the walk under way
+        inner.append(mg.is_grad_enabled())
+
+    y = x * 5
+    y.register_hook(hook)
+    (y * y).sum().backward()
+    assert z.grad.tolist() == [120.0] and x.grad.tolist() == [200.0] and inner == [False]
+    assert mg.is_grad_enabled()
+
+
+# --- modes --------------------------------------------------------------------------------------------------------------
+def test_no_grad_and_enable_grad():
+    x = leaf(1.0)
+    with mg.no_grad():
+        assert not mg.is_grad_enabled() and not (x * 2).requires_grad
+        with mg.enable_grad():
+            assert (x * 2).requires_grad
+            with mg.no_grad():
+                assert not (x * 2).requires_grad
+            assert mg.is_grad_enabled()
+        assert not mg.is_grad_enabled()
+        with pytest.raises(ZeroDivisionError), mg.enable_grad():
+            raise ZeroDivisionError
+        assert not mg.is_grad_enabled()
+        assert mg.ones(1, requires_grad=True).requires_grad  # a leaf is a leaf
+    assert (x * 2).requires_grad
+
+    @mg.no_grad()
+    def frozen(n):
+        return (x * 2).requires_grad or (frozen(n - 1) if n else False) or trained()
+
+    @mg.enable_grad()
+    def trained():
+        return not (x * 2).requires_grad
+
+    assert not frozen(3) and mg.is_grad_enabled() and frozen.__name__ == "frozen"
+
+
+def test_modes_belong_to_their_thread():
+    """One decorated function in two threads at once, the second of them inside no_grad: each finds its own mode again."""
+    first_in, second_in, first_out, found = *(threading.Event() for _ in range(3)), {}
+
+    @mg.no_grad()
+    def work(entered, until):
+        entered.set()
+        until.wait(10)
+        return mg.is_grad_enabled()
+
+    def first():
+        found["first"] = mg.is_grad_enabled(), work(first_in, second_in), mg.is_grad_enabled()
+        first_out.set()
+
+    def second():
+        first_in.wait(10)
+        with mg.no_grad():
+            found["second"] = work(second_in, first_out), mg.is_grad_enabled()
+
+    threads = [threading.Thread(target=f) for f in (first, second)]
+    with mg.no_grad():  # a new thread doesn't inherit it
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert found == {"first": (True, False, True), "second": (False, False)}
+
+
+def test_backward_in_several_threads():
+    results = {}
+
+    def work(k):
+        for _ in range(20):
+            x = leaf(1.0 * k)
+            (x * x * x).exp().log().sum().backward()
+            results.setdefault(k, set()).add(round(x.grad.item(), 9))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == {k: {3.0 * k * k} for k in range(1, 5)}
+
+
+def test_observers_see_every_operation():
+    outer, inner = [], []
+    x = leaf(1.0)
+    with mg.autograd.observe(lambda name, inputs, output, static: outer.append((name, len(inputs), output.shape))):
+        y = x * 2
+        with mg.autograd.observe(lambda name, *_: inner.append(name)), mg.no_grad():
+            x.sin()
+        y = y.sum()
+        y.backward()
+    _ = x + 1
+    assert outer == [("mul", 2, (1,)), ("sin", 1, (1,)), ("sum", 1, ())] and inner == ["sin"]
+
+
+# --- anomalies ----------------------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_detect_anomaly_names_the_line(device):
+    x = mg.tensor([0.0, 1.0], device=device, requires_grad=True)
+    with mg.autograd.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"(?s)^log made -inf .*test_hooks_and_modes\.py:\d+: y = x\.log\(\)  # here"):
+            y = x.log()  # here
+        y = x.sqrt()  # there
+        with pytest.raises(FloatingPointError, match=r"gradient of sqrt became (nan|inf).*: y = x\.sqrt\(\)  # there"):
+            y.sum().backward()
+    assert x.log().tolist()[0] == -np.inf  # and nothing is looked for outside
+
+
+def test_detect_anomaly_lets_infinite_inputs_pass():
+    q = mg.randn(1, 3, 4, requires_grad=True)
+    with mg.autograd.detect_anomaly():
+        nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
+        mg.tensor([1.0, 2.0]).masked_fill(mg.tensor([True, False]), -np.inf).exp()
+        assert (mg.tensor([np.inf]) * 2).item() == np.inf
