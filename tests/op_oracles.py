@@ -204,7 +204,8 @@ def _channels(v, x, default):
 
 
 def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
-    y = normalised(x.reshape(x.shape[0], num_groups, -1), (2,), eps).reshape(x.shape)
+    grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    y = normalised(grouped, (2,), eps).reshape(x.shape)
     return y * _channels(weight, x, 1.0) + _channels(bias, x, 0.0)
 
 
