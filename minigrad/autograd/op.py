@@ -16,7 +16,6 @@ array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for it
 order come from the same line.
 """
 
-import builtins
 import functools
 import inspect
 import types
@@ -26,7 +25,7 @@ from typing import Any
 from minigrad.autograd.anomaly import user_line
 from minigrad.autograd.mode import GRAD, WATCH, state
 from minigrad.backend import BackendError
-from minigrad.dtypes import ALL, DType, float32, int64, promote
+from minigrad.dtypes import ALL
 
 REGISTRY: dict[str, "Op"] = {}
 
@@ -34,54 +33,62 @@ REGISTRY: dict[str, "Op"] = {}
 class Node:
     """One recorded operation: where its inputs came from (`edges`) and what its VJPs need (`saved`).
 
-    An edge is None (no gradient wanted), a leaf tensor, or (node, output index). A node never holds a tensor that is not a
-    leaf, so an intermediate array lives only as long as a VJP that named it.
+    An edge is a leaf tensor, or (node, output): the output's number, None for an operation with a single one. A node never
+    holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
     """
 
-    __slots__ = ("op", "xp", "plan", "edges", "saved", "inputs", "outputs", "leaves", "hooks", "line", "__weakref__")
+    __slots__ = ("op", "xp", "plan", "edges", "saved", "special", "__dict__", "__weakref__")
 
     op: "Op"
     xp: Any  # the backend of the output
     plan: Any  # which VJPs to run, for a plain operation a `_Plan`
     edges: Any
     saved: Any
-    inputs: Any  # shapes and dtypes of the inputs, where a gradient is to be fitted to them or checked
-    outputs: Any  # shapes and dtypes of the outputs of an operation with several, else None
-    leaves: Any  # pairs of a leaf and its array at the time of the forward
-    hooks: Any
-    line: str | None  # where the user called it, under detect_anomaly
+    special: bool  # whether any of the following is set; most nodes of a deep chain are plain
+    inputs: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
+    outputs: Any = None  # shapes and dtypes of the outputs of an operation with several
+    leaves: Any = None  # pairs of a leaf and its array at the time of the forward
+    hooks: Any = None
+    line: str | None = None  # where the user called it, under detect_anomaly
 
     def __repr__(self) -> str:
         return f"<{self.op.name} node>"
 
     def release(self) -> None:
-        self.edges, self.saved, self.leaves = (), None, ()
+        self.edges, self.saved = (), None
+        if self.leaves:
+            self.leaves = None
 
 
 class _Plan:
-    """What to keep and which VJPs to run when a given set of inputs requires a gradient."""
+    """What to keep and which VJPs to run when a given set of inputs requires a gradient.
 
-    __slots__ = ("positions", "functions", "kinds", "save", "kept")
+    For `mul` with both inputs wanted, the two functions made here read
+    `save = lambda xp, a, y, s: (a[1], a[0])` and `pull = lambda xp, g, s: (vjp0(xp, g, s[0]), vjp1(xp, g, s[1]))`.
+    """
 
-    def __init__(self, op: "Op", wanted: tuple[int, ...]):
-        self.positions, self.functions, self.kinds, self.kept = [], [], [], set()
-        sources = []
-        for k in wanted:
-            vjp = op.vjps[0 if op.variadic else k] if op.vjps else None
+    __slots__ = ("positions", "kinds", "kept", "save", "pull")
+
+    def __init__(self, op: "Op", wanted: int, count: int):
+        self.positions, self.kinds = [], []
+        sources: list[str] = []
+        calls, functions = [], {}
+        for k in range(count):
+            vjp = op.vjps[0 if op.variadic else k] if wanted >> k & 1 else None
             if vjp is None:
                 continue
-            kinds, parts = [], []
+            arguments = ""
             for name in op.needs[vjp]:
                 kind, source = op.source(name, k)
-                kinds.append(kind)
-                parts.append(source)
-                if isinstance(kind, int):
-                    self.kept.add(kind)
+                arguments += f", s[{len(sources)}]"
+                self.kinds.append(kind)
+                sources.append(source)
             self.positions.append(k)
-            self.functions.append(vjp)
-            self.kinds.append(kinds)
-            sources.append("(" + "".join(part + "," for part in parts) + ")")
-        self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ',' for s in sources)})")  # e.g. ((a[1],), (a[0],))
+            functions[f"vjp{k}"] = vjp
+            calls.append(f"vjp{k}(xp, g{arguments})")
+        self.kept = sorted({kind for kind in self.kinds if isinstance(kind, int)})
+        self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ', ' for s in sources)})")
+        self.pull = eval(f"lambda xp, g, s: ({''.join(c + ', ' for c in calls)})", functions)
 
 
 class Op:
@@ -142,7 +149,6 @@ class Op:
     def __call__(self, *inputs, **static):
         xp: Any = None
         dtype: Any = None
-        out: Any
         wanted, bit, mixed = 0, 1, False
         arrays = []
         for t in inputs:
@@ -152,7 +158,7 @@ class Op:
                     xp, dtype = t._backend, array.dtype
                 elif t._backend is not xp:
                     raise BackendError(
-                        f"{self.name}: inputs on different devices ({_devices(inputs)}); move one with .to(device)"
+                        f"{self.name}: inputs on different devices ({devices(inputs)}); move one with .to(device)"
                     )
                 elif array.dtype != dtype:
                     mixed = True
@@ -164,57 +170,48 @@ class Op:
                 mixed = mixed or t is not None
             bit <<= 1
         if self.elementwise and (mixed or self.floats):
-            matched = self._match(inputs, xp)
-            if matched is not None:
-                return self(*matched, **static)
+            changed = matched(self, inputs)
+            if changed is not None:
+                return self(*changed, **static)
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
-            raise self._explain(error, inputs, static) from error
-        mode = state.mode
+            raise explained(self, error, inputs, static) from error
+        out: Any
         if y.__class__ is tuple:
-            y = tuple([a if a.__class__ is xp.array_type else xp.asarray(a) for a in y])  # numpy's numbers
+            y = tuple([xp.asarray(a) for a in y])
             out = tuple([_tensor(a, xp) for a in y])
         else:
             if y.__class__ is not xp.array_type:
                 y = xp.asarray(y)
             out = _tensor(y, xp)
+        mode = state.mode
         if wanted and mode & GRAD and self.vjps:
-            self._record(wanted, xp, inputs, arrays, y, static, out)
+            self.record(wanted, xp, inputs, arrays, y, static, out)
         if mode & WATCH:
             for callback in state.observers:
                 callback(self.name, inputs, out, static)
         return out
 
-    def _record(self, wanted, xp, inputs, arrays, y, static, out) -> None:
+    def record(self, wanted: int, xp, inputs, arrays, y, static, out) -> None:
+        """Hangs a node on the output(s); `wanted` has a bit for each input that requires a gradient."""
         plan = self.plans.get(wanted)
         if plan is None:
-            plan = self.plans[wanted] = _Plan(self, tuple(k for k in range(len(inputs)) if wanted >> k & 1))
+            plan = self.plans[wanted] = _Plan(self, wanted, len(inputs))
         if not plan.positions:
             return
         node = Node()
-        node.op, node.xp, node.plan, node.hooks, node.line = self, xp, plan, None, None
+        node.op, node.xp, node.plan, node.special = self, xp, plan, True
         node.saved = plan.save(xp, arrays, y, static)
-        node.edges = edges = []
-        leaves = None
-        for k in plan.positions:
-            t = inputs[k]
-            edge = t._edge
-            edges.append(t if edge is None else edge)
+        node.edges = [inputs[k]._edge or inputs[k] for k in plan.positions]
         for k in plan.kept:
             t = inputs[k]
             if isinstance(t, Tensor) and t._edge is None and t._requires_grad:
-                leaves = [(t, arrays[k])] if leaves is None else [*leaves, (t, arrays[k])]
-        node.leaves = leaves
-        node.outputs = None
-        node.inputs = None
-        if self.elementwise:
-            for k in plan.positions:
-                if arrays[k].shape != y.shape:
-                    node.inputs = [arrays[k].shape for k in plan.positions]
-                    break
-        else:
+                node.leaves = [*(node.leaves or ()), (t, arrays[k])]
+        if not self.elementwise:
             node.inputs = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
+        elif len(arrays) > 1 and any([arrays[k].shape != y.shape for k in plan.positions]):
+            node.inputs = [arrays[k].shape for k in plan.positions]
         if state.anomaly:
             node.line = user_line()
         if out.__class__ is tuple:
@@ -223,99 +220,115 @@ class Op:
                 if ALL[node.outputs[i][1]].is_floating_point:
                     t._requires_grad, t._edge = True, (node, i)
         else:
-            out._requires_grad, out._edge = True, (node, 0)
+            out._requires_grad, out._edge = True, (node, None)
 
-    def pull(self, node: Node, g, create_graph: bool) -> list:
+    def pull(self, node: Node, g, create_graph: bool):
         """The gradients by the inputs in `node.plan.positions`, from the gradient by the output."""
-        plan, xp = node.plan, TENSORS if create_graph else raw_ops(node.xp)
-        saved = _as_tensors(node) if create_graph else node.saved
-        result = [function(xp, g, *args) for function, args in zip(plan.functions, saved, strict=True)]
-        if node.inputs is not None:
-            if self.elementwise:
-                for i, shape in enumerate(node.inputs):
-                    if result[i] is not None and result[i].shape != shape:
-                        result[i] = xp.sum_to(result[i], shape=shape)
-            else:
-                for d, (shape, dtype), k in zip(result, node.inputs, plan.positions, strict=True):
-                    array = d._data if create_graph else d
-                    if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
-                        raise RuntimeError(
-                            f"the VJP of {self.name} by {self.inputs[0 if self.variadic else k]!r} gave {array.dtype} "
-                            f"{tuple(array.shape)} for an input of {dtype} {tuple(shape)}; mend the VJP"
-                        )
+        xp: Any
+        if create_graph:
+            xp, saved = TENSORS, _as_tensors(node)
+        else:
+            xp, saved = node.xp.raw or raw_ops(node.xp), node.saved
+        result = node.plan.pull(xp, g, saved)
+        return result if node.inputs is None else self.fitted(node, xp, result, create_graph)
+
+    def fitted(self, node: Node, xp, result, create_graph: bool) -> list:
+        """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
+        if self.elementwise:
+            return [
+                d if d is None or d.shape == shape else xp.sum_to(d, shape=shape)
+                for d, shape in zip(result, node.inputs, strict=True)
+            ]
+        for d, (shape, dtype), k in zip(result, node.inputs, node.plan.positions, strict=True):
+            array = d._data if create_graph else d
+            if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
+                raise RuntimeError(
+                    f"the VJP of {self.name} by {self.inputs[0 if self.variadic else k]!r} gave {array.dtype} "
+                    f"{tuple(array.shape)} for an input of {dtype} {tuple(shape)}; mend the VJP"
+                )
         return result
 
-    def _match(self, inputs, xp):
-        """Inputs of an elementwise operation cast to their common dtype (PyTorch's table), or None when they already fit."""
-        if xp is None:
-            raise TypeError(
-                f"{self.name}: expected a tensor, got {', '.join(type(t).__name__ for t in inputs)}; use mg.tensor(…)"
-            )
-        best: list[DType | None] = [None, None, None]  # of tensors with dimensions, of 0-dimensional ones, of numbers
-        changed = False
-        inputs = list(inputs)
-        for i, t in enumerate(inputs[self.promote_from :], self.promote_from):
-            if isinstance(t, Tensor):
-                level, kind = (0 if t._data.ndim else 1), t.dtype
-            elif isinstance(t, bool | int | float):
-                level, kind = 2, ALL["bool"] if isinstance(t, bool) else int64 if isinstance(t, int) else float32
-            elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
-                inputs[i], changed = t.item(), True
-                return self._match(inputs, xp) or inputs
-            elif t is None:
-                continue
-            else:
-                raise TypeError(
-                    f"{self.name}: expected a tensor or a number, got {type(t).__name__}; wrap it with mg.tensor(…)"
-                )
-            best[level] = kind if best[level] is None else promote(best[level], kind)
-        common: DType | None = None
-        for seen in best:
-            if seen is not None and (common is None or seen.category > common.category):
-                common = seen
-        if common is None:
-            return None
-        if self.floats and not common.is_floating_point:
-            common = float32
-        for i, t in enumerate(inputs[self.promote_from :], self.promote_from):
-            if isinstance(t, Tensor) and t.dtype is not common:
-                inputs[i], changed = t.astype(common), True
-        return inputs if changed else None
 
-    def _explain(self, error: Exception, inputs, static) -> Exception:
-        """The array library's complaint in one sentence with the operation's name and the inputs' shapes."""
-        given = ", ".join(_describe(t) for t in inputs)
-        if not builtins.any(isinstance(t, Tensor) for t in inputs):
-            return TypeError(f"{self.name}: expected a tensor, got {given}; use mg.tensor(…)")
-        kind = type(error) if isinstance(error, TypeError | IndexError) else ValueError
-        if self.elementwise and isinstance(error, ValueError):
-            return ValueError(
-                f"{self.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"
-            )
-        options = "".join(f", {k}={v!r}" for k, v in static.items() if isinstance(v, int | float | tuple | str))
-        return kind(f"{self.name}: can't work on {given}{options}: {str(error).strip().rstrip('.')}")
+class _Unary(Op):
+    """An elementwise operation of one tensor: the common case without the general one's questions."""
+
+    def __call__(self, a):
+        try:
+            x, xp = a._data, a._backend
+            y = self.forward(xp, x)
+        except (AttributeError, TypeError, ValueError):
+            return Op.__call__(self, a)  # which tells what is wrong
+        mode = state.mode
+        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
+            return Op.__call__(self, a)
+        out = _tensor(y, xp)
+        if a._requires_grad and mode:
+            plan = self.plans.get(1)
+            if plan is None or plan.kept and a._edge is None:
+                self.record(1, xp, (a,), (x,), y, NOTHING, out)
+            elif plan.positions:
+                node = Node()
+                node.op, node.xp, node.plan, node.special = self, xp, plan, False
+                node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (a._edge or a,)
+                out._requires_grad, out._edge = True, (node, None)
+        return out
 
 
-def _describe(t) -> str:
-    return (
-        f"{t.dtype.name} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__ if t is None else repr(t)[:60]
-    )
+class _Binary(Op):
+    """An elementwise operation of two tensors of one dtype and shape: the common case without the general one's questions."""
+
+    def __call__(self, a, b):
+        try:
+            x, y, xp = a._data, b._data, a._backend
+        except AttributeError:
+            return Op.__call__(self, a, b)
+        mode = state.mode
+        if b._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
+            return Op.__call__(self, a, b)
+        z = self.forward(xp, x, y)
+        if self.floats and z.dtype != x.dtype:
+            return Op.__call__(self, a, b)
+        if z.__class__ is not xp.array_type:
+            z = xp.asarray(z)
+        out = _tensor(z, xp)
+        wanted = a._requires_grad + 2 * b._requires_grad
+        if wanted and mode and self.vjps:
+            plan = self.plans.get(wanted)
+            leaf = a._requires_grad and a._edge is None or b._requires_grad and b._edge is None
+            if plan is None or leaf and plan.kept:
+                self.record(wanted, xp, (a, b), (x, y), z, NOTHING, out)
+            elif plan.positions:
+                node = Node()
+                node.op, node.xp, node.plan, node.special = self, xp, plan, False
+                node.saved = plan.save(xp, (x, y), z, NOTHING)
+                if wanted == 3:
+                    node.edges = (a._edge or a, b._edge or b)
+                else:
+                    node.edges = (a._edge or a,) if wanted == 1 else (b._edge or b,)
+                out._requires_grad, out._edge = True, (node, None)
+        return out
 
 
-def _devices(inputs) -> str:
-    return ", ".join(t.device for t in inputs if isinstance(t, Tensor))
+NOTHING: dict = {}
 
 
 def op(function: Callable | None = None, /, **options):
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
-    return functools.partial(op, **options) if function is None else Op(function, **options)
+    if function is None:
+        return functools.partial(op, **options)
+    return Op(function, **options)
 
 
 def elementwise(function: Callable | None = None, /, **options):
     """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
     in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
     alone."""
-    return op(function, elementwise=True, **options)
+    if function is None:
+        return functools.partial(elementwise, **options)
+    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    simple = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == len(kinds) and "promote_from" not in options
+    kind = {2: _Unary, 3: _Binary}.get(len(kinds), Op) if simple else Op
+    return kind(function, elementwise=True, **options)
 
 
 class _TensorOps:
@@ -346,28 +359,21 @@ TENSORS = _TensorOps()
 
 
 def raw_ops(xp) -> _RawOps:
-    try:
-        return xp.__dict__["raw"]
-    except KeyError:
-        xp.raw = _RawOps(xp)
-        return xp.raw
+    xp.raw = xp.raw or _RawOps(xp)
+    return xp.raw
 
 
-def _as_tensors(node: Node) -> list[list]:
+def _as_tensors(node: Node) -> list:
     """What a node saved, as tensors on the tape again: inputs hang on the node's edges, the output on the node."""
     positions, result = node.plan.positions, []
-    for args, kinds in zip(node.saved, node.plan.kinds, strict=True):
-        row = []
-        for value, kind in zip(args, kinds, strict=True):
-            if kind == "y":
-                if value.__class__ is tuple:
-                    value = tuple(_tensor(v, node.xp, (node, i)) for i, v in enumerate(value))
-                else:
-                    value = _tensor(value, node.xp, (node, 0))
-            elif isinstance(kind, int) and isinstance(value, node.xp.array_type):
-                value = input_tensor(value, node, positions.index(kind) if kind in positions else None)
-            row.append(value)
-        result.append(row)
+    for value, kind in zip(node.saved, node.plan.kinds, strict=True):
+        if kind == "y" and value.__class__ is tuple:
+            value = tuple(_tensor(v, node.xp, (node, i)) for i, v in enumerate(value))
+        elif kind == "y":
+            value = _tensor(value, node.xp, (node, None))
+        elif isinstance(kind, int) and isinstance(value, node.xp.array_type):
+            value = input_tensor(value, node, positions.index(kind) if kind in positions else None)
+        result.append(value)
     return result
 
 
@@ -379,4 +385,5 @@ def input_tensor(array, node: Node, place: int | None):
     return _tensor(array, node.xp, edge) if edge.__class__ is tuple else edge
 
 
-from minigrad.tensor import Tensor, _tensor  # noqa: E402  (tensor.py needs the names above, and this module Tensor)
+from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
+from minigrad.autograd.match import devices, explained, matched  # noqa: E402

@@ -1,11 +1,12 @@
 """The walk back along the tape: `backward`, `grad`, hooks."""
 
+import itertools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from minigrad.autograd.anomaly import check_gradients
 from minigrad.autograd.mode import GRAD, set_mode, state
-from minigrad.autograd.op import Node
+from minigrad.autograd.op import Node, raw_ops
 from minigrad.backend import BackendError
 from minigrad.tensor import Tensor, _tensor
 
@@ -15,81 +16,81 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
 
     Every node runs once, when all its consumers have: consumers are counted first, on an explicit stack.
     """
-    pending: dict = {}
-    stack = []
-    order = []
-    for edge, _ in roots:
-        if edge.__class__ is tuple and edge[0] not in pending:
-            pending[edge[0]] = 0
-            stack.append(edge[0])
+    edges: Iterable = [edge for edge, _ in roots]
+    results: Iterable = [g for _, g in roots]
+    pending: dict = {}  # node -> edges to it along which a gradient is still to come
+    stack = [edges]
     while stack:
-        node = stack.pop()
-        order.append(node)
-        for edge in node.edges:
+        for edge in stack.pop():
             if edge.__class__ is tuple:
                 parent = edge[0]
                 if parent in pending:
                     pending[parent] += 1
                 else:
                     pending[parent] = 1
-                    stack.append(parent)
-    needed = None if capture is None else _ancestors(order, capture)
-    grads: dict = {}  # node -> gradient of its output, or a list of one for each output
+                    stack.append(parent.edges)
+    needed = None if capture is None else _ancestors(pending, capture)
+    careful = create_graph or state.anomaly
+    grads: dict = {}  # node -> gradient of its output, or {output: gradient} where it has several
     leaves: dict = {}
     captured: dict = {}
-
-    def add(edge, g):
-        if edge.__class__ is not tuple:
-            leaves[edge] = leaves[edge] + g if edge in leaves else g
-            return
-        parent, i = edge
-        if parent.outputs is None:
-            grads[parent] = grads[parent] + g if parent in grads else g
-        else:
-            row = grads.setdefault(parent, [None] * len(parent.outputs))
-            row[i] = g if row[i] is None else row[i] + g
-
-    for edge, g in roots:
-        add(edge, g)
-    ready = [node for node, count in pending.items() if not count]
-    while ready:
+    ready: list = []
+    while True:
+        for edge, d in zip(edges, results):  # noqa: B905  (no results: endless None)
+            if edge.__class__ is not tuple:
+                if d is not None:
+                    leaves[edge] = leaves[edge] + d if edge in leaves else d
+                continue
+            parent, i = edge
+            if d is not None:
+                if i is None:
+                    grads[parent] = grads[parent] + d if parent in grads else d
+                else:
+                    row = grads.setdefault(parent, {})
+                    row[i] = row[i] + d if i in row else d
+            left = pending[parent] = pending[parent] - 1
+            if not left:
+                ready.append(parent)
+        if not ready:
+            return captured | leaves if capture is not None else leaves
         node = ready.pop()
-        g = grads.pop(node, None)
-        edges = node.edges
-        if g is not None:
-            if node.hooks:
-                g = _run_hooks(node, g, create_graph)
-            if capture is not None:
-                for i in capture.get(node, ()):
-                    captured[(node, i)] = g if node.outputs is None else g[i]
-            if needed is None or node in needed:
-                if node.saved is None:
-                    raise RuntimeError(
-                        f"the tape through {node.op.name} was already used and freed by a backward; "
-                        "pass retain_graph=True to the first one to go through it again"
-                    )
-                if node.leaves:
-                    _check_leaves(node)
-                if node.outputs is not None:
-                    g = tuple(_zeros(node, i, create_graph) if d is None else d for i, d in enumerate(g))
-                results = node.op.pull(node, g, create_graph)
-                if state.anomaly:
-                    check_gradients(node, g, results)
-                for edge, d in zip(edges, results, strict=True):
-                    if d is not None:
-                        add(edge, d)
-                if not retain_graph:
-                    node.release()
-        for edge in edges:
-            if edge.__class__ is tuple:
-                parent = edge[0]
-                pending[parent] -= 1
-                if not pending[parent]:
-                    ready.append(parent)
-    return captured | leaves if capture is not None else leaves
+        g, edges, results = grads.pop(node, None), node.edges, NO_RESULTS
+        if g is not None and node.special and node.hooks:
+            g = _run_hooks(node, g, create_graph)
+        if g is not None and capture is not None:
+            for i in capture.get(node, ()):
+                captured[(node, i)] = g if i is None else g.get(i)
+        if g is not None and (needed is None or node in needed):
+            if node.saved is None:
+                raise RuntimeError(
+                    f"the tape through {node.op.name} was already used and freed by a backward; "
+                    "pass retain_graph=True to the first one to go through it again"
+                )
+            if careful or node.special:
+                results = _pulled(node, g, create_graph)
+            else:
+                results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
+            if not retain_graph:
+                node.release()
 
 
-def _ancestors(order: list, capture: dict) -> set:
+NO_RESULTS = itertools.repeat(None)
+
+
+def _pulled(node: Node, g, create_graph: bool):
+    """What a node's VJPs give, with everything that only some nodes need: checks of the leaves that it saved, several
+    outputs, derivatives on the tape, the search for NaN."""
+    if node.leaves:
+        _check_leaves(node)
+    if node.outputs is not None:
+        g = tuple(g[i] if g.get(i) is not None else _zeros(node, i, create_graph) for i in range(len(node.outputs)))
+    results = node.op.pull(node, g, create_graph)
+    if state.anomaly:
+        check_gradients(node, g, results)
+    return results
+
+
+def _ancestors(order, capture: dict) -> set:
     """The nodes from which a captured edge can be reached: no other needs its VJPs run."""
     children: dict = {}
     found, stack = set(), []
@@ -127,11 +128,11 @@ def _check_leaves(node: Node) -> None:
 
 def _run_hooks(node: Node, g, create_graph: bool):
     """Runs the hooks on a node's outputs; each may return a replacement for the gradient."""
-    rows = [g] if node.outputs is None else list(g)
+    rows = {None: g} if node.outputs is None else g
     for i, hook in list(node.hooks):
-        if rows[i] is not None:
+        if rows.get(i) is not None:
             rows[i] = _hooked(hook, rows[i], node.xp, create_graph)
-    return rows[0] if node.outputs is None else rows
+    return rows[None] if node.outputs is None else rows
 
 
 def _hooked(hook: Callable, g, xp, create_graph: bool):
@@ -279,6 +280,7 @@ def add_hook(tensor, hook: Callable) -> Callable:
     else:
         node, i = tensor._edge
         node.hooks = hooks = node.hooks or []
+        node.special = True
         entry = (i, hook)
     hooks.append(entry)
     return lambda: hooks.remove(entry) if entry in hooks else None

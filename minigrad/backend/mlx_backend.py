@@ -35,6 +35,7 @@ class MLXBackend:
     lib = mx
     array_type = mx.array
     dtypes = DTYPES
+    raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     def __getattr__(self, name):
         value = getattr(mx, name)

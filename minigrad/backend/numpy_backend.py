@@ -18,6 +18,7 @@ class NumpyBackend:
     lib = np
     array_type = np.ndarray
     dtypes = DTYPES
+    raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     erf = staticmethod(numpy_erf.erf)
     conv2d = staticmethod(numpy_conv.conv2d)

@@ -39,12 +39,12 @@ class Fused(Op):
         wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad]
         if wanted and is_grad_enabled():
             node = Node()
-            node.op, node.xp, node.plan, node.hooks, node.outputs = self, xp, wanted, None, None
-            node.saved, node.inputs = (arrays, saved, static), None
+            node.op, node.xp, node.plan, node.special = self, xp, wanted, True
+            node.saved = (arrays, saved, static)
             node.edges = [inputs[k]._edge or inputs[k] for k in wanted]
             node.leaves = [(t, t._data) for t in (inputs[k] for k in wanted) if t._edge is None]
             node.line = user_line() if state.anomaly else None
-            out._requires_grad, out._edge = True, (node, 0)
+            out._requires_grad, out._edge = True, (node, None)
         for callback in state.observers:
             callback(self.name, inputs, out, static)
         return out

@@ -7,7 +7,10 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autograd.mode import is_grad_enabled
+from minigrad.ops import elementwise
 from minigrad.tensor import Tensor
+
+add, sub, mul, div = elementwise.add.op, elementwise.sub.op, elementwise.mul, elementwise.div.op
 
 
 class Operators:
@@ -20,26 +23,26 @@ class Operators:
         def __getattr__(self, name: str) -> Any: ...
 
     def __add__(self, other):
-        return ops.add(self, other)
+        return add(self, other)
 
     __radd__ = __add__
 
     def __sub__(self, other):
-        return ops.sub.op(self, other)
+        return sub(self, other)
 
     def __rsub__(self, other):
-        return ops.sub.op(other, self)
+        return sub(other, self)
 
     def __mul__(self, other):
-        return ops.mul(self, other)
+        return mul(self, other)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
-        return ops.div.op(self, other)
+        return div(self, other)
 
     def __rtruediv__(self, other):
-        return ops.div.op(other, self)
+        return div(other, self)
 
     def __floordiv__(self, other):
         return ops.floor_divide(self, other)

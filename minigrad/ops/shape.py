@@ -57,7 +57,7 @@ class _ToDevice(Op):
         array = self.forward(a._backend, a._data, **static)
         out = _tensor(array, target)
         if a._requires_grad and is_grad_enabled():
-            self._record(1, target, (a,), (array,), array, static, out)
+            self.record(1, target, (a,), (array,), array, static, out)
         return out
 
 

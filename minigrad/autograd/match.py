@@ -1,0 +1,66 @@
+"""What comes into an operation: dtypes brought together, and errors told in one sentence."""
+
+from minigrad.dtypes import ALL, DType, float32, int64, promote
+from minigrad.tensor import Tensor
+
+
+def matched(op, inputs):
+    """Inputs of an elementwise operation cast to their common dtype (PyTorch's table), or None when they already fit."""
+    if not any(isinstance(t, Tensor) for t in inputs):
+        raise TypeError(
+            f"{op.name}: expected a tensor, got {', '.join(type(t).__name__ for t in inputs)}; use mg.tensor(…)"
+        )
+    best: list[DType | None] = [None, None, None]  # of tensors with dimensions, of 0-dimensional ones, of numbers
+    changed = False
+    inputs = list(inputs)
+    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
+        if isinstance(t, Tensor):
+            level, kind = (0 if t._data.ndim else 1), t.dtype
+        elif isinstance(t, bool | int | float):
+            level, kind = 2, ALL["bool"] if isinstance(t, bool) else int64 if isinstance(t, int) else float32
+        elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
+            inputs[i], changed = t.item(), True
+            return matched(op, inputs) or inputs
+        elif t is None:
+            continue
+        else:
+            raise TypeError(
+                f"{op.name}: expected a tensor or a number, got {type(t).__name__}; wrap it with mg.tensor(…)"
+            )
+        best[level] = kind if best[level] is None else promote(best[level], kind)
+    common: DType | None = None
+    for seen in best:
+        if seen is not None and (common is None or seen.category > common.category):
+            common = seen
+    if common is None:
+        return None
+    if op.floats and not common.is_floating_point:
+        common = float32
+    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
+        if isinstance(t, Tensor) and t.dtype is not common:
+            inputs[i], changed = t.astype(common), True
+    return inputs if changed else None
+
+
+def explained(op, error: Exception, inputs, static) -> Exception:
+    """The array library's complaint in one sentence with the operation's name and the inputs' shapes."""
+    given = ", ".join(describe(t) for t in inputs)
+    if not any(isinstance(t, Tensor) for t in inputs):
+        return TypeError(f"{op.name}: expected a tensor, got {given}; use mg.tensor(…)")
+    kind = type(error) if isinstance(error, TypeError | IndexError) else ValueError
+    if op.elementwise and isinstance(error, ValueError):
+        return ValueError(
+            f"{op.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"
+        )
+    options = "".join(f", {k}={v!r}" for k, v in static.items() if isinstance(v, int | float | tuple | str))
+    return kind(f"{op.name}: can't work on {given}{options}: {str(error).strip().rstrip('.')}")
+
+
+def describe(t) -> str:
+    return (
+        f"{t.dtype.name} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__ if t is None else repr(t)[:60]
+    )
+
+
+def devices(inputs) -> str:
+    return ", ".join(t.device for t in inputs if isinstance(t, Tensor))
