@@ -126,6 +126,21 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, groups
     return y if b is None else y + b[:, None, None]
 
 
+def _adjoint(linear, g, shape):
+    """The transpose of a linear map of arrays of `shape`, one element at a time."""
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    return np.array([(linear(unit) * g).sum() for unit in units]).reshape(shape)
+
+
+def conv2d_weight(g, x, kernel, groups, **geometry):
+    return _adjoint(lambda w: conv2d(x, w, groups=groups, **geometry), g, (g.shape[1], x.shape[1] // groups, *kernel))
+
+
+def window_sum_input(g, size, kernel, stride, padding):
+    before = tuple(a for a, _ in padding)
+    return _adjoint(lambda x: avg_pool2d(x, kernel, stride, before, divisor_override=1), g, (*g.shape[:2], *size))
+
+
 def _windows(x, kernel_size, stride, padding, ceil_mode, dilation=1):
     """(output shape, and for every output place the rows and columns of the unpadded image under its window, with the
     number of places of the padded image under it)."""
@@ -217,13 +232,18 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
     return y * _channels(weight, x, 1.0) + _channels(bias, x, 0.0)
 
 
-def attention(q, k, v, attn_mask=None, is_causal=False, scale=None):
+def kept(shape, p):
+    """The mask of a dropout in the table's tests, where every random draw is the same."""
+    return (np.random.default_rng(0).random(shape, np.float32) >= p) / (1 - p)
+
+
+def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
     logits = q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if is_causal:
         attn_mask = np.tril(np.ones(logits.shape[-2:], bool))
     if attn_mask is not None:
         logits = np.where(attn_mask, logits, -np.inf) if attn_mask.dtype == bool else logits + attn_mask
-    return softmax(logits) @ v
+    return softmax(logits) * kept(logits.shape, dropout_p) @ v
 
 
 def reduce(losses, reduction):

@@ -17,6 +17,7 @@ import numpy as np
 import op_oracles as o
 
 import minigrad as mg
+from minigrad.autograd import REGISTRY
 from minigrad.nn import functional as F
 
 
@@ -60,7 +61,7 @@ class Row:
     fn: Callable
     args: tuple
     kwargs: dict = field(default_factory=dict)
-    ref: Callable | None = None  # the value in numpy, called with arrays in the place of tensors
+    ref: Callable = field(kw_only=True)  # the value in numpy, called with arrays in the place of tensors
     tol: float = 1  # a factor on the float32 tolerance
     finite: bool = True  # False: no finite differences
     why: str = ""  # the reason for either
@@ -99,9 +100,9 @@ ROWS: list[Row] = []
 
 
 def row(name: str, *args, **kwargs) -> None:
-    """mg.name (or F.name) of args; the last argument is the formula in numpy, or None."""
+    """mg.name (or F.name) of args; the last argument is the formula in numpy."""
     fn = getattr(F, name[2:]) if name.startswith("F.") else getattr(mg, name)
-    ROWS.append(Row(name, fn, args[:-1], kwargs, args[-1]))
+    ROWS.append(Row(name, fn, args[:-1], kwargs, ref=args[-1]))
 
 
 def form(name: str, fn: Callable, *args, **fields) -> None:
@@ -112,7 +113,12 @@ def form(name: str, fn: Callable, *args, **fields) -> None:
 def same(expression: str, *args) -> None:
     """An expression in a, b, c, right for tensors and for arrays."""
     function = eval(f"lambda {', '.join('abc'[: len(args)])}: {expression}", {"np": np})
-    ROWS.append(Row(expression, function, args, {}, function))
+    ROWS.append(Row(expression, function, args, ref=function))
+
+
+def bare(name: str, *args, **static) -> None:
+    """An operation that is only ever another one's derivative, called by itself; the last argument is its formula."""
+    ROWS.append(Row(f"op {name}", REGISTRY[name], args[:-1], static, ref=args[-1]))
 
 
 # --- arithmetic, with broadcasting ------------------------------------------------------------------------------------
@@ -260,6 +266,9 @@ row("F.pad", X(2, 3, 4, 5), o.pad, pad=(1, 0, 2, 1))
 form("astype", lambda x: (x.astype("float32") * 2).astype(x.dtype), X(3, 4), ref=lambda x: x * 2, finite=False,
      why="float32 in the middle rounds a finite difference away; the value and both orders are exact")  # fmt: skip
 
+bare("mT", X(2, 3, 4), lambda x: x.swapaxes(-1, -2))
+bare("sum_to", X(2, 3, 4), lambda x, shape: x.sum((0, 2)).reshape(shape), shape=(3, 1))
+
 # --- indexing ---------------------------------------------------------------------------------------------------------
 for index in ["0", "-1", "1:", "::-1", "::2, 1", "..., 0", "None, :, None", "2:0:-1, ..., None", "1:1", "[0, 2, 0, -1]",
               "[[0, 1], [2, 2]]", "[0, 1, 0], [1, 1, 1]", "[[0], [1]], [1, 3]", ":, [3, 3, 0]", "0, [1, 1]", "[1, 1], None, [0, 0]",
@@ -306,6 +315,7 @@ for lead in [(), (3,), (2, 3), (0,), (1, 1)]:
     row("F.linear", X(*lead, 4), X(5, 4), X(5), lambda x, w, b: x @ w.T + b)
 row("F.linear", X(2, 3, 4), X(5, 4), lambda x, w: x @ w.T)
 row("F.linear", X(2, 4), X(4), lambda x, w: x @ w)
+bare("linear_weight", X(2, 3, 4), X(2, 3, 5), lambda g, x: np.einsum("abo,abk->ok", g, x))
 for equation, operands in {
     "ij,jk->ik": "3,4 4,5", "bij,bkj->bik": "2,3,4 2,5,4", "bhqd,bhkd->bhqk": "2,2,3,4 2,2,5,4", "i,j->ij": "3 4", "ij->ji": "3,4",
     "ij->": "3,4", "ij->j": "3,4", "ij,ij->": "3,4 3,4", "ii->": "4,4", "ii->i": "4,4", "iij->j": "3,3,2", "ij,jk": "3,4 4,5",
@@ -340,6 +350,11 @@ for image, weight, options in TRANSPOSED:
     out = X(weight[1] * int(options.get("groups", 1)))  # type: ignore[call-overload]
     row("F.conv_transpose2d", X(*image), X(*weight), out, o.conv_transpose2d, **options)
 
+for groups, each in [(1, 2), (2, 2), (4, 1)]:
+    geometry = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": groups}
+    bare("conv2d_input", X(2, 4, 3, 2), X(4, each, 3, 2), lambda g, w, size, **k: o.conv_transpose2d(g, w, **k), size=(5, 4), **geometry)
+    bare("conv2d_weight", X(2, 4, 3, 2), X(2, each * groups, 5, 4), o.conv2d_weight, kernel=(3, 2), **geometry)
+
 # --- pooling and resizing ---------------------------------------------------------------------------------------------
 for shape, kernel, options in [
     ((2, 3, 6, 6), 2, {}), ((2, 3, 7, 5), 3, {"stride": 2}), ((1, 2, 6, 7), (2, 3), {"stride": (2, 1), "padding": (1, 1)}),
@@ -364,6 +379,8 @@ for to in [{"size": (7, 5)}, {"size": (2, 3)}, {"scale_factor": 2}, {"scale_fact
 row("F.interpolate", X(2, 3, 4, 5), o.interpolate, size=(7, 3), mode="bilinear", align_corners=True)
 row("F.interpolate", X(1, 2, 1, 1), o.interpolate, size=(3, 3), mode="bilinear")
 row("F.interpolate", X(0, 2, 4, 4), o.interpolate, size=(3, 3), mode="bilinear")
+
+bare("window_sum_input", X(1, 2, 3, 3), o.window_sum_input, size=(5, 4), kernel=(3, 2), stride=(2, 1), padding=((1, 1), (0, 0)))
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
 for shape in [(3, 4), (2, 3, 5), (1, 1, 4), (0, 4)]:
@@ -395,10 +412,21 @@ row(attend, *QKV, o.attention, is_causal=True)
 row(attend, *QKV, o.attention, attn_mask=V(np.arange(15).reshape(3, 5) % 4 != 0))
 row(attend, *QKV, o.attention, attn_mask=X(2, 1, 3, 5))
 row(attend, X(2, 1, 1, 4), X(2, 1, 1, 4), X(2, 1, 1, 4), o.attention)
-row(attend, *QKV, None, dropout_p=0.4)
-row("F.dropout", X(5, 6), lambda x, p: x * (np.random.default_rng(0).random(x.shape, np.float32) >= p) / (1 - p), p=0.3)
+row(attend, *QKV, o.attention, dropout_p=0.4)
+row("F.dropout", X(5, 6), lambda x, p: x * o.kept(x.shape, p), p=0.3)
 row("F.dropout", X(5, 6), lambda x, p: x * 0, p=1.0)
-row("F.drop_path", X(4, 3, 2), lambda x, p: x * (np.random.default_rng(0).random((4, 1, 1), np.float32) >= p) / (1 - p), p=0.5)
+row("F.dropout", X(5, 6), lambda x, training: x, training=False)
+row("F.drop_path", X(4, 3, 2), lambda x, p: x * o.kept((4, 1, 1), p), p=0.5)
+
+# --- kernels fed with what broadcasting repeats -----------------------------------------------------------------------
+form("erf, expanded", lambda x: mg.erf(x.expand(3, 4)), X(3, 1), ref=lambda x: o.erf(np.broadcast_to(x, (3, 4))))
+form("gelu, expanded", lambda x: F.gelu(x.expand(2, 3, 4)), X(3, 1), ref=lambda x: o.gelu(np.broadcast_to(x, (2, 3, 4))))
+form("pad, expanded", lambda x: F.pad(x.expand(2, 3, 4), (1, 2)), X(3, 1), ref=lambda x: o.pad(np.broadcast_to(x, (2, 3, 4)), (1, 2)))
+form("layer_norm, expanded", lambda x: F.layer_norm(x.expand(2, 3, 4), 4), X(3, 4), ref=lambda x: o.layer_norm(np.stack([x, x]), 4))
+form("conv2d, expanded", lambda x, w: F.conv2d(x.expand(2, 3, 4, 5), w, padding=1), X(3, 1, 5), X(4, 3, 3, 3),
+     ref=lambda x, w: o.conv2d(np.broadcast_to(x, (2, 3, 4, 5)), w, padding=1))  # fmt: skip
+form("max_pool2d, expanded", lambda x: F.max_pool2d(x.expand(2, 3, 4, 5), 2), D(3, 4, 5),
+     ref=lambda x: o.max_pool2d(np.broadcast_to(x, (2, 3, 4, 5)), 2))  # fmt: skip
 
 # --- losses -----------------------------------------------------------------------------------------------------------
 for reduction in ["mean", "sum", "none"]:

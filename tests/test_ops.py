@@ -16,6 +16,14 @@ from minigrad.ops.fused import Fused
 # max |difference| / max |reference| of a tensor, values and gradients of both orders; a row may have more, with a reason.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 
+
+
+def hangs(row: Row) -> bool:
+    """Whether a row would run into mx.sum's endless loop over empty arrays."""
+    xp = mg.backend.get("mlx")
+    return xp.sum is xp.lib.sum and any(not a.size for a in row.arrays())
+
+
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
@@ -23,8 +31,8 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 def device(request):
     if request.param == "mlx":
         pytest.importorskip("mlx.core", exc_type=ImportError)
-        if "row" in request.fixturenames and any(not a.size for a in request.getfixturevalue("row").arrays()):
-            pytest.skip("MLX 0.32 on the CPU may never return from a sum over no elements")
+        if "row" in request.fixturenames and hangs(request.getfixturevalue("row")):
+            pytest.skip("mx.sum of no elements may never return (MLX 0.32.4 on the CPU)")
     return request.param
 
 
@@ -99,8 +107,6 @@ def agree(got, expected, tolerance: float, what: str) -> None:
 @every_row
 def test_value(row):
     """The value in float64 is that of a formula in numpy."""
-    if row.ref is None:
-        pytest.skip("no formula beside it: a random mask inside; the derivatives are checked")
     expected = row.apply(row.ref, row.arrays())
     agree(outputs(row, leaves(row)), list(expected) if isinstance(expected, tuple | list) else [expected], 1e-12, "value")
 
@@ -185,7 +191,7 @@ def used(row: Row, device="cpu") -> set[str]:
 @pytest.mark.parametrize("name", KERNELS)
 def test_fused(name, device, monkeypatch):
     """A backend's kernel gives what the operation's definition gives."""
-    rows = [row for row in ROWS if name in used(row, device)]
+    rows = [row for row in ROWS if not (device == "mlx" and hangs(row)) and name in used(row, device)]
     assert rows or getattr(type(mg.backend.get(device)), name, None) is None, f"no row runs {name} on {device}"
     dtype = "float64" if device == "cpu" else "float32"
     got = [derivatives(row, device, dtype) for row in rows]

@@ -19,6 +19,7 @@ from minigrad.data import Digits, ImageError
 from minigrad.serialize import CheckpointError, load_arrays
 from minigrad.training import (
     Classifier,
+    RandomAffine,
     RunFolderError,
     TrainConfig,
     TrainingError,
@@ -453,6 +454,28 @@ def test_unreadable_training_image_is_skipped(tmp_path):
 def test_confusion_counts():
     counts = confusion_counts(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), 4)
     assert counts.tolist() == [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_random_affine():
+    images = np.zeros((40, 2, 9, 11), np.float32)
+    images[:, :, 3:6, 4:7] = 1
+    draw = np.random.default_rng
+    same = RandomAffine()(images, draw(0))
+    assert np.array_equal(same, images) and same is not images
+    moved = RandomAffine(pixels=2)(images, draw(0))
+    assert moved.shape == images.shape and moved.dtype == np.float32
+    assert moved.sum(axis=(1, 2, 3)) == pytest.approx(18, rel=1e-4)  # nothing is lost inside
+    centres = (moved[:, 0] * np.arange(11)).sum(axis=(1, 2)) / 9 - 5
+    assert 1.5 < centres.max() <= 2.001 and -2.001 <= centres.min() < -1.5 and len(set(centres)) == 40
+    turned = RandomAffine(degrees=180)(images, draw(0))
+    assert np.ptp(turned[:, 0, 4, 5]) < 1e-6 and (abs(turned - images).max(axis=(1, 2, 3)) > 0.2).any()
+    zoomed = RandomAffine(zoom=0.5)(images, draw(0)).sum(axis=(1, 2, 3)) / 18
+    assert zoomed.max() == pytest.approx(1.5**2, rel=0.2) and zoomed.min() == pytest.approx(1.5**-2, rel=0.2)
+    far = RandomAffine(pixels=1000, fill=7)(images, draw(0))
+    assert (far == 7).all(axis=(1, 2, 3)).any() and np.isfinite(far).all()
+    assert np.array_equal(RandomAffine(3, 10, 0.1)(images, draw(5)), RandomAffine(3, 10, 0.1)(images, draw(5)))
+    with pytest.raises(TypeError, match="with a generator"):
+        RandomAffine(1)(images)
 
 
 def test_evaluate_puts_training_flags_back():

@@ -262,7 +262,7 @@ class _Unary(Op):
         if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
             return Op.__call__(self, a)
         out = _tensor(y, xp)
-        if a._requires_grad and mode:
+        if a._requires_grad and mode and self.vjps:
             plan = self.plans.get(1)
             if plan is None or plan.kept and a._edge is None:
                 self.record(1, xp, (a,), (x,), y, NOTHING, out)

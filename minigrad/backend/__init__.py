@@ -6,6 +6,7 @@ backend's file holds only what its library lacks, names differently, or does bet
 
     name                               "cpu" or "mlx"
     array_type, dtypes                 the class of its arrays, its own dtypes by name
+    eager                              whether values can be read without waiting for a device
     asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed

@@ -1,5 +1,7 @@
 """The MLX backend: Apple's GPU through Metal, CUDA or the CPU elsewhere. Arrays are lazy until somebody reads them."""
 
+import math
+
 import mlx.core as mx
 import numpy as np
 
@@ -35,6 +37,7 @@ class MLXBackend:
     lib = mx
     array_type = mx.array
     dtypes = DTYPES
+    eager = False  # reading a value waits for the device
     raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     def __getattr__(self, name):
@@ -77,8 +80,24 @@ class MLXBackend:
         key = mx.random.key((seed * 0x9E3779B97F4A7C15 + counter) & (2**64 - 1))
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
+    def sum(self, a, axis=None, keepdims=False):
+        """MLX 0.32's CPU backend may hang on a sum of no elements, so it never gets one."""
+        if a.size:
+            return mx.sum(a, axis=axis, keepdims=keepdims)
+        return self.asarray(np.zeros(a.shape, bool).sum(axis=axis, keepdims=keepdims), self.dtype_name(a))
+
+    def mean(self, a, axis=None, keepdims=False):
+        if a.size:
+            return mx.mean(a, axis=axis, keepdims=keepdims)
+        return self.sum(a, axis, keepdims) / 0.0
+
     def scatter(self, shape, index, g):
-        return mx.zeros(shape, g.dtype).at[index].add(g)
+        arrays = [i for i in index if isinstance(i, mx.array)]
+        if not arrays or len(arrays) + sum(i is None for i in index) < 2:
+            return mx.zeros(shape, g.dtype).at[index].add(g)
+        size = math.prod(shape)  # `at` orders the dimensions of mixed indices in its own way; reading does not
+        places = mx.reshape(mx.arange(size), shape)[index]
+        return mx.reshape(mx.zeros(size, g.dtype).at[mx.reshape(places, (-1,))].add(mx.reshape(g, (-1,))), shape)
 
     def add_at(self, a, index, values):
         return a.at[index].add(values)

@@ -18,6 +18,7 @@ class NumpyBackend:
     lib = np
     array_type = np.ndarray
     dtypes = DTYPES
+    eager = True  # values are there at once, so that reading them costs nothing
     raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     erf = staticmethod(numpy_erf.erf)
@@ -68,7 +69,7 @@ class NumpyBackend:
     def pad(self, a, widths):
         """Zeros around `a`; unlike np.pad it is quick and keeps the memory order of the axes."""
         shape = [n + before + after for n, (before, after) in zip(a.shape, widths, strict=True)]
-        order = np.argsort([-s for s in a.strides], kind="stable")
+        order = np.argsort([-abs(s) for s in a.strides], kind="stable")
         out = np.zeros([shape[i] for i in order], a.dtype).transpose(np.argsort(order))
         out[tuple(slice(before, before + n) for n, (before, _) in zip(a.shape, widths, strict=True))] = a
         return out

@@ -79,7 +79,7 @@ def erf(x):
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
     out = np.empty_like(x)  # keeps the memory order, so that the flat views below run alike
-    order = np.argsort([-s for s in x.strides], kind="stable")
+    order = np.argsort([-s for s in out.strides], kind="stable")
     flat_in, flat_out = x.transpose(order).reshape(-1), out.transpose(order).reshape(-1)
     for i in range(0, x.size, BLOCK):
         part = flat_in[i : i + BLOCK]

@@ -1,11 +1,13 @@
 """numpy overrides of fused operations: (outputs, saved) forward, and the first-order derivative from what was saved."""
 
+import math
+
 import numpy as np
 
 
 def layer_norm(x, weight, bias, *, axes, eps):
     """y = (x - mean)·rstd·weight + bias over the last axes; saves mean and rstd, one number a row."""
-    rows = x.reshape(-1, _size(x, axes))
+    rows = _rows(x, axes)
     ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
     mean = rows @ ones  # a product with ones beats .mean: BLAS
     y = rows - mean
@@ -22,10 +24,9 @@ def layer_norm(x, weight, bias, *, axes, eps):
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
     mean, rstd = saved
-    width = _size(x, axes)
-    ones = np.full((width, 1), 1 / max(width, 1), x.dtype)
-    g = g.reshape(-1, width)
-    normal = (x.reshape(-1, width) - mean) * rstd
+    rows, g = _rows(x, axes), _rows(g, axes)
+    ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
+    normal = (rows - mean) * rstd
     dweight = dbias = None
     column = np.ones((1, g.shape[0]), x.dtype)
     if bias is not None:
@@ -40,8 +41,7 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     return dx.reshape(x.shape), dweight, dbias
 
 
-def _size(x, axes):
-    width = 1
-    for axis in axes:
-        width *= x.shape[axis]
-    return width
+def _rows(x, axes):
+    """x as a matrix with a row for each mean."""
+    first = x.ndim - len(axes)
+    return x.reshape(math.prod(x.shape[:first]), math.prod(x.shape[first:]))

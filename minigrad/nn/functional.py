@@ -247,7 +247,7 @@ def _pick(rows, classes, weight, ignore_index):
     counts = classes != ignore_index
     safe = where(counts, classes, 0)
     if (
-        classes.device == "cpu"
+        classes.backend.eager
         and safe.numel()
         and (int(safe.numpy().max()) >= rows.shape[1] or int(safe.numpy().min()) < 0)
     ):

@@ -155,5 +155,20 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     )
     if min(size) < 1:
         raise ValueError(f"conv_transpose2d: the output would have size {size}; use less padding or a larger input")
-    y = conv2d_input(input, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):  # rows that no window of the convolution back would see
+        y = _cropped(input, weight, size, stride, padding, dilation, groups)
+    else:
+        y = conv2d_input(input, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return y if bias is None else y + reshape(bias, (1, -1, 1, 1))
+
+
+def _cropped(input, weight, size, stride, padding, dilation, groups):
+    """The transpose without padding, cut to `size` after its first `padding` rows and columns, zeros beyond its end."""
+    full = tuple(
+        (n - 1) * s + d * (k - 1) + 1
+        for n, s, d, k in zip(input.shape[2:], stride, dilation, weight.shape[2:], strict=True)
+    )
+    y = conv2d_input(input, weight, size=full, stride=stride, padding=(0, 0), dilation=dilation, groups=groups)
+    beyond = [max(p + n - f, 0) for p, n, f in zip(padding, size, full, strict=True)]
+    y = pad_zeros(y, widths=((0, 0), (0, 0), (0, beyond[0]), (0, beyond[1])))
+    return y[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]

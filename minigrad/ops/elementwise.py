@@ -105,8 +105,15 @@ def pow(xp, a, b):
 
 pow.defvjp(
     lambda xp, g, a, b: xp.where(b == 0, 0.0, g * b * xp.pow(a, b - 1)),
-    lambda xp, g, a, b, y: xp.where((a == 0) & (b >= 0), 0.0, g * y * xp.log(xp.where(a == 0, 1.0, a))),
+    lambda xp, g, a, b, y: _times_log(xp, g, a, b, y),
 )
+
+
+def _times_log(xp, g, a, b, y):
+    """g·aᵇ·log a, 0 at a = 0 (where b ≥ 0), for a base that may be a number."""
+    if isinstance(a, int | float):
+        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
+    return xp.where((a == 0) & (b >= 0), 0.0, g * y * xp.log(xp.where(a == 0, 1.0, a)))
 
 
 @pow.call_form

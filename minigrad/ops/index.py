@@ -59,7 +59,7 @@ def _index(input, index) -> tuple:
             out.append(p if p is None else _slice(p))
         elif isinstance(p, EllipsisType):
             out.extend([slice(None)] * (input.ndim - given))
-        elif isinstance(p, bool | np.bool_):
+        elif isinstance(p, bool | np.bool_) or (isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "b"):
             raise IndexError("a single True or False as an index is not supported; use x[None] or x[:0]")
         elif isinstance(p, int | np.integer) or (
             isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "i"
@@ -167,6 +167,8 @@ def select(input, dim, index):
 
 def index_select(input, dim, index):
     """The slices at the positions of an integer vector along `dim`."""
+    if not input.ndim:
+        return reshape(index_select(reshape(input, 1), dim, index), ())
     dim = _dim(dim, input.ndim)
     index = index if index.ndim else index.reshape(1)
     if index.ndim != 1:
@@ -176,7 +178,7 @@ def index_select(input, dim, index):
 
 def masked_select(input, mask):
     """The elements where the mask (broadcast to the input's shape) is true, as a vector."""
-    shape = np.broadcast_shapes(input.shape, mask.shape)
+    shape = np.broadcast_shapes(input.shape, mask.shape) or (1,)
     return getitem(input.broadcast_to(shape), mask.broadcast_to(shape))
 
 
@@ -249,7 +251,7 @@ def one_hot(tensor, num_classes=-1):
     """(…) integers → (…, num_classes) with a 1 at the number's place; the classes are counted when num_classes is -1."""
     if tensor.is_floating_point() or tensor.dtype == "bool":
         raise TypeError(f"one_hot needs integers, got {tensor.dtype.name}; use .long()")
-    if num_classes == -1 or tensor.device == "cpu":
+    if num_classes == -1 or tensor.backend.eager:
         values = tensor.numpy()
         top = int(values.max(initial=-1)) + 1
         num_classes = top if num_classes == -1 else num_classes

@@ -1,5 +1,6 @@
 """Operations that move elements about without changing them: views, joins, padding, and the change of dtype or device."""
 
+import functools
 import math
 import operator
 
@@ -61,7 +62,7 @@ class _ToDevice(Op):
         return out
 
 
-@_ToDevice
+@functools.partial(_ToDevice, elementwise=True)
 def to_device(xp, a, *, device, source=None):
     """a on another device."""
     return backend.get(device).asarray(xp.to_numpy(a))

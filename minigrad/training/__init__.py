@@ -5,6 +5,7 @@
 >>> print(result)  # doctest: +SKIP
 """
 
+from minigrad.training.augment import RandomAffine
 from minigrad.training.checkpoint import RunFolderError, TrainingError, TrainingInterrupted
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier, Prediction, digit_scan
@@ -17,6 +18,7 @@ __all__ = [
     "Classifier",
     "Evaluation",
     "Prediction",
+    "RandomAffine",
     "RunFolderError",
     "TrainConfig",
     "TrainResult",

@@ -26,7 +26,8 @@ class TrainConfig:
         label_smoothing: share of the target probability that is spread over all classes.
         drop_path: rate of stochastic depth in the last block.
         clip: largest norm of all gradients together; 0 switches clipping off.
-        shift: training images are moved by up to this many pixels; 0 switches it off.
+        shift, rotate, zoom: training images are moved by up to so many pixels, turned by up to so many degrees and scaled
+            by up to a factor 1 + zoom, at random.
         flip: training images are mirrored left to right half of the time.
         seed: of the initial weights, the order of the images and every random choice.
         device: "cpu", "mlx" or "gpu".
@@ -48,7 +49,9 @@ class TrainConfig:
     label_smoothing: float = 0.1
     drop_path: float = 0.0
     clip: float = 1.0
-    shift: int = 3
+    shift: float = 3.0
+    rotate: float = 10.0
+    zoom: float = 0.1
     flip: bool = False
     seed: int = 0
     device: str = "cpu"
@@ -58,8 +61,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.model not in list_models():
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(list_models())}")
-        for name in ("epochs", "batch_size", "image_size", "shift", "seed", "workers"):
-            value, least = getattr(self, name), 0 if name in ("shift", "seed", "workers") else 1
+        for name in ("epochs", "batch_size", "image_size", "seed", "workers"):
+            value, least = getattr(self, name), 0 if name in ("seed", "workers") else 1
             if name == "image_size" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -102,4 +105,7 @@ _RANGES = (
     ("warmup", 0.0, 1.0),
     ("label_smoothing", 0.0, 1.0),
     ("drop_path", 0.0, 1.0),
+    ("shift", 0.0, math.inf),
+    ("rotate", 0.0, math.inf),
+    ("zoom", 0.0, 1.0),
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
+from minigrad.training.augment import RandomAffine
 from minigrad.training.config import TrainConfig
 
 PARTS = ("train", "val", "test")
@@ -66,8 +67,8 @@ class Task:
     def training_batches(self, config: TrainConfig) -> DataLoader:
         """The training part, shuffled and augmented as `config` says; an incomplete last batch is left out."""
         augmentations: list[T.Transform] = []
-        if config.shift:
-            augmentations.append(T.RandomShift(config.shift))
+        if config.shift or config.rotate or config.zoom:
+            augmentations.append(RandomAffine(config.shift, config.rotate, config.zoom))
         if config.flip:
             augmentations.append(T.RandomHorizontalFlip())
         return DataLoader(

@@ -1,0 +1,123 @@
+"""Points where a derivative has to be chosen, or a formula needs care: PyTorch's choices, on both backends."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.autograd import grad
+from minigrad.nn import functional as F
+
+inf, nan = math.inf, math.nan
+
+# name, function, inputs, value, gradients of the sum of the values
+POINTS = [
+    ("relu at 0", F.relu, [[-1.0, 0.0, 2.0]], [0, 0, 2], [[0, 0, 1]]),
+    ("relu of nan", F.relu, [[nan, inf]], [nan, inf], [[nan, 1]]),
+    ("abs at 0", mg.abs, [[0.0, -2.0]], [0, 2], [[0, -1]]),
+    ("sign", mg.sign, [[0.0, -2.0]], [0, -1], [[0, 0]]),
+    ("leaky_relu at 0", lambda x: F.leaky_relu(x, 0.1), [[0.0, -1.0]], [0, -0.1], [[0.1, 0.1]]),
+    ("elu at 0", F.elu, [[0.0, -inf]], [0, -1], [[1, 0]]),
+    ("softplus at its threshold", F.softplus, [[20.0, 21.0]], [20, 21], [[1, 1]]),
+    ("clamp at its bounds", lambda x: x.clamp(-1, 1), [[-2.0, -1.0, 1.0, 2.0]], [-1, -1, 1, 1], [[0, 1, 1, 0]]),
+    ("clamp of nan", lambda x: x.clamp(0, 1), [[nan]], [nan], [[0]]),
+    ("clamp, min above max", lambda x: x.clamp(3, 1), [[2.0, 5.0]], [1, 1], [[0, 0]]),
+    ("maximum of equals", mg.maximum, [[1.0, 2.0], [1.0, 3.0]], [1, 3], [[0.5, 0], [0.5, 1]]),
+    ("minimum of equals", mg.minimum, [[1.0, 2.0], [1.0, 3.0]], [1, 2], [[0.5, 1], [0.5, 0]]),
+    ("amax of equals", lambda x: x.amax(-1), [[[3.0, 1.0, 3.0]]], [3], [[[0.5, 0, 0.5]]]),
+    ("amin of equals", lambda x: x.amin((0, 1)), [[[3.0, 1.0], [1.0, 1.0]]], 1, [[[0, 1 / 3], [1 / 3, 1 / 3]]]),
+    ("max of all, equals", lambda x: x.max(), [[2.0, 2.0, 1.0]], 2, [[0.5, 0.5, 0]]),
+    ("max along, equals", lambda x: x.max(0)[0], [[2.0, 2.0, 1.0]], 2, [[1, 0, 0]]),
+    ("min along, equals", lambda x: x.min(0)[0], [[2.0, 1.0, 1.0]], 1, [[0, 1, 0]]),
+    ("max_pool2d of equals", lambda x: F.max_pool2d(x, 2), [[[[1.0, 1.0], [1.0, 1.0]]]], [[[1]]], [[[[1, 0], [0, 0]]]]),
+    ("max_pool2d of -inf", lambda x: F.max_pool2d(x, 2, padding=1), [[[[-inf]]]], [[[-inf]]], [[[[1]]]]),
+    ("sqrt at 0", mg.sqrt, [[0.0, 4.0]], [0, 2], [[inf, 0.25]]),
+    ("log at 0", mg.log, [[0.0, 1.0]], [-inf, 0], [[inf, 1]]),
+    ("x ** 2 at 0", lambda x: x**2, [[0.0, -3.0]], [0, 9], [[0, -6]]),
+    ("x ** 0", lambda x: x**0, [[0.0, 2.0]], [1, 1], [[0, 0]]),
+    ("x ** 1 at 0", lambda x: x**1, [[0.0]], [0], [[1]]),
+    ("pow of 0", mg.pow, [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]], [1, 0, 0], [[0, 1, 0], [0, 0, 0]]),
+    ("number ** x", lambda x: 0**x, [[0.0, 2.0]], [1, 0], [[0, 0]]),
+    ("prod with one zero", lambda x: x.prod(), [[2.0, 0.0, 3.0]], 0, [[0, 6, 0]]),
+    ("prod with two zeros", lambda x: x.prod(), [[2.0, 0.0, 0.0]], 0, [[0, 0, 0]]),
+    ("std of equals", lambda x: x.std(), [[1.0, 1.0]], 0, [[nan, nan]]),
+    ("var of one", lambda x: x.var(), [[1.0]], nan, [[nan]]),
+    ("mean of nothing", lambda x: x.mean(), [[]], nan, [[]]),
+    ("prod of nothing", lambda x: x.prod(), [[]], 1, [[]]),
+    ("where, nan in the other branch", lambda x: mg.where(x > 0, mg.sqrt(x), 0.0), [[4.0, 0.0]], [2, 0], [[0.25, nan]]),
+    ("logsumexp of -inf", lambda x: x.logsumexp(0), [[-inf, 0.0]], 0, [[0, 1]]),
+    ("softplus, far out", F.softplus, [[-200.0, 200.0]], [0, 200], [[0, 1]]),
+    ("sigmoid, far out", mg.sigmoid, [[-200.0, 200.0]], [0, 1], [[0, 0]]),
+    ("silu, far out", F.silu, [[-200.0, 200.0]], [0, 200], [[0, 1]]),
+    ("gelu, far out", F.gelu, [[-200.0, 200.0]], [0, 200], [[0, 1]]),
+    ("tanh, far out", mg.tanh, [[-200.0, inf]], [-1, 1], [[0, 0]]),
+    ("erf, far out", mg.erf, [[-200.0, inf, 4.5]], [-1, 1, 1], [[0, 0, 2 / math.sqrt(math.pi) * math.exp(-20.25)]]),
+    ("l1_loss of equals", F.l1_loss, [[1.0, 2.0], [1.0, 0.0]], 1, [[0, 0.5], [0, -0.5]]),
+    ("smooth_l1_loss at beta", F.smooth_l1_loss, [[1.0, 3.0], [0.0, 0.0]], 1.5, [[0.5, 0.5], [-0.5, -0.5]]),
+    ("bce, far out", F.binary_cross_entropy_with_logits, [[-200.0, 200.0], [0.0, 1.0]], 0, [[0, 0], [100, -100]]),
+    ("log_softmax, far apart", lambda x: mg.log_softmax(x, 0)[0], [[0.0, 200.0]], -200, [[1, -1]]),
+    ("cross_entropy, far apart", lambda x: F.cross_entropy(x, mg.tensor(0, device=x.device)), [[0.0, 200.0]], 200, [[-1, 1]]),
+    ("cross_entropy of -inf", lambda x: F.cross_entropy(x, mg.tensor(1, device=x.device)), [[-inf, 0.0]], 0, [[0, 0]]),
+]  # fmt: skip
+
+
+@pytest.fixture(params=["cpu", "mlx"])
+def device(request):
+    if request.param == "mlx":
+        pytest.importorskip("mlx.core", exc_type=ImportError)
+    return request.param
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's remarks on log(0) and the like
+@pytest.mark.parametrize("create_graph", [False, True], ids=["on arrays", "on tensors"])
+@pytest.mark.parametrize(("fn", "inputs", "value", "gradients"), [p[1:] for p in POINTS], ids=[p[0] for p in POINTS])
+def test_point(fn, inputs, value, gradients, device, create_graph):
+    xs = [mg.tensor(x, dtype="float32", device=device, requires_grad=True) for x in inputs]
+    y = fn(*xs)
+    np.testing.assert_allclose(y.detach().numpy(), value, rtol=1e-5, atol=1e-7)
+    for got, expected in zip(grad(y.sum(), xs, create_graph=create_graph), gradients, strict=True):
+        np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_rows_hidden_from_attention(device):
+    """A query that may see no key gets zeros, or NaN, as PyTorch's plain formula gives, and spoils no other query."""
+    q, k, v = (mg.randn(1, 2, 4, device=device, requires_grad=True) for _ in range(3))
+    mask = mg.tensor([[True, False], [False, False]], device=device)
+    out = F.scaled_dot_product_attention(q, k, v, mask)
+    np.testing.assert_allclose(out[0, 0].detach().numpy(), v[0, 0].detach().numpy(), rtol=1e-6)
+    (dv,) = grad(out[0, 0].sum(), v)
+    np.testing.assert_array_equal(dv.numpy(), [[[1] * 4, [0] * 4]])
+
+
+def test_integers(device):
+    """Integers and booleans: sums in int64, division and transcendental functions in float32, floor towards -∞."""
+    a = mg.tensor([7, -7, 0], device=device)
+    for y, dtype, expected in [
+        (a.sum(), "int64", 0), (a.prod(), "int64", 0), (a.cumsum(0), "int64", [7, 0, 0]), ((a > 0).sum(), "int64", 1),
+        (a / 2, "float32", [3.5, -3.5, 0]), (a // 2, "int64", [3, -4, 0]), (a % 3, "int64", [1, 2, 0]),
+        (mg.div(a, 2, rounding_mode="trunc"), "int64", [3, -3, 0]), (a**2, "int64", [49, 49, 0]), (2**a.clamp(0, 9), "int64", [128, 1, 1]),
+        (abs(a), "int64", [7, 7, 0]), (a.amax(), "int64", 7), (a.max(0)[1], "int64", 0), (a.argmin(), "int64", 1), (-a, "int64", [-7, 7, 0]),
+        (a.clamp(min=-1.5), "float32", [7, -1.5, 0]), (a & (a == a), "bool", [True, True, False]), (a.sign(), "int64", [1, -1, 0]),
+        (mg.where(a > 0, a, 0.5), "float32", [7, 0.5, 0.5]), (a.float().mean(), "float32", 0), (mg.exp(a * 0), "float32", [1, 1, 1]),
+        (F.one_hot(mg.tensor([1, 0], device=device)), "int64", [[0, 1], [1, 0]]), (a.eq(7), "bool", [True, False, False]),
+    ]:  # fmt: skip
+        assert y.dtype == dtype
+        assert y.tolist() == expected
+
+
+def test_half_precision(device):
+    """16-bit floats stay what they are through arithmetic and back through its gradient."""
+    for name in ["float16"] if device == "cpu" else ["float16", "bfloat16"]:
+        x = mg.tensor(np.linspace(-2, 2, 12).reshape(3, 4), dtype=name, device=device, requires_grad=True)
+        for fn in (F.gelu, F.relu, mg.exp, lambda x: x * 2.5 + 1, lambda x: x.softmax(-1), lambda x: x.sum(0), lambda x: x.mean(),
+                   lambda x: x @ x.mT, lambda x: F.layer_norm(x, 4), lambda x: F.pad(x, (1, 1), value=0.5), lambda x: x[[0, 0]],
+                   lambda x: F.avg_pool2d(x[None], 2), lambda x: F.linear(x, x), lambda x: x.std(), lambda x: x.clamp(-1, 1.0)):  # fmt: skip
+            y = fn(x)
+            (dx,) = grad(y.sum(), x)
+            assert (y.dtype, dx.dtype) == (name, name)
+            wide = x.detach().to("cpu", "float32").requires_grad_()
+            expected = fn(wide)
+            np.testing.assert_allclose(y.detach().to("cpu", "float32").numpy(), expected.detach().numpy(), rtol=0.02, atol=0.02)
+            (dwide,) = grad(expected.sum(), wide)
+            np.testing.assert_allclose(dx.to("cpu", "float32").numpy(), dwide.numpy(), rtol=0.05, atol=0.05)
