@@ -219,6 +219,10 @@ row("softmax", X(2, 3, 4), o.softmax, dim=1)
 row("log_softmax", X(2, 3, 4), lambda x, dim: np.log(o.softmax(x, dim)), dim=0)
 row("logsumexp", X(), lambda x, dim: x, dim=0)
 
+for name in ["softmax", "log_softmax", "cumsum", "amax", "sum", "mean"]:
+    for shape in [(0, 3), (2, 0, 3)]:
+        row(name, X(*shape), lambda x, dim, name=name: x.sum(-1) if name in ("amax", "sum", "mean") else x, dim=-1)
+
 # --- shape ------------------------------------------------------------------------------------------------------------
 row("reshape", X(2, 6), (3, -1), np.reshape)
 row("reshape", X(1), (), np.reshape)

@@ -50,3 +50,9 @@ def test_notebook(path, tmp_path, monkeypatch):
 def test_readme_example(tmp_path):
     example = re.search(r"```python\n(import minigrad.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
+
+
+def test_the_page_on_operations():
+    """Every block of docs/operations.md runs, one after the other."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], ROOT)

@@ -14,7 +14,7 @@ inf, nan = math.inf, math.nan
 # name, function, inputs, value, gradients of the sum of the values
 POINTS = [
     ("relu at 0", F.relu, [[-1.0, 0.0, 2.0]], [0, 0, 2], [[0, 0, 1]]),
-    ("relu of nan", F.relu, [[nan, inf]], [nan, inf], [[nan, 1]]),
+    ("relu of nan", F.relu, [[nan, inf]], [nan, inf], [[1, 1]]),
     ("abs at 0", mg.abs, [[0.0, -2.0]], [0, 2], [[0, -1]]),
     ("sign", mg.sign, [[0.0, -2.0]], [0, -1], [[0, 0]]),
     ("leaky_relu at 0", lambda x: F.leaky_relu(x, 0.1), [[0.0, -1.0]], [0, -0.1], [[0.1, 0.1]]),
@@ -32,6 +32,9 @@ POINTS = [
     ("min along, equals", lambda x: x.min(0)[0], [[2.0, 1.0, 1.0]], 1, [[0, 1, 0]]),
     ("max_pool2d of equals", lambda x: F.max_pool2d(x, 2), [[[[1.0, 1.0], [1.0, 1.0]]]], [[[1]]], [[[[1, 0], [0, 0]]]]),
     ("max_pool2d of -inf", lambda x: F.max_pool2d(x, 2, padding=1), [[[[-inf]]]], [[[-inf]]], [[[[1]]]]),
+    ("max_pool2d of -inf, dilated", lambda x: F.max_pool2d(x, (3, 2), 1, 1, 2), [[[[-inf] * 4] * 4]], [[[-inf] * 4] * 2],
+     [[[[1, 2, 1, 0], [1, 2, 1, 0], [0] * 4, [0] * 4]]]),
+    ("max_pool2d of nan", lambda x: F.max_pool2d(x, 2), [[[[1.0, nan], [3.0, 2.0]]]], [[[nan]]], [[[[0, 1], [0, 0]]]]),
     ("sqrt at 0", mg.sqrt, [[0.0, 4.0]], [0, 2], [[inf, 0.25]]),
     ("log at 0", mg.log, [[0.0, 1.0]], [-inf, 0], [[inf, 1]]),
     ("x ** 2 at 0", lambda x: x**2, [[0.0, -3.0]], [0, 9], [[0, -6]]),
@@ -41,7 +44,7 @@ POINTS = [
     ("number ** x", lambda x: 0**x, [[0.0, 2.0]], [1, 0], [[0, 0]]),
     ("prod with one zero", lambda x: x.prod(), [[2.0, 0.0, 3.0]], 0, [[0, 6, 0]]),
     ("prod with two zeros", lambda x: x.prod(), [[2.0, 0.0, 0.0]], 0, [[0, 0, 0]]),
-    ("std of equals", lambda x: x.std(), [[1.0, 1.0]], 0, [[nan, nan]]),
+    ("std of equals", lambda x: x.std(), [[1.0, 1.0]], 0, [[0, 0]]),
     ("var of one", lambda x: x.var(), [[1.0]], nan, [[nan]]),
     ("mean of nothing", lambda x: x.mean(), [[]], nan, [[]]),
     ("prod of nothing", lambda x: x.prod(), [[]], 1, [[]]),
@@ -81,13 +84,15 @@ def test_point(fn, inputs, value, gradients, device, create_graph):
 
 
 def test_rows_hidden_from_attention(device):
-    """A query that may see no key gets zeros, or NaN, as PyTorch's plain formula gives, and spoils no other query."""
+    """A query that may see no key gets zeros, and spoils no gradient."""
     q, k, v = (mg.randn(1, 2, 4, device=device, requires_grad=True) for _ in range(3))
     mask = mg.tensor([[True, False], [False, False]], device=device)
-    out = F.scaled_dot_product_attention(q, k, v, mask)
-    np.testing.assert_allclose(out[0, 0].detach().numpy(), v[0, 0].detach().numpy(), rtol=1e-6)
-    (dv,) = grad(out[0, 0].sum(), v)
-    np.testing.assert_array_equal(dv.numpy(), [[[1] * 4, [0] * 4]])
+    for m in (mask, mg.where(mask, 0.0, -math.inf)):
+        out = F.scaled_dot_product_attention(q, k, v, m)
+        np.testing.assert_allclose(out[0].detach().numpy(), [v[0, 0].tolist(), [0] * 4], rtol=1e-6)
+        dq, dk, dv = grad(out.sum(), [q, k, v])
+        assert not np.any(dq.numpy()) and not np.any(dk.numpy())
+        np.testing.assert_array_equal(dv.numpy(), [[[1] * 4, [0] * 4]])
 
 
 def test_integers(device):

@@ -7,6 +7,8 @@ depthwise convolutions (groups = C = O) shifted multiply-adds, one for each kern
 
 import numpy as np
 
+BLOCK = 1 << 16  # numbers of an image array that a depthwise convolution works on at a time
+
 
 def _nhwc(x):
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))  # no copy when the memory already is channels-last
@@ -70,6 +72,14 @@ def _depthwise(w, groups):
     return groups > 1 and w[0] == groups and w[1] == 1
 
 
+def _blocks(*images):
+    """Some images of each array at a time, so many that a block stays in the cache."""
+    n, size = images[0].shape[0], max(x[:1].size for x in images)
+    step = max(1, BLOCK // max(size, 1))
+    for i in range(0, n, step):
+        yield tuple(x[i : i + step] for x in images)
+
+
 def _by_group(x, groups):
     """(N, h, w, O) as (groups, N·h·w, O/groups)."""
     return x.reshape(-1, groups, x.shape[3] // groups).transpose(1, 0, 2)
@@ -93,10 +103,10 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
 def _depthwise_forward(x, w, size, stride, dilation):
     taps = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0))
     y = np.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
-    for image, out in zip(x, y, strict=True):  # image by image: the buffers stay in the cache
+    for image, out in _blocks(x, y):
         buffer = np.empty_like(out)
         for i, j in np.ndindex(*w.shape[2:]):
-            out += np.multiply(image[_shift(i, j, size, stride, dilation)[1:]], taps[i, j], out=buffer)
+            out += np.multiply(image[_shift(i, j, size, stride, dilation)], taps[i, j], out=buffer)
     return y
 
 
@@ -108,10 +118,10 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
     dx = np.zeros((g.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, channels), g.dtype)
     if _depthwise(w.shape, groups):
         taps = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0))
-        for image, part in zip(g, dx, strict=True):
+        for image, part in _blocks(g, dx):
             buffer = np.empty_like(image)
             for i, j in np.ndindex(*kernel):
-                part[_shift(i, j, out, stride, dilation)[1:]] += np.multiply(image, taps[i, j], out=buffer)
+                part[_shift(i, j, out, stride, dilation)] += np.multiply(image, taps[i, j], out=buffer)
     else:
         product = _by_group(g, groups) @ _matrix(w, groups).transpose(0, 2, 1)
         product = product.reshape(groups, g.shape[0], *out, *kernel, channels // groups)
@@ -127,11 +137,11 @@ def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     x, g = _padded(_nhwc(x), padding), _nhwc(g)
     if channels == 1 and g.shape[3] == groups > 1:
         dw = np.zeros((*kernel, groups), g.dtype)
-        ones = np.ones(out[0] * out[1], g.dtype)
-        for image, part in zip(x, g, strict=True):
+        for image, part in _blocks(x, g):
             buffer = np.empty_like(part)
+            ones = np.ones(buffer.size // groups, g.dtype)
             for i, j in np.ndindex(*kernel):
-                np.multiply(image[_shift(i, j, out, stride, dilation)[1:]], part, out=buffer)
+                np.multiply(image[_shift(i, j, out, stride, dilation)], part, out=buffer)
                 dw[i, j] += ones @ buffer.reshape(-1, groups)
         return dw.transpose(2, 0, 1)[:, None]
     product = _by_group(g, groups).transpose(0, 2, 1) @ _columns(x, kernel, out, stride, dilation, groups)

@@ -1,0 +1,198 @@
+"""A user's mistake with an operation gets one sentence: which operation, what came, what was expected."""
+
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.backend import BackendError
+from minigrad.nn import functional as F
+
+x23, x34, x5 = mg.ones(2, 3), mg.ones(3, 4), mg.ones(5)
+leaf = mg.ones(2, 3, requires_grad=True)
+whole = mg.tensor([0, 1])
+image, kernel = mg.ones(2, 3, 8, 8), mg.ones(4, 3, 3, 3)
+
+
+def assign(t, index, value):
+    t[index] = value
+
+
+# what is called, the exception, words of the sentence
+CASES = [
+    # shapes
+    (lambda: x23 + x34, ValueError, "add (2, 3) (3, 4) broadcast"),
+    (lambda: mg.where(x23 > 0, x34, 1.0), ValueError, "where (2, 3) (3, 4) broadcast"),
+    (lambda: x23 @ x23, ValueError, "matmul (2, 3) 3 2"),
+    (lambda: x23 @ mg.tensor(2.0), ValueError, "matmul () *"),
+    (lambda: mg.mm(x5, x23), ValueError, "mm (5,) (2, 3)"),
+    (lambda: mg.bmm(mg.ones(2, 3, 4), mg.ones(3, 4, 5)), ValueError, "bmm (2, 3, 4) (3, 4, 5)"),
+    (lambda: mg.dot(x23, x5), ValueError, "dot (2, 3) (5,)"),
+    (lambda: F.linear(x23, x34), ValueError, "linear (2, 3) (3, 4)"),
+    (lambda: F.linear(x23, mg.ones(4, 3), x5), ValueError, "linear bias (5,) (4,)"),
+    (lambda: mg.einsum("ij,jk->ik", x23, x23), ValueError, "einsum j 3 2"),
+    (lambda: mg.einsum("ij,jk->ik", x23), ValueError, "einsum 2 1"),
+    (lambda: mg.einsum("ijk->i", x23), ValueError, "einsum ijk (2, 3)"),
+    (lambda: mg.einsum("ij->x", x23), ValueError, "einsum x"),
+    (lambda: x23.reshape(4, 2), ValueError, "reshape 6 (2, 3) (4, 2)"),
+    (lambda: x23.reshape(-1, -1), ValueError, "reshape (2, 3) (-1, -1)"),
+    (lambda: x23.permute(0, 0), ValueError, "permute (0, 0) (2, 3)"),
+    (lambda: x23.expand(3, 3), ValueError, "(2, 3) (3, 3)"),
+    (lambda: x23.repeat(2), ValueError, "repeat 1 2"),
+    (lambda: x23.flatten(1, 0), ValueError, "flatten start_dim end_dim"),
+    (lambda: mg.cat([x23, x34]), ValueError, "cat (2, 3) (3, 4)"),
+    (lambda: mg.stack([x23, x34]), ValueError, "stack (2, 3) (3, 4)"),
+    (lambda: mg.cat([]), TypeError, "cat at least one"),
+    (lambda: x23.split([1, 1, 1], 1)[0].split([2, 2]), ValueError, "split (2, 2) 2 (2, 1)"),
+    (lambda: x5.chunk(0), ValueError, "chunk 0"),
+    (lambda: x5.tril(), ValueError, "tril 2 (5,)"),
+    (lambda: x23.t().unsqueeze(0).t(), ValueError, "t() 2 (1, 3, 2)"),
+    (lambda: F.pad(x5, (1, 2, 3)), ValueError, "pad 3 1"),
+    (lambda: F.pad(x5, (1, 2), mode="mirror"), ValueError, "pad constant mirror"),
+    (lambda: F.layer_norm(x23, (4,)), ValueError, "layer_norm (2, 3) (4,)"),
+    (lambda: F.layer_norm(x23, (3,), x5), ValueError, "layer_norm weight (5,) (3,)"),
+    (lambda: F.group_norm(image, 2), ValueError, "group_norm (2, 3, 8, 8) 2"),
+    (lambda: F.batch_norm(mg.ones(1, 3), None, None, training=True), ValueError, "batch_norm (1, 3)"),
+    (lambda: F.scaled_dot_product_attention(x23, x34, x34), ValueError, "scaled_dot_product_attention (2, 3) (3, 4)"),
+    (lambda: F.mse_loss(x23, x5), ValueError, "mse_loss (2, 3) (5,)"),
+    (lambda: F.cross_entropy(x23, mg.tensor([0, 1, 2])), ValueError, "cross_entropy (2, 3) (3,)"),
+    (lambda: F.cross_entropy(x23, x5), ValueError, "cross_entropy (2, 3) (5,)"),
+    (lambda: F.nll_loss(x23, mg.tensor([[0], [1]])), ValueError, "nll_loss (2, 3) (2, 1)"),
+    # images
+    (lambda: F.conv2d(image, mg.ones(4, 2, 3, 3)), ValueError, "conv2d (2, 3, 8, 8) 3 (4, 2, 3, 3) 2"),
+    (lambda: F.conv2d(image, kernel, x5), ValueError, "conv2d bias (5,) (4,)"),
+    (lambda: F.conv2d(image, kernel, groups=2), ValueError, "conv2d groups=2"),
+    (lambda: F.conv2d(x23, kernel), ValueError, "conv2d (N, C, H, W) (2, 3)"),
+    (lambda: F.conv2d(image, kernel, stride=0), ValueError, "conv2d stride 1"),
+    (lambda: F.conv2d(image, kernel, stride=(1, 2, 3)), ValueError, "stride (1, 2, 3)"),
+    (lambda: F.conv2d(image, kernel, padding="same", stride=2), ValueError, "conv2d same stride 1"),
+    (lambda: F.conv2d(mg.ones(1, 3, 2, 2), kernel), ValueError, "conv2d (3, 3) (2, 2)"),
+    (lambda: F.conv_transpose2d(image, kernel), ValueError, "conv_transpose2d 3 (4, 3, 3, 3)"),
+    (lambda: F.conv_transpose2d(image, mg.ones(3, 4, 2, 2), output_padding=1), ValueError, "output_padding stride"),
+    (lambda: F.avg_pool2d(image, 9), ValueError, "avg_pool2d (9, 9) (8, 8)"),
+    (lambda: F.avg_pool2d(image, 2, padding=2), ValueError, "avg_pool2d padding (2, 2)"),
+    (lambda: F.max_pool2d(x23, 2), ValueError, "max_pool2d (N, C, H, W) (2, 3)"),
+    (lambda: F.adaptive_avg_pool2d(x23, 2), ValueError, "adaptive_avg_pool2d (2, 3)"),
+    (lambda: F.interpolate(image), ValueError, "interpolate size scale_factor"),
+    (lambda: F.interpolate(image, 4, mode="cubic"), ValueError, "interpolate bilinear cubic"),
+    (lambda: F.interpolate(image, 4, align_corners=True), ValueError, "interpolate align_corners bilinear"),
+    # dtypes and what is no tensor
+    (lambda: x23 + "1", TypeError, "add str"),
+    (lambda: x23 * np.ones(3), TypeError, "mul ndarray mg.tensor"),
+    (lambda: x23 + [1, 2, 3], TypeError, "add list mg.tensor"),
+    (lambda: mg.exp(np.ones(3)), TypeError, "exp mg.tensor"),
+    (lambda: mg.maximum(1, 2), TypeError, "maximum int mg.tensor"),
+    (lambda: x23 @ x34.astype("float64"), TypeError, "matmul float32 float64 .astype"),
+    (lambda: F.conv2d(image, kernel.astype("float64")), TypeError, "conv2d float32 float64"),
+    (lambda: mg.cat([x23, 1.0]), TypeError, "cat Tensor float"),
+    (lambda: whole.mean(), TypeError, "mean int64 .float()"),
+    (lambda: F.cross_entropy(x23, mg.tensor([True, False])), TypeError, "integers bool .long()"),
+    (lambda: F.nll_loss(x23, mg.ones(2)), TypeError, "integers float32 .long()"),
+    (lambda: F.one_hot(x5), TypeError, "one_hot integers float32 .long()"),
+    (lambda: whole.requires_grad_(), RuntimeError, "floating point int64"),
+    (lambda: x23.astype("float8"), TypeError, "float8 float32"),
+    (lambda: x23.to("bfloat16"), TypeError, "bfloat16 float32 mlx"),
+    (lambda: -mg.tensor([True]), TypeError, "neg bool"),
+    (lambda: F.gelu(x5, approximate="fast"), ValueError, "gelu none tanh fast"),
+    (lambda: mg.div(x5, 2, rounding_mode="up"), ValueError, "rounding_mode floor trunc up"),
+    (lambda: F.mse_loss(x5, x5, reduction="avg"), ValueError, "reduction mean avg"),
+    (lambda: x5.clamp(), ValueError, "clamp min max"),
+    (lambda: F.dropout(x5, 1.5), ValueError, "dropout [0, 1] 1.5"),
+    (lambda: F.cross_entropy(x23, whole, label_smoothing=2), ValueError, "cross_entropy label_smoothing 2"),
+    (lambda: F.scaled_dot_product_attention(x23, x23, x23, x23, is_causal=True), ValueError, "attn_mask is_causal"),
+    # positions and dimensions
+    (lambda: x23.sum(2), IndexError, "dimension 2 -2 1"),
+    (lambda: x23.sum((0, 0)), ValueError, "twice (0, 0)"),
+    (lambda: x23.softmax(-3), IndexError, "dimension -3 -2 1"),
+    (lambda: x23.transpose(0, 2), IndexError, "dimension 2"),
+    (lambda: mg.tensor(1.0).select(0, 0), IndexError, "dimension 0"),
+    (lambda: mg.ones(0, 3).amax(), IndexError, "amax (0, 3)"),
+    (lambda: mg.ones(0, 3).argmax(0), IndexError, "argmax (0, 3)"),
+    (lambda: x23[2], IndexError, "2 dimension 0 length 2"),
+    (lambda: x23[0, -4], IndexError, "-4 dimension 1 length 3"),
+    (lambda: x23[[0, 5]], IndexError, "5 dimension 0 length 2"),
+    (lambda: x23[0, 0, 0], IndexError, "3 2 (2, 3)"),
+    (lambda: x23[..., ...], IndexError, "ellipsis"),
+    (lambda: x23[0.5], IndexError, "index float"),
+    (lambda: x23["a"], IndexError, "index str"),
+    (lambda: x23[[0.5]], IndexError, "index integers float"),
+    (lambda: x23[mg.ones(2)], IndexError, "index float32 .long()"),
+    (lambda: x23[np.array([True, False, True])], IndexError, "boolean (3,) (2, 3)"),
+    (lambda: x5[::0], ValueError, "step zero"),
+    (lambda: mg.gather(x23, 0, mg.tensor([[2, 0, 0]])), IndexError, "2 dimension 0 length 2"),
+    (lambda: mg.gather(x23, 0, whole), ValueError, "gather 1 2"),
+    (lambda: mg.gather(x23, 0, mg.tensor([[0, 0, 0, 0]])), ValueError, "gather (1, 4) (2, 3)"),
+    (lambda: mg.scatter_add(x23, 0, whole, x5), ValueError, "scatter_add (2, 3) (2,) (5,)"),
+    (lambda: mg.index_select(x23, 0, mg.tensor([2])), IndexError, "2 dimension 0 length 2"),
+    (lambda: mg.index_select(x23, 0, mg.tensor([[0]])), IndexError, "index_select (1, 1)"),
+    (lambda: x23.narrow(1, 2, 2), IndexError, "narrow 1 (2, 3)"),
+    (lambda: F.embedding(mg.tensor([3]), x34), IndexError, "3 dimension 0 length 3"),
+    (lambda: F.cross_entropy(x23, mg.tensor([0, 3])), IndexError, "class 2 3"),
+    (lambda: F.one_hot(whole, 1), ValueError, "one_hot 0 1"),
+    (lambda: len(mg.tensor(1.0)), TypeError, "len() dimensions"),
+    (lambda: list(mg.tensor(1.0)), TypeError, "dimensions iterated"),
+    (lambda: bool(x5), ValueError, "(5,) .any() .all()"),
+    (lambda: x5.item(), ValueError, "item() (5,) tolist()"),
+    # assignment, leaves, the tape
+    (lambda: assign(leaf, 0, 1.0), RuntimeError, "gradient where"),
+    (lambda: assign(leaf * 2, 0, 1.0), RuntimeError, "gradient where"),
+    (lambda: assign(mg.ones(2), 0, leaf[0, 0]), RuntimeError, "gradient where"),
+    (lambda: assign(mg.ones(2, 3), 0, mg.ones(2)), ValueError, "(2,) (2, 3)"),
+    (lambda: assign(mg.ones(2), 5, 1.0), IndexError, "5 dimension 0 length 2"),
+    (lambda: setattr(leaf * 2, "data", np.ones(3)), RuntimeError, "leaf .detach()"),
+    (lambda: setattr(mg.ones(2), "data", [1.0]), TypeError, "ndarray list"),
+    (lambda: leaf.__iadd__(1), RuntimeError, "leaf no_grad"),
+    (lambda: (leaf * 2).backward(), RuntimeError, "(2, 3) .sum()"),
+    (lambda: x23.sum().backward(), RuntimeError, "requires_grad"),
+    (lambda: (leaf * 2).backward(mg.ones(3)), RuntimeError, "(3,) (2, 3)"),
+    (lambda: (leaf * 2).requires_grad_(False), RuntimeError, "leaf .detach()"),
+    (lambda: mg.tensor([[1.0], [1.0, 2.0]]), ValueError, "nested lists lengths"),
+    (lambda: mg.tensor("abc"), TypeError, "str numbers"),
+    (lambda: mg.tensor([1j]), TypeError, "complex128"),
+]  # fmt: skip
+
+
+def sentence(error) -> str:
+    """The message, which must be one line of readable length without the array library's own words in several."""
+    text = str(error.value)
+    assert "\n" not in text and 15 < len(text) < 260, text
+    assert "object at 0x" not in text and "lambda" not in text, text
+    return text
+
+
+@pytest.mark.parametrize(("call", "exception", "words"), CASES, ids=[c[2] for c in CASES])
+def test_one_sentence(call, exception, words):
+    with pytest.raises(exception) as error:
+        call()
+    text = sentence(error)
+    missing = [word for word in re.findall(r"\([^)]*\)|\[[^]]*\]|\S+", words) if word not in text]
+    assert not missing, f"{text!r} lacks {missing}"
+
+
+def test_mixed_devices():
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    other = x23.to("mlx")
+    for call, name in [
+        (lambda: x23 + other, "add"), (lambda: x23 @ other.t(), "matmul"), (lambda: mg.cat([x23, other]), "cat"),
+        (lambda: F.linear(x23, other), "linear"), (lambda: mg.where(x23 > 0, x23, other), "where"), (lambda: F.mse_loss(x23, other), "sub"),
+        (lambda: F.layer_norm(x23, 3, other[0]), "mul"), (lambda: mg.maximum(other, x23), "maximum"),
+    ]:  # fmt: skip
+        with pytest.raises(BackendError) as error:
+            call()
+        text = sentence(error)
+        assert all(word in text for word in (name, "cpu", "mlx", ".to(")), text
+    with pytest.raises(BackendError, match="cuda"):
+        x23.to("cuda")
+    with pytest.raises(TypeError, match="float64.*float32"):
+        other.astype("float64")
+
+
+def test_shapes_on_mlx():
+    """MLX's own complaints are turned into the same sentences."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    a, b = x23.to("mlx"), x34.to("mlx")
+    for call, words in [(lambda: a + b, "add (2, 3) (3, 4)"), (lambda: mg.cat([a, b]), "cat (2, 3) (3, 4)"), (lambda: a.expand(3, 3), "(3, 3)")]:
+        with pytest.raises(ValueError) as error:
+            call()
+        assert all(word in sentence(error) for word in words.split(" ", 1))
