@@ -118,7 +118,9 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, groups
         return conv_transpose2d(x[None], w, b, stride, padding, output_padding, groups, dilation)[0]
     (s, t), (p, q), (d, e), extra = pair(stride), pair(padding), pair(dilation), pair(output_padding)
     (n, c, h, width), (_, o, kh, kw) = x.shape, w.shape
-    y = np.zeros((n, o * groups, (h - 1) * s + d * (kh - 1) + 1 + extra[0], (width - 1) * t + e * (kw - 1) + 1 + extra[1]))
+    y = np.zeros(
+        (n, o * groups, (h - 1) * s + d * (kh - 1) + 1 + extra[0], (width - 1) * t + e * (kw - 1) + 1 + extra[1])
+    )
     for k, i, j, u, v in np.ndindex(c, h, width, kh, kw):
         first = k // (c // groups) * o
         y[:, first : first + o, i * s + u * d, j * t + v * e] += np.outer(x[:, k, i, j], w[k, :, u, v])
@@ -130,6 +132,12 @@ def _adjoint(linear, g, shape):
     """The transpose of a linear map of arrays of `shape`, one element at a time."""
     units = np.eye(math.prod(shape)).reshape(-1, *shape)
     return np.array([(linear(unit) * g).sum() for unit in units]).reshape(shape)
+
+
+def conv2d_input(g, w, size, **geometry):
+    y = conv_transpose2d(g, w, **geometry)
+    assert y.shape[2:] == size
+    return y
 
 
 def conv2d_weight(g, x, kernel, groups, **geometry):
@@ -165,13 +173,19 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     return y
 
 
-def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d_with_positions(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
     rows, columns = _windows(x, kernel_size, stride, padding, ceil_mode, dilation)
     y = np.zeros((*x.shape[:-2], len(rows), len(columns)))
+    places, where = np.arange(x.shape[-2] * x.shape[-1]).reshape(x.shape[-2:]), y.astype(np.int64)
     for i, (r, _) in enumerate(rows):
         for j, (c, _) in enumerate(columns):
-            y[..., i, j] = x[..., r, :][..., c].max((-2, -1))
-    return y
+            window = x[..., r, :][..., c].reshape(*x.shape[:-2], len(r) * len(c))
+            y[..., i, j], where[..., i, j] = window.max(-1), places[r][:, c].ravel()[window.argmax(-1)]
+    return y, where
+
+
+def max_pool2d(*args, **options):
+    return max_pool2d_with_positions(*args, **options)[0]
 
 
 def adaptive_avg_pool2d(x, output_size):

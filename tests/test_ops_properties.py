@@ -68,7 +68,9 @@ def unbroadcast(g, shape):
 @given(st.data(), seeds)
 def test_broadcasting(device, data, seed):
     smallest = 0 if device == "cpu" else 1
-    shapes, result = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=4, max_side=3, min_side=smallest))
+    shapes, result = data.draw(
+        hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=4, max_side=3, min_side=smallest)
+    )
     a, b, c, g = random(seed, *shapes, result)
     x, y, z = tensors(device, a, b, c)
     out = x * y + z
@@ -80,7 +82,9 @@ def test_broadcasting(device, data, seed):
 
 # PyTorch's table. A row and a column for each dtype, in this order; beside it the same with the second operand without
 # dimensions, and with Python's True, 1 and 1.0. ? is bool; u b h i l are uint8, int8 … int64; e g f d float16, bfloat16, …
-CODES = dict(zip("?ubhilegfd", "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split(), strict=True))
+CODES = dict(
+    zip("?ubhilegfd", "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split(), strict=True)
+)
 TABLE = """
 ? ?ubhilegfd ?ubhilegfd ?lf
 u uuhhilegfd uuuuuuegfd uuf
@@ -124,7 +128,10 @@ def test_promotion(device, line):
 
 
 @on_every_device
-@given(st.sampled_from("float16 bfloat16 float32 float64".split()), st.sampled_from("float16 bfloat16 float32 float64".split()))
+@given(
+    st.sampled_from("float16 bfloat16 float32 float64".split()),
+    st.sampled_from("float16 bfloat16 float32 float64".split()),
+)
 def test_gradients_have_their_inputs_dtypes(device, first, second):
     assume(("bfloat16" if device == "cpu" else "float64") not in (first, second))
     a, b = (mg.ones(2, 3, dtype=name, device=device, requires_grad=True) for name in (first, second))
@@ -244,7 +251,9 @@ def test_moving_elements(device, data, seed):
     (a,) = random(seed, shape)
     (x,) = tensors(device, a)
     y, b = x, a
-    for step in data.draw(st.lists(st.sampled_from("reshape permute flip roll expand repeat split pad".split()), max_size=4)):
+    for step in data.draw(
+        st.lists(st.sampled_from("reshape permute flip roll expand repeat split pad".split()), max_size=4)
+    ):
         dim = data.draw(st.integers(-b.ndim, b.ndim - 1))
         if step == "reshape":
             rest = b.size // b.shape[dim]
@@ -387,9 +396,10 @@ def test_no_overflow(device, a):
     top = wide.max(-1, keepdims=True)
     total = np.log(np.exp(wide - top).sum(-1, keepdims=True)) + top
     for y, expected in [
-        (mg.log_softmax(x, -1), wide - total), (mg.softmax(x, -1), np.exp(wide - total)), (mg.logsumexp(x, -1), total[..., 0]),
-        (mg.sigmoid(x), np.exp(-np.logaddexp(0, -wide))), (F.softplus(x), np.logaddexp(0, wide)), (mg.tanh(x), np.tanh(wide)),
-        (F.silu(x), wide * np.exp(-np.logaddexp(0, -wide))), (F.elu(x), np.where(wide > 0, wide, np.expm1(np.minimum(wide, 0)))),
+        (mg.log_softmax(x, -1), wide - total), (mg.softmax(x, -1), np.exp(wide - total)),
+        (mg.logsumexp(x, -1), total[..., 0]), (F.softplus(x), np.logaddexp(0, wide)), (mg.tanh(x), np.tanh(wide)),
+        (mg.sigmoid(x), np.exp(-np.logaddexp(0, -wide))), (F.silu(x), wide * np.exp(-np.logaddexp(0, -wide))),
+        (F.elu(x), np.where(wide > 0, wide, np.expm1(np.minimum(wide, 0)))),
         (F.binary_cross_entropy_with_logits(x, mg.ones_like(x), reduction="none"), np.logaddexp(0, -wide)),
         (mg.erf(x), o.erf(wide)), (F.gelu(x), o.gelu(wide)), (F.gelu(x, "tanh"), o.gelu(wide, "tanh")),
     ]:  # fmt: skip
@@ -403,7 +413,9 @@ def test_no_overflow(device, a):
 def test_infinities(device):
     """Rows of -inf, single infinities and NaN go through as in PyTorch."""
     inf, nan = math.inf, math.nan
-    x = mg.tensor([[0.0, -inf, 1.0], [-inf, -inf, -inf], [inf, 0.0, 1.0], [nan, 0.0, 0.0]], device=device, requires_grad=True)
+    x = mg.tensor(
+        [[0.0, -inf, 1.0], [-inf, -inf, -inf], [inf, 0.0, 1.0], [nan, 0.0, 0.0]], device=device, requires_grad=True
+    )
     e = math.exp(1) / (1 + math.exp(1))
     soft = [[1 - e, 0, e], [nan] * 3, [nan] * 3, [nan] * 3]
     np.testing.assert_allclose(mg.softmax(x, 1).detach().numpy(), soft, rtol=1e-5)

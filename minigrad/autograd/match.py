@@ -16,7 +16,7 @@ def matched(op, inputs):
     for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
         if isinstance(t, Tensor):
             level, kind = (0 if t._data.ndim else 1), t.dtype
-        elif isinstance(t, bool | int | float):
+        elif t.__class__ is float or t.__class__ is int or t.__class__ is bool:
             level, kind = 2, ALL["bool"] if isinstance(t, bool) else int64 if isinstance(t, int) else float32
         elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
             inputs[i], changed = t.item(), True
@@ -47,7 +47,7 @@ def explained(op, error: Exception, inputs, static) -> Exception:
     given = ", ".join(describe(t) for t in inputs)
     if not any(isinstance(t, Tensor) for t in inputs):
         return TypeError(f"{op.name}: expected a tensor, got {given}; use mg.tensor(…)")
-    kind = type(error) if isinstance(error, TypeError | IndexError) else ValueError
+    kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
     if op.elementwise and isinstance(error, ValueError):
         return ValueError(
             f"{op.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"

@@ -252,24 +252,24 @@ class Op:
 class _Unary(Op):
     """An elementwise operation of one tensor: the common case without the general one's questions."""
 
-    def __call__(self, a):
+    def __call__(self, input):
         try:
-            x, xp = a._data, a._backend
+            x, xp = input._data, input._backend
             y = self.forward(xp, x)
         except (AttributeError, TypeError, ValueError):
-            return Op.__call__(self, a)  # which tells what is wrong
+            return Op.__call__(self, input)  # which tells what is wrong
         mode = state.mode
         if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
-            return Op.__call__(self, a)
+            return Op.__call__(self, input)
         out = _tensor(y, xp)
-        if a._requires_grad and mode and self.vjps:
+        if input._requires_grad and mode and self.vjps:
             plan = self.plans.get(1)
-            if plan is None or plan.kept and a._edge is None:
-                self.record(1, xp, (a,), (x,), y, NOTHING, out)
+            if plan is None or plan.kept and input._edge is None:
+                self.record(1, xp, (input,), (x,), y, NOTHING, out)
             elif plan.positions:
                 node = Node()
                 node.op, node.xp, node.plan, node.special = self, xp, plan, False
-                node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (a._edge or a,)
+                node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (input._edge or input,)
                 out._requires_grad, out._edge = True, (node, None)
         return out
 
@@ -277,34 +277,34 @@ class _Unary(Op):
 class _Binary(Op):
     """An elementwise operation of two tensors of one dtype and shape: the common case without the general one's questions."""
 
-    def __call__(self, a, b):
+    def __call__(self, input, other):
         try:
-            x, y, xp = a._data, b._data, a._backend
+            x, y, xp = input._data, other._data, input._backend
         except AttributeError:
-            return Op.__call__(self, a, b)
+            return Op.__call__(self, input, other)
         mode = state.mode
-        if b._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
-            return Op.__call__(self, a, b)
+        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
+            return Op.__call__(self, input, other)
         z = self.forward(xp, x, y)
         if self.floats and z.dtype != x.dtype:
-            return Op.__call__(self, a, b)
+            return Op.__call__(self, input, other)
         if z.__class__ is not xp.array_type:
             z = xp.asarray(z)
         out = _tensor(z, xp)
-        wanted = a._requires_grad + 2 * b._requires_grad
+        wanted = input._requires_grad + 2 * other._requires_grad
         if wanted and mode and self.vjps:
             plan = self.plans.get(wanted)
-            leaf = a._requires_grad and a._edge is None or b._requires_grad and b._edge is None
+            leaf = input._requires_grad and input._edge is None or other._requires_grad and other._edge is None
             if plan is None or leaf and plan.kept:
-                self.record(wanted, xp, (a, b), (x, y), z, NOTHING, out)
+                self.record(wanted, xp, (input, other), (x, y), z, NOTHING, out)
             elif plan.positions:
                 node = Node()
                 node.op, node.xp, node.plan, node.special = self, xp, plan, False
                 node.saved = plan.save(xp, (x, y), z, NOTHING)
                 if wanted == 3:
-                    node.edges = (a._edge or a, b._edge or b)
+                    node.edges = (input._edge or input, other._edge or other)
                 else:
-                    node.edges = (a._edge or a,) if wanted == 1 else (b._edge or b,)
+                    node.edges = (input._edge or input,) if wanted == 1 else (other._edge or other,)
                 out._requires_grad, out._edge = True, (node, None)
         return out
 

@@ -30,6 +30,31 @@ def _convolve(x, w, stride, padding, dilation, groups):
     return mx.conv_general(x, w, stride=stride, padding=padding, kernel_dilation=dilation, groups=groups)
 
 
+def _writable(index) -> bool:
+    """Whether MLX (0.32.4) writes there as numpy does: not beside partial slices, not at arrays set apart."""
+    arrays = [i for i, p in enumerate(index) if isinstance(p, mx.array)]
+    return not arrays or (
+        arrays[-1] - arrays[0] == len(arrays) - 1 and all(p == slice(None) for p in index if isinstance(p, slice))
+    )
+
+
+def _places(shape, index):
+    """The positions in the flattened array that an index means."""
+    return mx.arange(math.prod(shape)).reshape(shape)[index].reshape(-1)
+
+
+def _reduction(name, of_nothing):
+    """A reduction, and what it gives where there is nothing to reduce."""
+
+    def reduce(self, a, axis=None, keepdims=False):
+        if a.size:
+            return getattr(mx, name)(a, axis=axis, keepdims=keepdims)
+        shape = np.empty(a.shape, bool).any(axis, keepdims=keepdims).shape
+        return mx.full(shape, of_nothing, mx.bool_ if isinstance(of_nothing, bool) else a.dtype)
+
+    return reduce
+
+
 class MLXBackend:
     """mlx.core's functions under their own names, which are mostly numpy's, and the few that it has not."""
 
@@ -80,29 +105,30 @@ class MLXBackend:
         key = mx.random.key((seed * 0x9E3779B97F4A7C15 + counter) & (2**64 - 1))
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
-    def sum(self, a, axis=None, keepdims=False):
-        """MLX 0.32's CPU backend may hang on a sum of no elements, so it never gets one."""
-        if a.size:
-            return mx.sum(a, axis=axis, keepdims=keepdims)
-        return self.asarray(np.zeros(a.shape, bool).sum(axis=axis, keepdims=keepdims), self.dtype_name(a))
-
-    def mean(self, a, axis=None, keepdims=False):
-        if a.size:
-            return mx.mean(a, axis=axis, keepdims=keepdims)
-        return self.sum(a, axis, keepdims) / 0.0
+    # Of no elements, mx's own may never return on the CPU (0.32.4).
+    sum, mean = _reduction("sum", 0), _reduction("mean", math.nan)
+    any, all = _reduction("any", False), _reduction("all", True)
+    max, min, argmax, argmin = (_reduction(name, 0) for name in ("max", "min", "argmax", "argmin"))
 
     def scatter(self, shape, index, g):
-        arrays = [i for i in index if isinstance(i, mx.array)]
-        if not arrays or len(arrays) + sum(i is None for i in index) < 2:
+        if not g.size:
+            return mx.zeros(shape, g.dtype)
+        if _writable(index):
             return mx.zeros(shape, g.dtype).at[index].add(g)
-        size = math.prod(shape)  # `at` orders the dimensions of mixed indices in its own way; reading does not
-        places = mx.reshape(mx.arange(size), shape)[index]
-        return mx.reshape(mx.zeros(size, g.dtype).at[mx.reshape(places, (-1,))].add(mx.reshape(g, (-1,))), shape)
+        return mx.zeros(math.prod(shape), g.dtype).at[_places(shape, index)].add(g.reshape(-1)).reshape(shape)
 
     def add_at(self, a, index, values):
         return a.at[index].add(values)
 
     def set_at(self, a, index, values):
+        shape = a[index].shape
+        if 0 in shape:
+            return a
+        values = mx.broadcast_to(mx.array(values, a.dtype), shape)
+        if not _writable(index):
+            out = mx.array(a.reshape(-1))
+            out[_places(a.shape, index)] = values.reshape(-1)
+            return out.reshape(a.shape)
         out = mx.array(a)
         out[index] = values
         return out
@@ -134,8 +160,8 @@ class MLXBackend:
         return _nchw(mx.vjp(forward, [w], [_nhwc(g)])[1][0])
 
     def layer_norm(self, x, weight, bias, *, axes, eps):
-        """MLX's own kernel, for the norm over the last axis; it keeps nothing but its inputs."""
-        if len(axes) != 1:
+        """MLX's own kernel, for norms over the last axis of something; it keeps nothing but its inputs."""
+        if len(axes) != 1 or not x.size:
             return None
         return mx.fast.layer_norm(x, weight, bias, eps), ()
 

@@ -71,6 +71,7 @@ def _erf64(x):
 def _erf32(x, out):
     z = np.clip(x, -EDGE32, EDGE32)
     np.multiply(z, _poly(P32, z * z), out=out)
+    out += x - z  # beyond the edge on to exactly ±1
     np.tanh(out, out=out)
 
 

@@ -2,12 +2,16 @@
 
 import math
 
+import numpy as np
+
 from minigrad import random
 from minigrad.autograd import no_grad
 from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
+    amax,
     avg_pool2d,
+    conv1d,
     conv2d,
     conv_transpose2d,
     gather,
@@ -30,7 +34,7 @@ from minigrad.ops import elementwise as _e
 from minigrad.ops import fused as _fused
 from minigrad.ops import index as _index
 from minigrad.ops import shape as _shape
-from minigrad.ops.shape import _dim
+from minigrad.ops.pool import unfold  # noqa: F401
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -107,6 +111,10 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     In training the running tensors' data become (1 - momentum)·old + momentum·batch (the variance unbiased). Ioffe &
     Szegedy 2015, arXiv 1502.03167.
     """
+    if input.ndim < 2:
+        if input.numel():
+            raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
+        return _shape.clone(input)
     dims = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dims)
     if training or running_mean is None:
@@ -155,12 +163,13 @@ def drop_path(input, p=0.0, training=True):
 
 
 def scaled_dot_product_attention(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, need_weights=False
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *, need_weights=False
 ):
     """softmax(q·kᵀ·scale + mask)·v; (…, L, E), (…, S, E), (…, S, D) → (…, L, D). arXiv 1706.03762.
 
     A boolean mask is true where a key may be seen; another is added to the logits. `dropout_p` drops attention weights
-    (call it with 0 in evaluation). With need_weights the result is (output, weights of shape (…, L, S)).
+    (call it with 0 in evaluation). With enable_gqa the heads (third dimension from the end) of key and value are repeated to
+    the query's number. With need_weights the result is (output, weights of shape (…, L, S)).
     """
     if query.ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise ValueError(
@@ -169,12 +178,23 @@ def scaled_dot_product_attention(
         )
     if is_causal and attn_mask is not None:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    if enable_gqa:
+        key, value = (_repeated(t, query.shape[-3]) for t in (key, value))
     mask = None
     if dropout_p > 0:
-        shape = (*query.shape[:-1], key.shape[-2])
+        lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        shape = (*lead, query.shape[-2], key.shape[-2])
         mask = _keep_mask(query, shape, dropout_p, "scaled_dot_product_attention")
     out, weights = _fused.scaled_dot_product_attention(query, key, value, attn_mask, mask, is_causal, scale)
     return (out, weights) if need_weights else out
+
+
+def _repeated(t, heads):
+    """(…, H, L, E) with every head repeated `heads`/H times."""
+    if t.ndim < 3 or heads % t.shape[-3]:
+        raise ValueError(f"scaled_dot_product_attention: {heads} query heads are no multiple of those of shape {t.shape}")
+    *lead, own, length, size = t.shape
+    return t.unsqueeze(-3).expand(*lead, own, heads // own, length, size).reshape(*lead, heads, length, size)
 
 
 # --- lookup and padding -----------------------------------------------------------------------------------------------
@@ -184,14 +204,18 @@ def embedding(input, weight, padding_idx=None):
 
 
 def pad(input, pad, mode="constant", value=None):
-    """Pads the last dimensions by (before, after) pairs, the last dimension first; negative widths crop."""
-    if mode != "constant":
-        raise ValueError(f"pad: only mode='constant' is supported, got {mode!r}; index or cat the borders for others")
+    """Pads the last dimensions by (before, after) pairs, the last dimension first; negative widths crop.
+
+    `mode` says with what: "constant" (`value`, 0 by default), "replicate" (the border), "reflect" (mirrored at the border),
+    "circular" (from the other side).
+    """
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ValueError(
             f"pad: {len(pad)} widths for {input.ndim} dimensions; give a (before, after) pair for each of the last ones"
         )
     widths = [(0, 0)] * (input.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    if mode != "constant":
+        return _pad_from(input, widths, mode)
     for dim, (before, after) in enumerate(widths):
         if min(before, after) < 0:
             cut = max(-before, 0)
@@ -203,8 +227,29 @@ def pad(input, pad, mode="constant", value=None):
     if value:
         xp = input.backend
         inside = _tensor(xp.pad(xp.ones(input.shape, dtype=xp.dtype("bool")), tuple(widths)), xp)
-        out = where(inside, out, value)
+        out = where(inside, out, value if input.is_floating_point() else int(value))
     return out
+
+
+def _pad_from(input, widths, mode):
+    """`pad` with the tensor's own elements: each dimension read at the places that its padding stands for."""
+    if mode not in ("replicate", "reflect", "circular"):
+        raise ValueError(f"pad: mode is 'constant', 'replicate', 'reflect' or 'circular', not {mode!r}")
+    for dim, (before, after) in enumerate(widths):
+        if not (before or after):
+            continue
+        n = input.shape[dim]
+        most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
+        if not n or max(before, after) > most or n + before + after < 0:
+            raise ValueError(f"pad: mode {mode!r} can't pad dimension {dim} of shape {input.shape} by {(before, after)}")
+        grow, places = (max(before, 0), max(after, 0)), np.arange(n)
+        if mode == "circular":  # goes round what is left after cropping; the others see the whole
+            places = np.pad(places[max(-before, 0) : n - max(-after, 0)], grow, "wrap")
+        else:
+            places = np.pad(places, grow, "edge" if mode == "replicate" else "reflect")
+            places = places[max(-before, 0) : len(places) - max(-after, 0)]
+        input = _index.index_select(input, dim, Tensor(places, device=input.device))
+    return input
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -243,6 +288,10 @@ def _pick(rows, classes, weight, ignore_index):
     if classes.is_floating_point() or classes.dtype == "bool":
         raise TypeError(
             f"class numbers must be integers, got {classes.dtype.name}; use .long(), or probabilities of the input's shape"
+        )
+    if weight is not None and weight.shape != (rows.shape[1],):
+        raise ValueError(
+            f"the weight of the classes has shape {weight.shape}, expected ({rows.shape[1]},): one number a class"
         )
     counts = classes != ignore_index
     safe = where(counts, classes, 0)
@@ -332,5 +381,11 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
     """x / max(‖x‖_p, eps) along `dim`."""
-    norm = sum(_e.abs(input) ** p, _dim(dim, input.ndim), True) ** (1 / p)
+    size = _e.abs(input)
+    if p == math.inf:
+        norm = amax(size, dim, True)
+    elif p == 0:
+        norm = sum((input != 0).astype(input.dtype), dim, True)
+    else:
+        norm = sum(size**p, dim, True) ** (1 / p)
     return input / maximum(norm, Tensor(eps, dtype=input.dtype, device=input.device))

@@ -8,6 +8,7 @@ shape.py        views, padding, dtype, device  operators.py      what +, *, [] m
 join.py         cat, stack, split
 """
 
+from minigrad.ops import index
 from minigrad.ops.activation import elu, gelu, leaky_relu, relu, softplus
 from minigrad.ops.compare import (
     eq,
@@ -23,7 +24,7 @@ from minigrad.ops.compare import (
     lt,
     ne,
 )  # fmt: skip
-from minigrad.ops.conv import conv2d, conv_transpose2d
+from minigrad.ops.conv import conv1d, conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
     abs,
     add,
@@ -141,5 +142,7 @@ for _name, _function in ALIASES.items():
     globals()[_name] = _function
     setattr(Tensor, _name, _function)
 Tensor.where = lambda self, condition, other: where(condition, self, other)  # type: ignore[attr-defined]
+# PyTorch's function of this name is another one, F.unfold.
+Tensor.unfold = index.unfold  # type: ignore[attr-defined]
 
 from minigrad.ops import operators  # noqa: E402, F401  (gives Tensor its operators)

@@ -15,7 +15,7 @@ def relu(xp, a):
     return xp.maximum(a, 0)
 
 
-relu.defvjp(lambda xp, g, y: xp.where(y > 0, g, 0.0))
+relu.defvjp(lambda xp, g, y: xp.where(y <= 0, 0.0, g))
 
 
 @elementwise

@@ -63,7 +63,7 @@ conv2d_weight.defvjp(
 
 def _pair(value, name) -> tuple[int, int]:
     """An int or two of them as two."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) == 1:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
@@ -102,6 +102,18 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             f"conv2d: the kernel reaches over {tuple(reach)} pixels, the input of {input.shape[2:]} with padding {padding} is smaller"
         )
     return conv2d.op(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """`conv2d` along one dimension: (N, C, L) or (C, L) with (O, C/groups, k) weights → (N, O, L')."""
+    if weight.ndim != 3 or input.ndim not in (2, 3):
+        raise ValueError(
+            f"conv1d: expected input (N, C, L) or (C, L) and weight (O, C/groups, k), got {input.shape} and {weight.shape}"
+        )
+    stride, dilation = ((1, *(v if isinstance(v, tuple | list) else (v,))) for v in (stride, dilation))
+    if not isinstance(padding, str):
+        padding = (0, *(padding if isinstance(padding, tuple | list) else (padding,)))
+    return conv2d(input.unsqueeze(-2), weight.unsqueeze(-2), bias, stride, padding, dilation, groups).squeeze(-2)
 
 
 def _check(name, input, weight, bias, out, groups):

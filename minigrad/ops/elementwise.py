@@ -4,6 +4,7 @@ Dtype promotion and broadcasting are the engine's: forward functions see arrays 
 output's shape.
 """
 
+import builtins
 import math
 
 from minigrad.autograd.op import elementwise
@@ -184,7 +185,7 @@ rsqrt.defvjp(lambda xp, g, y: -0.5 * g * y * y * y)
 @elementwise(floats=True)
 def reciprocal(xp, a):
     """1/a."""
-    return xp.reciprocal(a)
+    return 1 / a
 
 
 reciprocal.defvjp(lambda xp, g, y: -g * y * y)
@@ -297,6 +298,15 @@ def round(xp, a):
 
 
 round.defvjp(lambda xp, g: g * 0)
+
+
+@round.call_form
+def round(input, *, decimals=0):
+    """The nearest number of so many decimals (whole tens, hundreds, … where negative), halves to even; no gradient passes."""
+    if decimals == 0:
+        return round.op(input)
+    scale = 10.0 ** builtins.abs(decimals)
+    return div.op(round.op(mul(input, scale)), scale) if decimals > 0 else mul(round.op(div.op(input, scale)), scale)
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------

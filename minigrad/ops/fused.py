@@ -86,9 +86,12 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask
     logits = matmul(query * scale, key.mT)
     if is_causal:
         length, keys = query.shape[-2], key.shape[-2]
-        attn_mask = Tensor(query.backend.tril(query.backend.ones((length, keys)))).bool()
-    if attn_mask is not None:
+        logits = where(Tensor(query.backend.tril(query.backend.ones((length, keys)))).bool(), logits, -math.inf)
+    if attn_mask is None:
+        weights = softmax(logits, -1)
+    else:
         logits = where(attn_mask, logits, -math.inf) if attn_mask.dtype == "bool" else logits + attn_mask
-    weights = softmax(logits, -1)
+        blind = (logits == -math.inf).all(-1, True)  # a query that sees no key gets zeros
+        weights = where(blind, 0.0, softmax(where(blind, 0.0, logits), -1))
     used = weights if dropout_mask is None else weights * dropout_mask
     return matmul(used, value), weights

@@ -37,14 +37,16 @@ def getitem(input, index):
 
     On MLX a boolean array costs one read by the host, as the result's size depends on its values.
     """
-    return getitem.op(input, index=_index(input, index))
+    shape, index = _index(input, index)
+    return getitem.op(input if shape == input.shape else reshape.op(input, shape=shape), index=index)
 
 
-def _index(input, index) -> tuple:
-    """An index as a tuple of ints, slices, None and raw integer arrays, one entry for each dimension indexed."""
+def _index(input, index) -> tuple[tuple, tuple]:
+    """The input's shape with the index's new dimensions in it, and for each dimension an int, a slice or a raw array of
+    integers: None is a slice of a new dimension of length 1, a lone True or False its element or nothing."""
     xp = input.backend
     parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(np.asarray(p) if isinstance(p, list | range) else p for p in parts)
+    parts = tuple(_listed(p) if isinstance(p, list | range) else p for p in parts)
     given = sum(_span(p) for p in parts)
     if given > input.ndim:
         raise IndexError(f"too many indices: {given} for a tensor of {input.ndim} dimensions, shape {input.shape}")
@@ -53,14 +55,19 @@ def _index(input, index) -> tuple:
     if not any(p is Ellipsis for p in parts):
         parts = (*parts, Ellipsis)
     out: list = []
+    new: list[int] = []
     for p in parts:
-        dim = sum(1 for q in out if q is not None)
-        if p is None or isinstance(p, slice):
-            out.append(p if p is None else _slice(p))
+        dim = len(out) - len(new)
+        if p is None:
+            new.append(len(out))
+            out.append(slice(None))
+        elif isinstance(p, slice):
+            out.append(_slice(p))
         elif isinstance(p, EllipsisType):
             out.extend([slice(None)] * (input.ndim - given))
-        elif isinstance(p, bool | np.bool_) or (isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "b"):
-            raise IndexError("a single True or False as an index is not supported; use x[None] or x[:0]")
+        elif not _span(p):
+            new.append(len(out))
+            out.append(xp.asarray(np.zeros(int(bool(p)), np.int64)))
         elif isinstance(p, int | np.integer) or (
             isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "i"
         ):
@@ -71,12 +78,21 @@ def _index(input, index) -> tuple:
             raise IndexError(
                 f"an index is a number, slice, None, ... or an array of integers or booleans, not {type(p).__name__}"
             )
-    return tuple(out)
+    # Beside arrays a number is an array too: numpy's rule, not MLX's.
+    if not all(isinstance(p, int | slice) for p in out):
+        out = [xp.asarray(np.int64(p)) if isinstance(p, int) else p for p in out]
+    rest = iter(input.shape)
+    return tuple(1 if i in new else next(rest) for i in range(len(out))), tuple(out)
+
+
+def _listed(p) -> np.ndarray:
+    array = np.asarray(p)
+    return array if array.size else array.astype(np.int64)
 
 
 def _span(p) -> int:
     """How many dimensions one entry of an index takes."""
-    if p is None or p is Ellipsis:
+    if p is None or p is Ellipsis or isinstance(p, bool | np.bool_):
         return 0
     return p.ndim if isinstance(p, Tensor | np.ndarray) and _kind(p) == "b" else 1
 
@@ -116,6 +132,8 @@ def _positions(p, input, dim: int):
 
     On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
     """
+    if _kind(p) != "i":
+        raise IndexError(f"positions must be integers, got {getattr(p, 'dtype', type(p).__name__)}; use .long()")
     xp, length = input.backend, input.shape[dim]
     raw = p.data if isinstance(p, Tensor) else p
     if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
@@ -141,9 +159,9 @@ def setitem(input, index, value) -> None:
         value = value.to(input.device).astype(input.dtype).data
     elif not isinstance(value, int | float):
         value = Tensor(value, dtype=input.dtype, device=input.device).data
-    where = _index(input, index)
+    shape, where = _index(input, index)
     try:
-        input.data = xp.set_at(input.data, where, value)
+        input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), where, value), input.shape)
     except ValueError as error:
         raise ValueError(
             f"can't assign shape {getattr(value, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
@@ -152,6 +170,8 @@ def setitem(input, index, value) -> None:
 
 def narrow(input, dim, start, length):
     """`length` elements from `start` on along one dimension."""
+    if not input.ndim:
+        raise IndexError(f"narrow: a tensor without dimensions has no dimension {dim} to take from")
     dim = _dim(dim, input.ndim)
     start = start + input.shape[dim] if start < 0 else start
     if not 0 <= start <= start + length <= input.shape[dim]:
@@ -161,6 +181,8 @@ def narrow(input, dim, start, length):
 
 def select(input, dim, index):
     """The slice at one position of a dimension, without the dimension."""
+    if not input.ndim:
+        raise IndexError(f"select: a tensor without dimensions has no dimension {dim} to take from")
     dim = _dim(dim, input.ndim)
     return getitem.op(input, index=(slice(None),) * dim + (_position(index, input.shape[dim], dim),))
 
@@ -174,6 +196,20 @@ def index_select(input, dim, index):
     if index.ndim != 1:
         raise IndexError(f"index_select takes a vector of positions, got shape {index.shape}; use gather or indexing")
     return getitem.op(input, index=(slice(None),) * dim + (_positions(index, input, dim),))
+
+
+def unfold(input, dimension, size, step):
+    """All windows of `size` elements along a dimension, `step` apart, as a new last dimension."""
+    if not input.ndim:
+        input = reshape(input, 1)
+        return unfold(input, dimension, size, step).reshape(size)
+    dim = _dim(dimension, input.ndim)
+    count = (input.shape[dim] - size) // step + 1 if step > 0 <= size <= input.shape[dim] else 0
+    if count < 1:
+        raise ValueError(f"unfold: windows of {size}, {step} apart, don't fit dimension {dim} of shape {input.shape}")
+    places = input.backend.asarray(np.arange(count)[:, None] * step + np.arange(size))
+    windows = getitem.op(input, index=(slice(None),) * dim + (places,))
+    return windows.permute([d for d in range(windows.ndim) if d != dim + 1] + [dim + 1])
 
 
 def masked_select(input, mask):
@@ -196,14 +232,18 @@ def _grid(index, dim):
 def gather(input, dim, index):
     """y[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on: an element for each entry of `index`."""
     dim = _dim(dim, input.ndim)
+    if not input.ndim:
+        return reshape(gather(reshape(input, 1), 0, reshape(index, -1)), index.shape)
+    if not index.numel():
+        return reshape(input.reshape(-1)[:0], index.shape)
+    if not index.ndim:
+        return reshape(gather(input, dim, reshape(index, 1)), ())
     if index.ndim != input.ndim:
         raise ValueError(f"gather: index has {index.ndim} dimensions, the tensor {input.ndim}; they must be equal")
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if i != dim):
         raise ValueError(
             f"gather: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}"
         )
-    if not input.ndim:
-        return reshape(gather(input.reshape(1), 0, index.reshape(1)), ())
     grid = _grid(index, dim)
     grid[dim] = _positions(index, input, dim)
     return getitem.op(input, index=tuple(grid))
@@ -230,6 +270,8 @@ def take_along_dim(input, indices, dim=None):
 def scatter_add(input, dim, index, src):
     """input with every src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on; repeated positions sum up."""
     dim = _dim(dim, input.ndim)
+    if not input.ndim:
+        return reshape(scatter_add(reshape(input, 1), 0, reshape(index, -1), reshape(src, -1)), ())
     if index.ndim != input.ndim or src.ndim != input.ndim:
         raise ValueError(f"scatter_add: dimensions differ: tensor {input.shape}, index {index.shape}, src {src.shape}")
     if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
@@ -243,6 +285,8 @@ def scatter_add(input, dim, index, src):
 def index_add(input, dim, index, source, *, alpha=1):
     """input with the slices of `source` added at the positions of an integer vector along `dim`."""
     dim = _dim(dim, input.ndim)
+    if not input.ndim:
+        return reshape(index_add(reshape(input, 1), 0, reshape(index, 1), reshape(source, 1), alpha=alpha), ())
     where = (slice(None),) * dim + (_positions(index, input, dim),)
     return input + scatter(source * alpha, shape=input.shape, index=where)
 

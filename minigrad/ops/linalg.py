@@ -7,6 +7,7 @@ from minigrad.dtypes import promote
 from minigrad.ops.index import diagonal
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import reshape, squeeze, unsqueeze
+from minigrad.tensor import Tensor
 
 
 @op
@@ -43,6 +44,9 @@ def matmul(input, other):
 
 
 def _same_dtype(name, *tensors):
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: expected tensors, got {type(t).__name__}; use mg.tensor(…)")
     if len({t.dtype for t in tensors}) > 1:
         raise TypeError(
             f"{name}: the inputs' dtypes differ ({', '.join(t.dtype.name for t in tensors)}); cast one with .astype"

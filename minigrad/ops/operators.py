@@ -65,6 +65,9 @@ class Operators:
     def __matmul__(self, other):
         return ops.matmul(self, other)
 
+    def __rmatmul__(self, other):
+        return ops.matmul(other, self)
+
     def __neg__(self):
         return ops.neg(self)
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from minigrad.autograd.op import op
 from minigrad.ops.conv import _pair
-from minigrad.ops.index import gather, index_select
+from minigrad.ops.elementwise import div
+from minigrad.ops.index import gather, getitem, index_select
 from minigrad.ops.linalg import matmul
-from minigrad.ops.shape import reshape
+from minigrad.ops.shape import pad_zeros, reshape
 from minigrad.tensor import Tensor
 
 
@@ -72,12 +73,17 @@ def window_argmax(xp, a, *, kernel, stride, padding, dilation):
         inside = xp.pad(xp.ones(a.shape, dtype=xp.dtype("bool")), ((0, 0), (0, 0), *padding))
         a = xp.where(inside, xp.pad(a, ((0, 0), (0, 0), *padding)), -math.inf)
     (top, _), (left, right) = padding
-    width = a.shape[3] - left - right
     best = xp.argmax(xp.stack([a[_window(i, j, size, stride, dilation)] for i, j in np.ndindex(*kernel)]), axis=0)
     best = xp.astype(best, "int64")
-    rows = xp.asarray(np.arange(size[0])[:, None] * stride[0] - top)
-    columns = xp.asarray(np.arange(size[1]) * stride[1] - left)
-    return (rows + best // kernel[1] * dilation[0]) * width + columns + best % kernel[1] * dilation[1]
+    rows = _place(xp, best // kernel[1], np.arange(size[0])[:, None] * stride[0] - top, dilation[0])
+    columns = _place(xp, best % kernel[1], np.arange(size[1]) * stride[1] - left, dilation[1])
+    return rows * (a.shape[3] - left - right) + columns
+
+
+def _place(xp, step, start, dilation):
+    """Where a step of a window that begins at `start` leads; from the padding (nothing but -∞ there) to the first inside."""
+    place = xp.asarray(start) + step * dilation
+    return xp.where(place < 0, xp.asarray(start % dilation), place)
 
 
 def _geometry(name, input, kernel_size, stride, padding, ceil_mode, dilation=1):
@@ -118,6 +124,8 @@ def avg_pool2d(
     if divisor_override == 0:
         raise ValueError("avg_pool2d: divisor_override must not be 0")
     total = window_sum(input, kernel=kernel, stride=stride, padding=widths)
+    if not input.is_floating_point():
+        return div(total, divisor_override or math.prod(kernel), rounding_mode="trunc")
     if divisor_override:
         return total * (1 / divisor_override)
     if not any(map(any, widths)):
@@ -162,8 +170,9 @@ def adaptive_avg_pool2d(input, output_size):
     Images smaller than output_size are enlarged by repetition. None in output_size keeps that size.
     """
     size = (output_size, output_size) if output_size is None or isinstance(output_size, int) else tuple(output_size)
-    size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
-    if input.ndim not in (3, 4) or 0 in input.shape[-2:] or min(size) < 0:
+    if len(size) == 2 <= input.ndim:
+        size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
+    if input.ndim not in (3, 4) or 0 in input.shape[-2:] or len(size) != 2 or min(size) < 0:
         raise ValueError(
             f"adaptive_avg_pool2d: expected (N, C, H, W) or (C, H, W) with pixels and sizes ≥ 0, got {input.shape} to {tuple(size)}"
         )
@@ -178,12 +187,15 @@ def _adaptive(n, m):
     return a
 
 
-def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
-    """(N, C, H, W) resized to `size` or by `scale_factor`, mode "nearest" or "bilinear".
+def interpolate(
+    input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
+):
+    """(N, C, H, W) resized to `size` or by `scale_factor`, mode "bilinear" or "nearest" (which takes (N, C, …) of any rank).
 
-    Bilinear reads at ((i + ½)·H/H' - ½), with align_corners=True at i·(H - 1)/(H' - 1); nearest reads ⌊i·H/H'⌋.
+    Bilinear reads at ((i + ½)·H/H' - ½), with align_corners=True at i·(H - 1)/(H' - 1); nearest reads ⌊i·H/H'⌋. H/H' is
+    1/scale_factor where that is given, unless recompute_scale_factor; with `antialias` a bilinear reduction reads every pixel.
     """
-    if input.ndim != 4:
+    if input.ndim != 4 and (mode != "nearest" or input.ndim < 3):
         raise ValueError(f"interpolate: expected (N, C, H, W), got shape {input.shape}")
     if (size is None) == (scale_factor is None):
         raise ValueError("interpolate: give either size or scale_factor")
@@ -191,12 +203,16 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
         raise ValueError(f"interpolate: mode is 'nearest' or 'bilinear', not {mode!r}")
     if align_corners is not None and mode == "nearest":
         raise ValueError("interpolate: align_corners goes with mode 'bilinear' only")
-    scales: list = [None, None]
+    if antialias and mode == "nearest":
+        raise ValueError("interpolate: antialias goes with mode 'bilinear' only")
+    rank = input.ndim - 2
+    scales: list = [None] * rank
     if size is None:
-        scales = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * 2
+        scales = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * rank
         size = [math.floor(n * s) for n, s in zip(input.shape[2:], scales, strict=True)]
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    if min(size) < 1 or min(input.shape[2:]) < 1:
+        scales = [None] * rank if recompute_scale_factor else scales
+    size = (size,) * rank if isinstance(size, int) else tuple(size)
+    if len(size) != 2 or min(size) < 1 or min(input.shape[2:]) < 1:
         raise ValueError(f"interpolate: can't resize {input.shape[2:]} to {tuple(size)}; sizes must be at least 1")
     ratios = [1 / s if s else n / m for s, n, m in zip(scales, input.shape[2:], size, strict=True)]
     if mode == "nearest":
@@ -204,19 +220,52 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
             places = np.minimum(np.floor(np.arange(m) * np.float32(ratio)).astype(np.int64), n - 1)
             input = index_select(input, dim, Tensor(places, device=input.device))
         return input
+    if align_corners:
+        ratios = [(n - 1) / (m - 1) if m > 1 else 0.0 for n, m in zip(input.shape[2:], size, strict=True)]
+    weights = _triangles if antialias else _bilinear
     return _resample(
-        input, *(_bilinear(n, m, r, align_corners) for n, m, r in zip(input.shape[2:], size, ratios, strict=True))
+        input, *(weights(n, m, r, align_corners) for n, m, r in zip(input.shape[2:], size, ratios, strict=True))
     )
 
 
+def _triangles(n, m, ratio, align_corners):
+    """Rows of weights falling linearly from each place's centre, over `ratio` pixels where the image shrinks."""
+    centre = (np.arange(m)[:, None] + 0.5) * ratio
+    reach = max(ratio, 1.0)
+    pixels = np.arange(n)
+    first, last = np.maximum((centre - reach + 0.5).astype(int), 0), (centre + reach + 0.5).astype(int)
+    a = np.maximum(1 - np.abs(pixels + 0.5 - centre) / reach, 0) * ((pixels >= first) & (pixels < last))
+    return a / a.sum(1, keepdims=True)
+
+
 def _bilinear(n, m, ratio, align_corners):
-    if align_corners:
-        at = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
-    else:
-        at = np.maximum((np.arange(m) + 0.5) * ratio - 0.5, 0)
+    at = np.arange(m) * ratio if align_corners else np.maximum((np.arange(m) + 0.5) * ratio - 0.5, 0)
     low = np.minimum(at.astype(np.int64), n - 1)
     high, part = np.minimum(low + 1, n - 1), at - low
     a = np.zeros((m, n))
     np.add.at(a, (np.arange(m), low), 1 - part)
     np.add.at(a, (np.arange(m), high), part)
     return a
+
+
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+    """The windows of (N, C, H, W) images as columns: (N, C·kh·kw, number of windows), as `conv2d` sees them."""
+    if input.ndim == 3:
+        return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
+    kernel, stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
+    pad, dilation = _pair(padding, "padding"), _pair(dilation, "dilation")
+    if input.ndim != 4 or min(*kernel, *stride, *dilation) < 1 or min(pad) < 0:
+        raise ValueError(
+            f"unfold: expected (N, C, H, W) or (C, H, W) and positive sizes, got shape {input.shape}, kernel {kernel}, "
+            f"stride {stride}, dilation {dilation}, padding {pad}"
+        )
+    size = _out(input.shape, kernel, stride, [(p, p) for p in pad], dilation)
+    if min(size) < 1:
+        raise ValueError(f"unfold: the kernel {kernel} is larger than the input {input.shape[2:]} with padding {pad}")
+    padded = pad_zeros(input, widths=((0, 0), (0, 0), *((p, p) for p in pad))) if any(pad) else input
+    rows, columns = (
+        np.arange(k)[:, None] * d + np.arange(n) * s for k, n, s, d in zip(kernel, size, stride, dilation, strict=True)
+    )
+    places = (input.backend.asarray(i) for i in (rows[:, None, :, None], columns[None, :, None, :]))
+    windows = getitem.op(padded, index=(slice(None), slice(None), *places))
+    return reshape(windows, (input.shape[0], input.shape[1] * math.prod(kernel), math.prod(size)))

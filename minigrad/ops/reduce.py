@@ -9,7 +9,7 @@ import math
 from minigrad.autograd.op import op
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.ops import elementwise
-from minigrad.ops.elementwise import sqrt
+from minigrad.ops.elementwise import sqrt, where
 from minigrad.ops.index import take_along_dim
 from minigrad.ops.join import cat
 from minigrad.ops.shape import _dim, _dims
@@ -70,9 +70,11 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     return mean.op(input, dim=_dims(dim, input.ndim), keepdim=keepdim)
 
 
-def var(input, dim=None, *, correction=1, unbiased=None, keepdim=False):
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """Σ (x - mean)² / max(0, n - correction) over `dim`; correction 1 (unbiased) by default."""
-    correction = correction if unbiased is None else int(unbiased)
+    if isinstance(dim, bool):  # var(unbiased)
+        dim, unbiased = None, dim
+    correction = correction if correction is not None else 1 if unbiased is None else int(unbiased)
     dims = _dims(dim, input.ndim)
     n = math.prod(input.shape[i] for i in dims)
     deviation = input - mean(input, dims, True) if dims else input - input
@@ -81,9 +83,10 @@ def var(input, dim=None, *, correction=1, unbiased=None, keepdim=False):
     return total * (1 / free) if free else total * math.nan if n == 0 or not total.numel() else total / (total * 0)
 
 
-def std(input, dim=None, *, correction=1, unbiased=None, keepdim=False):
-    """√var."""
-    return sqrt(var(input, dim, correction=correction, unbiased=unbiased, keepdim=keepdim))
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """√var; where it is 0 the gradient is 0."""
+    v = var(input, dim, unbiased, keepdim, correction=correction)
+    return where(v == 0, v, sqrt(where(v == 0, 1.0, v)))
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
@@ -98,7 +101,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
         return a
     n = a.shape[dim]
     if n == 0:
-        a, n = type(a)(1, dtype=a.dtype, device=a.device).expand(_kept(a.shape, (dim,))), 1
+        a, n = sum(a, dim, True) + 1, 1
     while n > 1:
         half = n // 2
         pairs = a.narrow(dim, 0, half) * a.narrow(dim, half, half)
@@ -257,8 +260,7 @@ def logsumexp(xp, a, *, dim, keepdim):
 
 logsumexp.defvjp(
     lambda xp, g, a, y, a_shape, dim, keepdim: (
-        _spread(xp, g, a_shape, dim, keepdim)
-        * xp.exp(a - _spread(xp, xp.where(xp.isfinite(y), y, 0.0), a_shape, dim, keepdim))
+        _spread(xp, g, a_shape, dim, keepdim) * xp.exp(a - _spread(xp, y, a_shape, dim, keepdim))
     )
 )
 

@@ -91,9 +91,9 @@ reshape.defvjp(lambda xp, g, a_shape: xp.reshape(g, shape=a_shape))
 
 
 @reshape.call_form
-def reshape(input, *shape):
+def reshape(input, *sizes, shape=()):
     """The elements, in order, in another shape; one size may be -1."""
-    sizes = _sizes(shape)
+    sizes = _sizes(sizes or (shape,))
     known = math.prod(n for n in sizes if n != -1)
     total = input.numel()
     if (
@@ -144,9 +144,9 @@ permute.defvjp(lambda xp, g, dims: xp.permute(g, dims=tuple(sorted(range(len(dim
 
 
 @permute.call_form
-def permute(input, *dims):
+def permute(input, *axes, dims=()):
     """The dimensions in another order."""
-    dims = _sizes(dims)
+    dims = _sizes(axes or (dims,))
     order = tuple(_dim(d, input.ndim) for d in dims)
     if sorted(order) != list(range(input.ndim)):
         raise ValueError(f"permute: {dims} doesn't name each dimension of shape {input.shape} once")
@@ -253,9 +253,9 @@ flip.defvjp(lambda xp, g, dims: xp.flip(g, dims=dims))
 
 
 @flip.call_form
-def flip(input, *dims):
+def flip(input, *axes, dims=()):
     """The order of the elements reversed along the dimensions."""
-    return flip.op(input, dims=tuple(_dim(d, input.ndim) for d in _sizes(dims)))
+    return flip.op(input, dims=tuple(_dim(d, input.ndim) for d in _sizes(axes or (dims,))))
 
 
 @op

@@ -1,7 +1,7 @@
 """Training classifiers: one function, a folder for each run, exact resuming, and what to do with the result.
 
 >>> from minigrad.training import TrainConfig, train
->>> result = train(TrainConfig(epochs=30, output="runs/mine"))  # doctest: +SKIP
+>>> result = train(TrainConfig(output="runs/mine"))  # doctest: +SKIP
 >>> print(result)  # doctest: +SKIP
 """
 
