@@ -11,6 +11,7 @@ from minigrad.data import transforms as T
 from minigrad.nn import functional as F
 
 mg.manual_seed(0)
+mg.set_num_threads(1)  # the matrices are small: threads would wait for each other
 train, test = data.Digits("train"), data.Digits("test")
 plain = T.Compose([T.Resize(32), T.ToFloat(16), T.Normalize(train.mean, train.std)])
 augmented = T.Compose([T.Resize(32), T.RandomShift(3), T.ToFloat(16), T.Normalize(train.mean, train.std)])

@@ -154,6 +154,7 @@ def _train_options(sub: Parser) -> None:
     sub.add_argument("--flip", action="store_true", help="mirror training images half of the time")
     option("seed", "of weights, order and every random choice", int, "N")
     option("device", "cpu, mlx or gpu", metavar="NAME")
+    option("threads", "threads of numpy's matrix products", int, "N")
     option("workers", "threads that read and prepare batches ahead", int, "N")
     option("output", "run folder (default: runs/<data>-<time>)", metavar="FOLDER")
     sub.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")

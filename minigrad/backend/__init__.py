@@ -54,6 +54,16 @@ def get(device: str):
     return backend
 
 
+def set_num_threads(n: int) -> None:
+    """How many threads numpy's matrix products use from now on. One is the quickest for small models: threads that wait for
+    each other on a busy machine cost more than they bring."""
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"the number of threads is a whole number of at least 1, got {n!r}")
+    from threadpoolctl import threadpool_limits  # takes 20 ms, and few call this
+
+    threadpool_limits(n, "blas")
+
+
 def of_array(array):
     """The backend whose array class `array` is, or None."""
     for backend in _BACKENDS.values():

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.nn import functional as F
@@ -166,7 +167,8 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
-        with _Stop() as stop, np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # check_finite looks
+        quiet_numpy = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # check_finite looks
+        with _Stop() as stop, quiet_numpy, threadpool_limits(self.config.threads, "blas"):
             try:
                 if not self.epoch and not self.batch:
                     self.save()
