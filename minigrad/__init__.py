@@ -24,12 +24,12 @@ from minigrad.creation import (
     tensor,
     zeros,
     zeros_like,
-)  # fmt: skip
+)
 from minigrad.dtypes import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from minigrad.dtypes import bool_ as bool
 from minigrad.ops import *  # noqa: F403
 from minigrad.random import manual_seed
-from minigrad.serialize import load, save  # noqa: E402
+from minigrad.serialize import load, save
 from minigrad.tensor import Tensor, device, get_default_device, set_default_device
 
 
