@@ -123,7 +123,7 @@ def test_train_says_where_everything_is(capsys, tmp_path, monkeypatch):
     assert main(["train", "--epochs", "1", "--output", "a run"]) == 0
     out, err = capsys.readouterr()
     assert re.search(r"test accuracy +\d+\.\d\d % \(\d+ of 359\)", out) and "epoch 1/1" in out and err == ""
-    command = out.splitlines()[-1].partition("python -m minigrad ")[2]
+    command = out.splitlines()[-1].partition(" -m minigrad ")[2]
     assert command == "predict 'a run' 'a run/sample.png'"
     assert main(["predict", "a run", "a run/sample.png"]) == 0
 

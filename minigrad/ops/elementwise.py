@@ -148,7 +148,7 @@ abs.defvjp(lambda xp, g, a: g * xp.sign(a))
 
 @elementwise
 def sign(xp, a):
-    """-1, 0 or 1; no gradient passes."""
+    """-1, 0 or 1 (0 for NaN); no gradient passes."""
     return xp.sign(a)
 
 
@@ -323,12 +323,12 @@ def minimum(xp, a, b):
 
 
 def _share(xp, g, mine, other):
-    """g where `mine` alone is the result, half of it where both are."""
-    return xp.where(mine == other, 0.5 * g, xp.where(mine > other, g, 0.0))
+    """g where `mine` alone is the result (or either is NaN), half of it where both are."""
+    return xp.where(mine == other, 0.5 * g, xp.where(mine < other, 0.0, g))
 
 
 maximum.defvjp(lambda xp, g, a, b: _share(xp, g, a, b), lambda xp, g, a, b: _share(xp, g, b, a))
-minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _share(xp, g, a, b))
+minimum.defvjp(lambda xp, g, a, b: _share(xp, g, -a, -b), lambda xp, g, a, b: _share(xp, g, -b, -a))
 
 
 @elementwise

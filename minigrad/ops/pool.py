@@ -212,7 +212,7 @@ def interpolate(
         size = [math.floor(n * s) for n, s in zip(input.shape[2:], scales, strict=True)]
         scales = [None] * rank if recompute_scale_factor else scales
     size = (size,) * rank if isinstance(size, int) else tuple(size)
-    if len(size) != 2 or min(size) < 1 or min(input.shape[2:]) < 1:
+    if len(size) != rank or min(size) < 1 or min(input.shape[2:]) < 1:
         raise ValueError(f"interpolate: can't resize {input.shape[2:]} to {tuple(size)}; sizes must be at least 1")
     ratios = [1 / s if s else n / m for s, n, m in zip(scales, input.shape[2:], size, strict=True)]
     if mode == "nearest":

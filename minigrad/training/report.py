@@ -13,7 +13,7 @@ from PIL import Image
 import minigrad as mg
 from minigrad.data import Digits, Subset
 from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
-from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS
+from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS, python
 from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate
 from minigrad.training.tasks import Preprocessing, Task
@@ -57,7 +57,7 @@ class TrainResult:
                 f"training time  {self.seconds:.1f} s",
                 f"run folder     {self.folder}: {', '.join(self.files)}",
                 *([f"note           {self.note}"] if self.note else []),
-                f"predict with   python -m minigrad predict {run} {sample}",
+                f"predict with   {python()} -m minigrad predict {run} {sample}",
             ]
         )
 
