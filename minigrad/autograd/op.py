@@ -261,17 +261,17 @@ class _Unary(Op):
         mode = state.mode
         if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
             return Op.__call__(self, input)
-        out = _tensor(y, xp)
-        if input._requires_grad and mode and self.vjps:
-            plan = self.plans.get(1)
-            if plan is None or plan.kept and input._edge is None:
-                self.record(1, xp, (input,), (x,), y, NOTHING, out)
-            elif plan.positions:
-                node = Node()
-                node.op, node.xp, node.plan, node.special = self, xp, plan, False
-                node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (input._edge or input,)
-                out._requires_grad, out._edge = True, (node, None)
-        return out
+        if not (input._requires_grad and mode and self.vjps):
+            return _tensor(y, xp)
+        plan = self.plans.get(1)
+        if plan is None or not plan.positions or plan.kept and input._edge is None:
+            out = _tensor(y, xp)
+            self.record(1, xp, (input,), (x,), y, NOTHING, out)
+            return out
+        node = Node()
+        node.op, node.xp, node.plan, node.special = self, xp, plan, False
+        node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (input._edge or input,)
+        return _tensor(y, xp, (node, None))
 
 
 class _Binary(Op):
@@ -290,23 +290,23 @@ class _Binary(Op):
             return Op.__call__(self, input, other)
         if z.__class__ is not xp.array_type:
             z = xp.asarray(z)
-        out = _tensor(z, xp)
         wanted = input._requires_grad + 2 * other._requires_grad
-        if wanted and mode and self.vjps:
-            plan = self.plans.get(wanted)
-            leaf = input._requires_grad and input._edge is None or other._requires_grad and other._edge is None
-            if plan is None or leaf and plan.kept:
-                self.record(wanted, xp, (input, other), (x, y), z, NOTHING, out)
-            elif plan.positions:
-                node = Node()
-                node.op, node.xp, node.plan, node.special = self, xp, plan, False
-                node.saved = plan.save(xp, (x, y), z, NOTHING)
-                if wanted == 3:
-                    node.edges = (input._edge or input, other._edge or other)
-                else:
-                    node.edges = (input._edge or input,) if wanted == 1 else (other._edge or other,)
-                out._requires_grad, out._edge = True, (node, None)
-        return out
+        if not (wanted and mode and self.vjps):
+            return _tensor(z, xp)
+        plan = self.plans.get(wanted)
+        leaf = input._requires_grad and input._edge is None or other._requires_grad and other._edge is None
+        if plan is None or not plan.positions or leaf and plan.kept:
+            out = _tensor(z, xp)
+            self.record(wanted, xp, (input, other), (x, y), z, NOTHING, out)
+            return out
+        node = Node()
+        node.op, node.xp, node.plan, node.special = self, xp, plan, False
+        node.saved = plan.save(xp, (x, y), z, NOTHING)
+        if wanted == 3:
+            node.edges = (input._edge or input, other._edge or other)
+        else:
+            node.edges = (input._edge or input,) if wanted == 1 else (other._edge or other,)
+        return _tensor(z, xp, (node, None))
 
 
 NOTHING: dict = {}
