@@ -134,6 +134,15 @@ def _adjoint(linear, g, shape):
     return np.array([(linear(unit) * g).sum() for unit in units]).reshape(shape)
 
 
+def conv1d(x, w, b, stride, padding, groups):
+    return conv2d(x[:, :, None], w[:, :, None], b, stride=(1, stride), padding=(0, padding), groups=groups)[:, :, 0]
+
+
+def unfold(x, kernel):
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3)).transpose(0, 1, 4, 5, 2, 3)
+    return windows.reshape(x.shape[0], x.shape[1] * math.prod(kernel), -1)
+
+
 def conv2d_input(g, w, size, **geometry):
     y = conv_transpose2d(g, w, **geometry)
     assert y.shape[2:] == size

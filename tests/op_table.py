@@ -141,6 +141,8 @@ row("div", X(9), P(9), lambda a, b, rounding_mode: np.trunc(a / b), rounding_mod
 row("F.relu", X(3, 4), lambda x: np.maximum(x, 0))
 for name in "negative abs square sign exp expm1 sin cos tanh floor ceil round isnan isinf isfinite logical_not".split():
     row(name, X(3, 4), getattr(np, name))
+for decimals in (2, -1):
+    row("round", X(3, 4), lambda x, decimals: np.round(x, decimals), decimals=decimals)
 for name in "log log1p sqrt reciprocal".split():
     row(name, P(3, 4), getattr(np, name))
 row("rsqrt", P(3, 4), lambda x: 1 / np.sqrt(x))
@@ -272,6 +274,10 @@ for widths in [(1, 2), (0, 1, 2, 0), (-1, 2, 0, -1), (1, 1, 0, 0, 2, 1)]:
 row("F.pad", X(2, 3), o.pad, pad=(1, 2), value=1.5)
 row("F.pad", X(0, 3), o.pad, pad=(1, 2))
 row("F.pad", X(2, 3, 4, 5), o.pad, pad=(1, 0, 2, 1))
+for mode, numpy_mode in [("replicate", "edge"), ("reflect", "reflect"), ("circular", "wrap")]:
+    row("F.pad", X(2, 3, 4), (2, 1), mode, lambda x, pad, mode, m=numpy_mode: np.pad(x, ((0, 0), (0, 0), pad), m))
+form("Tensor.unfold", lambda x: x.unfold(1, 3, 2), X(2, 7, 3),
+     ref=lambda x: np.lib.stride_tricks.sliding_window_view(x, 3, 1)[:, ::2])  # fmt: skip
 form("astype", lambda x: (x.astype("float32") * 2).astype(x.dtype), X(3, 4), ref=lambda x: x * 2, finite=False,
      why="float32 in the middle rounds a finite difference away; the value and both orders are exact")
 

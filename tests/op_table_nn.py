@@ -29,6 +29,8 @@ CONV = [  # image, weight, options
 for image, weight, options in CONV:
     row("F.conv2d", X(*image), X(*weight), X(weight[0]), o.conv2d, **options)
 row("F.conv2d", X(2, 3, 5, 6), X(4, 3, 3, 3), o.conv2d)
+row("F.conv1d", X(2, 4, 7), X(6, 2, 3), X(6), o.conv1d, stride=2, padding=1, groups=2)
+row("F.unfold", X(2, 3, 5, 6), (2, 3), o.unfold)
 TRANSPOSED = [
     ((2, 3, 4, 5), (3, 4, 3, 3), {}), ((2, 3, 4, 3), (3, 2, 3, 2), {"stride": 2, "padding": 1, "output_padding": 1}),
     ((1, 4, 3, 3), (4, 3, 3, 3), {"groups": 2, "dilation": 2, "padding": (1, 2)}), ((2, 4, 3, 3), (4, 1, 2, 2), {"groups": 4, "stride": 2}),

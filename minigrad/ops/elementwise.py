@@ -323,12 +323,12 @@ def minimum(xp, a, b):
 
 
 def _share(xp, g, mine, other):
-    """g where `mine` alone is the result (or either is NaN), half of it where both are."""
+    """g where `mine` is the result (or either is NaN), half of it where both are."""
     return xp.where(mine == other, 0.5 * g, xp.where(mine < other, 0.0, g))
 
 
 maximum.defvjp(lambda xp, g, a, b: _share(xp, g, a, b), lambda xp, g, a, b: _share(xp, g, b, a))
-minimum.defvjp(lambda xp, g, a, b: _share(xp, g, -a, -b), lambda xp, g, a, b: _share(xp, g, -b, -a))
+minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _share(xp, g, a, b))
 
 
 @elementwise

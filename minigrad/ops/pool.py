@@ -188,7 +188,13 @@ def _adaptive(n, m):
 
 
 def interpolate(
-    input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
+    input,
+    size=None,
+    scale_factor=None,
+    mode="nearest",
+    align_corners=None,
+    recompute_scale_factor=None,
+    antialias=False,
 ):
     """(N, C, H, W) resized to `size` or by `scale_factor`, mode "bilinear" or "nearest" (which takes (N, C, …) of any rank).
 
