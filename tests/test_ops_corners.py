@@ -131,3 +131,18 @@ def test_half_precision(device):
             )
             (dwide,) = grad(expected.sum(), wide)
             np.testing.assert_allclose(dx.to("cpu", "float32").numpy(), dwide.numpy(), rtol=0.05, atol=0.05)
+
+
+def test_whole_numbers_to_negative_powers(device):
+    """A tensor of exponents gives 1/base rounded towards 0, as in PyTorch; a negative number is refused, as there."""
+    base, exponent = mg.tensor([1, -1, -1, 2, 3], device=device), mg.tensor([-1, -2, -3, -1, 2], device=device)
+    assert (base**exponent).tolist() == [1, 1, -1, 0, 9]
+    assert (2**exponent).tolist() == [0, 0, 0, 0, 4]
+    with pytest.raises(ValueError, match=r"pow.*-1.*\.float\(\)"):
+        base**-1
+
+
+def test_the_extreme_that_is_nan_gets_the_gradient(device):
+    x = mg.tensor([1.0, nan, 2.0], device=device, requires_grad=True)
+    assert grad(x.max(), x)[0].tolist() == [0, 1, 0]
+    assert grad(x.amin(), x)[0].tolist() == [0, 1, 0]

@@ -2,16 +2,18 @@
 
 op.py       operations, nodes of the tape        walk.py   backward, grad, hooks
 mode.py     no_grad, enable_grad, observe        check.py  gradcheck: derivatives against finite differences
-anomaly.py  detect_anomaly
+anomaly.py  detect_anomaly                     functional.py  vjp, jvp, jacobian, hessian, hvp, checkpoint
 """
 
 from minigrad.autograd.anomaly import detect_anomaly
 from minigrad.autograd.check import gradcheck, gradgradcheck
+from minigrad.autograd.functional import checkpoint, hessian, hvp, jacobian, jvp, vjp
 from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, observe
 from minigrad.autograd.op import REGISTRY, Node, Op, elementwise, op
 from minigrad.autograd.walk import add_hook, backward, grad, retain_grad
 
 __all__ = [
-    "REGISTRY", "Node", "Op", "add_hook", "backward", "detect_anomaly", "elementwise", "enable_grad", "grad", "gradcheck",
-    "gradgradcheck", "is_grad_enabled", "no_grad", "observe", "op", "retain_grad",
+    "REGISTRY", "Node", "Op", "add_hook", "backward", "checkpoint", "detect_anomaly", "elementwise", "enable_grad", "grad",
+    "gradcheck", "gradgradcheck", "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "no_grad", "observe", "op",
+    "retain_grad", "vjp",
 ]  # fmt: skip

@@ -125,7 +125,25 @@ def pow(input, exponent):
             return square(input)
         if isinstance(exponent, float) and exponent == 0.5:
             return sqrt(input)
+    if _is_whole(input) and _is_whole(exponent):
+        return _whole_power(input, exponent)
     return pow.op(input, exponent)
+
+
+def _is_whole(x) -> bool:
+    return isinstance(x, int) if not isinstance(x, Tensor) else not x.is_floating_point() and x.dtype != "bool"
+
+
+def _whole_power(base, exponent):
+    """Powers of whole numbers; a negative exponent in a tensor gives 1/base rounded towards 0."""
+    if not isinstance(exponent, Tensor):
+        if exponent < 0:
+            raise ValueError(f"pow: whole numbers have no power {exponent} among whole numbers; use .float() first")
+        return pow.op(base, exponent)
+    sign = 1 - 2 * remainder(exponent, 2)
+    base = base if isinstance(base, Tensor) else Tensor(base, dtype=exponent.dtype, device=exponent.device)
+    inverse = where(base == 1, 1, where(base == -1, sign, 0))
+    return where(exponent < 0, inverse, pow.op(base, clamp(exponent, min=0)))
 
 
 @elementwise

@@ -143,7 +143,8 @@ def amin(xp, a, *, dim, keepdim):
 
 def _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim):
     """The gradient shared evenly among the elements that equal the extreme."""
-    hit = xp.cast(a == _spread(xp, y, a_shape, dim, keepdim), dtype=a_dtype)
+    top = _spread(xp, y, a_shape, dim, keepdim)
+    hit = xp.cast((a == top) | ((a != a) & (top != top)), dtype=a_dtype)  # a NaN is the extreme where there is one
     return hit * _spread(xp, g, a_shape, dim, keepdim) / xp.sum(hit, dim=dim, keepdim=True)
 
 
