@@ -4,7 +4,7 @@ A chain of tanh, multiply, add, subtract on 8x8 float32 arrays, forward and back
 minigrad, PyTorch, HIPS autograd, tinygrad, and bare numpy (forward only, no gradients). The libraries take turns in one
 process; medians of the turns, and the median of each turn's ratio to PyTorch, which a busy machine disturbs less.
 
-    python benchmarks/overhead.py [--length 100] [--turns 200]
+    python benchmarks/overhead.py [--length 25] [--turns 200]
 """
 
 import argparse
@@ -83,7 +83,7 @@ LIBRARIES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--length", type=int, default=100, help="rounds of the four operations (default 100)")
+    parser.add_argument("--length", type=int, default=25, help="rounds of the four operations (default 25)")
     parser.add_argument("--turns", type=int, default=200, help="measurements of each library (default 200)")
     options = parser.parse_args()
 

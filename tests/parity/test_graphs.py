@@ -10,6 +10,12 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad.nn import functional as F
 
+
+def ramp(m):
+    """Small different numbers, so that rounding decides no ties."""
+    return m.arange(12).reshape(3, 4) * 0.0137
+
+
 # each takes the library, its functional module, and tensors of shape (3, 4)
 UNARY = {
     "neg": lambda m, f, x: -x,
@@ -90,9 +96,9 @@ BINARY = {
     "mul": lambda m, f, x, y: x * y,
     "div": lambda m, f, x, y: x / (y * y + 1),
     "pow": lambda m, f, x, y: (m.abs(x) + 0.5) ** m.tanh(y),
-    "maximum": lambda m, f, x, y: m.maximum(x, y),
-    "minimum": lambda m, f, x, y: m.minimum(x, y),
-    "where": lambda m, f, x, y: m.where(x > y, x, y * 2),
+    "maximum": lambda m, f, x, y: m.maximum(x, y + 0.0137),
+    "minimum": lambda m, f, x, y: m.minimum(x, y + 0.0137),
+    "where": lambda m, f, x, y: m.where(x > y + 0.0137, x, y * 2),
     "matmul": lambda m, f, x, y: x @ y.t() @ x * 0.1,
     "linear": lambda m, f, x, y: f.linear(x, m.cat([y, y[:1]], 0)),
     "einsum": lambda m, f, x, y: m.einsum("ij,kj,kl->il", x, m.tanh(y), m.tanh(x)),
@@ -100,21 +106,21 @@ BINARY = {
     "columns": lambda m, f, x, y: x * y.sum(0).tanh(),
     "attention": lambda m, f, x, y: f.scaled_dot_product_attention(x[None], y[None], m.tanh(y)[None])[0],
     "mse": lambda m, f, x, y: x + f.mse_loss(x, y),
-    "gather": lambda m, f, x, y: m.gather(x, 1, m.argmax(y, 1, keepdim=True)) + y,
-    "take_along": lambda m, f, x, y: m.take_along_dim(x, m.argmin(y, 0, keepdim=True), 0) * y,
-    "scatter_add": lambda m, f, x, y: m.scatter_add(x, 0, m.argmax(y, 0, keepdim=True).expand(3, 4), y),
-    "index_select": lambda m, f, x, y: m.index_select(x, 0, m.argmax(y, 0)[:3] % 3),
-    "embedding": lambda m, f, x, y: f.embedding(m.argmax(y, 0)[:3], x),
-    "masked": lambda m, f, x, y: x + x[y > 0].sum(),
-    "cross_entropy": lambda m, f, x, y: x + f.cross_entropy(x, m.argmax(y, 1), label_smoothing=0.1),
+    "gather": lambda m, f, x, y: m.gather(x, 1, m.argmax(y + ramp(m), 1, keepdim=True)) + y,
+    "take_along": lambda m, f, x, y: m.take_along_dim(x, m.argmin(y + ramp(m), 0, keepdim=True), 0) * y,
+    "scatter_add": lambda m, f, x, y: m.scatter_add(x, 0, m.argmax(y + ramp(m), 0, keepdim=True).expand(3, 4), y),
+    "index_select": lambda m, f, x, y: m.index_select(x, 0, m.argmax(y + ramp(m), 0)[:3] % 3),
+    "embedding": lambda m, f, x, y: f.embedding(m.argmax(y + ramp(m), 0)[:3], x),
+    "masked": lambda m, f, x, y: x + x[y > 0.0137].sum(),
+    "cross_entropy": lambda m, f, x, y: x + f.cross_entropy(x, m.argmax(y + ramp(m), 1), label_smoothing=0.1),
     "soft targets": lambda m, f, x, y: x + f.cross_entropy(x, m.softmax(y, 1), reduction="none")[:, None],
-    "nll": lambda m, f, x, y: x - f.nll_loss(m.log_softmax(x, 1), m.argmax(y, 1), reduction="sum"),
+    "nll": lambda m, f, x, y: x - f.nll_loss(m.log_softmax(x, 1), m.argmax(y + ramp(m), 1), reduction="sum"),
     "bce": lambda m, f, x, y: f.binary_cross_entropy_with_logits(x, m.sigmoid(y), reduction="none"),
     "l1": lambda m, f, x, y: x * f.l1_loss(x, y),
     "bmm": lambda m, f, x, y: m.bmm(x[None], y.t()[None])[0] @ x,
     "addmm": lambda m, f, x, y: m.addmm(x, x @ y.t(), y, alpha=0.3),
     "affine norm": lambda m, f, x, y: f.layer_norm(x, (4,), y[0], y[1]),
-    "logical": lambda m, f, x, y: m.where((x > 0) & ~(y > 0), x, y),
+    "logical": lambda m, f, x, y: m.where((x > 0.0137) & ~(y > 0.0137), x, y),
     "causal": lambda m, f, x, y: f.scaled_dot_product_attention(x[None], y[None], x[None], is_causal=True, scale=0.7)[0],
     "smooth_l1": lambda m, f, x, y: x + f.smooth_l1_loss(x, y, reduction="none"),
 }
