@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import minigrad as mg
-from minigrad.cli import EXAMPLES, main
+from minigrad.cli import COMMANDS, main
 from minigrad.data import Digits
 from minigrad.models import list_models
 
@@ -45,11 +45,11 @@ def fails(capsys, *arguments, status=2):
 # --- help and usage ---
 
 
-@pytest.mark.parametrize("command", [None, *EXAMPLES])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help(capsys, command):
     assert main(["--help"] if command is None else [command, "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in EXAMPLES) if command is None else "example" in out
+    assert all(name in out for name in COMMANDS) if command is None else "example" in out
 
 
 def test_help_shows_the_defaults(capsys):

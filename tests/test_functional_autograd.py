@@ -9,13 +9,6 @@ from minigrad.autograd import checkpoint, gradcheck, gradgradcheck, hessian, hvp
 from minigrad.nn import functional as F
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 def close(got, expected):
     np.testing.assert_allclose(got.numpy(), expected, rtol=2e-5, atol=1e-6)
 

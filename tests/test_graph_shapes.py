@@ -16,13 +16,6 @@ from minigrad import nn
 H = 1e-30
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 # --- random programs ----------------------------------------------------------------------------------------------------
 # The functions that an instruction uses, on tensors and on complex arrays; `+ - * / @` and indexing are the same on both.
 def _square_without_history(a):

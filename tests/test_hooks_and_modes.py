@@ -9,13 +9,6 @@ import minigrad as mg
 from minigrad import nn
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 def leaf(*values, device=None):
     return mg.tensor(values, dtype="float32" if device == "mlx" else "float64", device=device, requires_grad=True)
 

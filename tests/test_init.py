@@ -9,13 +9,6 @@ import minigrad as mg
 from minigrad.nn import init
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 def values(t):
     return t.detach().numpy().astype(np.float64)
 

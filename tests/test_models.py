@@ -21,13 +21,6 @@ SMALL = dict(
 )  # fmt: skip
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def seed():
     mg.manual_seed(0)

@@ -11,13 +11,6 @@ from minigrad import nn
 rng = np.random.default_rng(0)
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 def options(device):
     """The most precise dtype of a device."""
     return {"device": device, "dtype": "float64" if device == "cpu" else "float32"}

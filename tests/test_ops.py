@@ -24,13 +24,6 @@ TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def masks(monkeypatch):
     """Random masks drawn on the host, always the same one: on every device, and at both ends of a finite difference."""

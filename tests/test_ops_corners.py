@@ -65,13 +65,6 @@ POINTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's remarks on log(0) and the like
 @pytest.mark.parametrize("create_graph", [False, True], ids=["on arrays", "on tensors"])
 @pytest.mark.parametrize(("fn", "inputs", "value", "gradients"), [p[1:] for p in POINTS], ids=[p[0] for p in POINTS])

@@ -13,13 +13,6 @@ from minigrad.optim import lr_scheduler
 START = [1.0, -2.0, 3.0, 0.5]
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 def gradient(step):
     return np.array([math.sin(4.0 * step + i + 1) for i in range(4)])
 

@@ -13,13 +13,6 @@ from minigrad.autograd import Node, Op
 from minigrad.autograd.mode import state
 
 
-@pytest.fixture(params=["cpu", "mlx"])
-def device(request):
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", exc_type=ImportError)
-    return request.param
-
-
 @pytest.fixture
 def no_gc():
     gc.collect()

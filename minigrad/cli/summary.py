@@ -1,0 +1,31 @@
+"""`minigrad summary`."""
+
+import argparse
+
+from minigrad import models, visual
+from minigrad.cli.errors import UsageError
+
+TEXT = "a model's layers, their output shapes, parameters and MACs"
+EXAMPLES = """examples:
+  python -m minigrad summary pvt_v2_b0
+  python -m minigrad summary pvt_v2_b2_li --image-size 384 --depth 1"""
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    sub.add_argument("model", metavar="MODEL", help=f"one of {', '.join(models.list_models())}")
+    sub.add_argument(
+        "--image-size", type=int, default=None, metavar="N", help="side of the image (default: the model's)"
+    )
+    sub.add_argument("--depth", type=int, default=None, metavar="N", help="levels of modules to show (default: all)")
+
+
+def run(model: str, image_size: int | None, depth: int | None) -> int:
+    """Prints the summary, returns the exit status."""
+    if depth is not None and depth < 0:
+        raise UsageError(f"--depth must be at least 0, got {depth}")
+    if model not in models.list_models():
+        raise UsageError(f"there is no model {model!r}; choose one of {', '.join(models.list_models())}")
+    given = {} if image_size is None else {"img_size": image_size}
+    print(visual.summary(models.create_model(model, **given), depth=depth))
+    return 0
