@@ -132,7 +132,7 @@ def test_forward_and_backward_at_224():
 @pytest.mark.parametrize("size", [(97, 131), (33, 224), (65, 63)])
 def test_odd_sizes(size):
     model = models.pvt_v2_b0(num_classes=10)
-    maps = model.forward_features(mg.randn(1, 3, *size))
+    maps = model.stage_maps(mg.randn(1, 3, *size))
     assert [m.shape[2:] for m in maps] == model.config.map_sizes(*size)
     assert train_once(model, mg.randn(2, 3, *size)).shape == (2, 10)
 
