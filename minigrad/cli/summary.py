@@ -26,6 +26,5 @@ def run(model: str, image_size: int | None, depth: int | None) -> int:
         raise UsageError(f"--depth must be at least 0, got {depth}")
     if model not in models.list_models():
         raise UsageError(f"there is no model {model!r}; choose one of {', '.join(models.list_models())}")
-    given = {} if image_size is None else {"img_size": image_size}
-    print(visual.summary(models.create_model(model, **given), depth=depth))
+    print(visual.summary(models.create_model(model, img_size=image_size), depth=depth))
     return 0

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from minigrad import nn
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
+from minigrad.models.features import FeatureInfo, take_indices
 from minigrad.models.outputs import BackboneOutput, BaseModelOutput
 from minigrad.tensor import Tensor
 
@@ -136,6 +138,35 @@ class PVTV2Backbone(PVTV2Encoder):
             tuple(attentions) if attentions is not None else None,
         )
         return out.to_tuple() if return_dict is False else out
+
+
+class FeatureListNet(PVTV2Encoder):
+    """A model's stages, up to the last one that is wanted, with a forward that lists the maps: `create_model(…,
+    features_only=True)`.
+
+    Args:
+        model: any model here; its modules are shared, not copied.
+        out_indices: as in `forward_intermediates`; all stages when None.
+
+    `feature_info.channels()` and `.reduction()` speak of the maps in the list.
+    """
+
+    def __init__(self, model: PVTV2Encoder, out_indices: int | Sequence[int] | None = None) -> None:
+        nn.Module.__init__(self)
+        self.out_indices = sorted(set(take_indices(len(model.stages), out_indices)))
+        count = self.out_indices[-1] + 1
+        self.config = model.config.first_stages(count).replace(num_classes=0)
+        self.patch_embed, self.stages = model.patch_embed, model.stages[:count]
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Channels, reduction and module of the maps in the list."""
+        return FeatureInfo(self.config, self.out_indices)
+
+    def forward(self, pixel_values: Tensor) -> list[Tensor]:
+        """The maps, (N, C, H, W) each, from the largest to the smallest."""
+        maps = self.stage_maps(pixel_values)
+        return [maps[i] for i in self.out_indices]
 
 
 def align_outputs(

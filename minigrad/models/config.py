@@ -7,6 +7,7 @@ from minigrad import nn
 
 POOL = 7  # side of the key/value grid of linear attention
 ACTIVATIONS = ("gelu", "relu", "selu", "gelu_new")
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class PVTV2Config:
         initializer_range: standard deviation of the initial weights of linear layers.
         layer_norm_eps: ε of the norms in blocks and at the ends of stages.
         embed_norm_eps: ε of the norms behind patch embeddings and spatial reductions.
+        head_drop_rate: dropout of the pooled features before the classifier (timm's `drop_rate`).
+        global_pool: "avg", the mean over the last map, or "" for the map itself, which takes num_classes=0.
+        problem_type: the loss that labels ask for: "regression", "single_label_classification" or
+            "multi_label_classification"; told from the labels when None (`outputs.classification_loss`).
 
     Raises:
         ValueError: one sentence for the first field that doesn't fit.
@@ -64,6 +69,9 @@ class PVTV2Config:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-6
     embed_norm_eps: float = 1e-5
+    head_drop_rate: float = 0.0
+    global_pool: str = "avg"
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         _whole("num_stages", self.num_stages, 1)
@@ -100,7 +108,7 @@ class PVTV2Config:
         for name in ("qkv_bias", "linear"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
+        for name in ("drop_rate", "attn_drop_rate", "drop_path_rate", "head_drop_rate"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
@@ -110,6 +118,12 @@ class PVTV2Config:
             _number("qk_scale", self.qk_scale)
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {self.hidden_act!r}")
+        if self.global_pool not in ("avg", ""):
+            raise ValueError(f"global_pool must be 'avg' or '' (none), got {self.global_pool!r}")
+        if not self.global_pool and self.num_classes:
+            raise ValueError(f"global_pool '' leaves a map, which no classifier reads; num_classes must be 0, got {self.num_classes}")
+        if self.problem_type is not None and self.problem_type not in PROBLEMS:
+            raise ValueError(f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {self.problem_type!r}")
         if not isinstance(self.norm_layer, type):
             raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {self.norm_layer!r}")
         size = self.img_size if isinstance(self.img_size, tuple | list) else (self.img_size, self.img_size)
@@ -166,6 +180,16 @@ class PVTV2Config:
         if "num_stages" in changes:
             changes.setdefault("strides", ())
         return replace(self, **changes)
+
+    def first_stages(self, count: int) -> "PVTV2Config":
+        """The configuration of the first `count` stages alone, with their drop path rates."""
+        total, kept = sum(self.depths), sum(self.depths[:count])
+        changes = {
+            name: getattr(self, name)[:count]
+            for name in ("embed_dims", "num_heads", "mlp_ratios", "depths", "sr_ratios", "patch_sizes", "strides")
+        }
+        rate = self.drop_path_rate * (kept - 1) / max(total - 1, 1)
+        return replace(self, num_stages=count, drop_path_rate=rate, **changes)
 
     def to_dict(self) -> dict:
         """The fields as plain values that JSON can hold."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from minigrad.nn import functional as F
 from minigrad.tensor import Tensor
 
 
@@ -87,3 +88,43 @@ class BackboneOutput(ModelOutput):
     feature_maps: tuple[Tensor, ...] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+def classification_loss(logits: Tensor, labels, problem_type: str | None = None) -> Tensor:
+    """The mean loss of logits (N, classes) for labels, chosen by Hugging Face's rule where `problem_type` is None.
+
+    One class: the mean squared difference ("regression"), labels (N,) or (N, 1). Several classes and whole-number labels
+    (N,): cross-entropy ("single_label_classification"). Several classes and floating-point labels (N, classes) in [0, 1]:
+    binary cross-entropy of each ("multi_label_classification").
+
+    >>> import minigrad as mg
+    >>> classification_loss(mg.zeros(2, 4), mg.tensor([0, 3])).item(), classification_loss(mg.zeros(2, 1), [1.0, 2.0]).item()
+    (1.3862943649291992, 2.5)
+
+    Raises:
+        ValueError: when the labels' shape or dtype doesn't go with the problem.
+    """
+    n, classes = logits.shape
+    if not isinstance(labels, Tensor):
+        labels = Tensor(labels)
+    labels = labels.to(device=logits.device)
+    whole = not labels.is_floating_point() and labels.dtype.name != "bool"
+    if problem_type is None:
+        problem_type = "multi_label_classification"
+        if classes == 1:
+            problem_type = "regression"
+        elif whole:
+            problem_type = "single_label_classification"
+    if problem_type == "single_label_classification":
+        if not whole or labels.numel() != n:
+            raise ValueError(f"labels of {n} images are {n} whole numbers, got {labels.dtype.name} of shape {labels.shape}")
+        return F.cross_entropy(logits, labels.reshape(n))
+    shape = (n, classes)
+    if labels.shape != shape and not (classes == 1 and labels.shape == (n,)):
+        raise ValueError(
+            f"labels of shape {labels.shape} and dtype {labels.dtype.name} don't go with logits {shape}: give {n} whole numbers, "
+            f"one class for each image, or floating-point numbers of shape {shape}"
+        )
+    labels = labels.to(dtype=logits.dtype).reshape(shape)
+    loss = F.mse_loss if problem_type == "regression" else F.binary_cross_entropy_with_logits
+    return loss(logits, labels)

@@ -1,5 +1,10 @@
 """The named variants: a table, and one factory each."""
 
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from os import PathLike
+
+from minigrad.models.backbone import FeatureListNet
 from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
 
@@ -25,6 +30,7 @@ VARIANTS: dict[str, dict] = {
         strides=(4, 2, 2, 1),
     ),  # fmt: skip
 }
+ALIASES = {"in_chans": "in_channels", "proj_drop_rate": "drop_rate"}  # timm's names
 
 
 def variant_config(name: str, **fields) -> PVTV2Config:
@@ -38,52 +44,124 @@ def variant_config(name: str, **fields) -> PVTV2Config:
     return PVTV2Config.from_dict({**VARIANTS[name], **fields})
 
 
-def create_model(name: str, **fields) -> PVT_V2:
-    """A named variant with random weights; fields of `PVTV2Config` may be changed: `create_model("pvt_v2_b0", num_classes=10)`."""
-    return PVT_V2(variant_config(name, **fields))
+def create_model(
+    name: str,
+    pretrained: bool = False,
+    *,
+    checkpoint_path: str | PathLike | None = None,
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
+    **fields,
+):
+    """A named variant, as a `PVT_V2`, or as a `FeatureListNet` that gives the maps of its stages.
+
+    Args:
+        name: one of `list_models()`; timm's tag ".in1k" may follow.
+        pretrained: load the weights trained on ImageNet-1k (from the Hugging Face hub or its cache). Another number of
+            classes or image channels is taken into account as `from_pretrained` says.
+        checkpoint_path: load these weights, in any known layout, into the model as it has been asked for.
+        features_only: give a model without classifier whose forward lists the maps of the stages in `out_indices`.
+        out_indices: positions of these stages from 0 (negative ones count from the end), the last n if a number, or None
+            for all.
+        fields: fields of `PVTV2Config`, except those that are None; `in_chans` and `proj_drop_rate` are timm's names of
+            `in_channels` and `drop_rate` (timm's `drop_rate`, the classifier's, is `head_drop_rate` here).
+
+    >>> from minigrad import models
+    >>> models.create_model("pvt_v2_b0", num_classes=10).get_classifier()
+    Linear(in_features=256, out_features=10, bias=True)
+    >>> models.create_model("pvt_v2_b0", features_only=True, out_indices=(1, 3)).feature_info.channels()
+    [64, 256]
+
+    Raises:
+        ValueError: when there is no such variant, field or stage, or no pretrained weights.
+    """
+    name = name.removesuffix(".in1k")
+    fields = {ALIASES.get(key, key): value for key, value in fields.items() if value is not None}
+    if out_indices is not None and not features_only:
+        raise ValueError("out_indices says which stages' maps to list; give features_only=True with it")
+    if features_only and checkpoint_path is None and not pretrained:
+        fields.setdefault("num_classes", 0)
+    if pretrained:
+        variant_config(name, **fields)  # tells a wrong name or field before anything is downloaded
+        model = _pretrained(name, fields)
+    else:
+        model = PVT_V2(variant_config(name, **fields))
+    if checkpoint_path is not None:
+        _models().load_weights(model, checkpoint_path)
+    return FeatureListNet(model, out_indices) if features_only else model
 
 
-def list_models() -> list[str]:
-    """The names that `create_model` knows."""
-    return list(VARIANTS)
+def _pretrained(name: str, fields: dict) -> PVT_V2:
+    models, known = _models(), _models().PRETRAINED
+    if name not in known:
+        raise ValueError(f"there are no pretrained weights for {name!r}; there are for {', '.join(known)}")
+    return models.from_pretrained(known[name], **fields)
 
 
-def pvt_v2_b0(**fields) -> PVT_V2:
+def _models():
+    from minigrad import models
+
+    return models
+
+
+def list_models(
+    filter: str | Iterable[str] = "", pretrained: bool = False, exclude_filters: str | Iterable[str] = ""
+) -> list[str]:
+    """The names that `create_model` knows.
+
+    Args:
+        filter: a pattern with the wildcards * ? [abc], or several: names that match any of them; all when empty.
+        pretrained: only those with pretrained weights.
+        exclude_filters: patterns of names to leave out.
+
+    >>> from minigrad import models
+    >>> models.list_models("pvt_v2_b2*"), models.list_models(["*b0", "*b1"], exclude_filters="*1")
+    (['pvt_v2_b2', 'pvt_v2_b2_li'], ['pvt_v2_b0'])
+    """
+    include, exclude = ([f] if isinstance(f, str) else list(f) for f in (filter, exclude_filters))
+    names = [n for n in VARIANTS if not any(include) or any(fnmatchcase(n, f) for f in include)]
+    names = [n for n in names if not any(fnmatchcase(n, f) for f in exclude)]
+    if pretrained:
+        names = [n for n in names if n in _models().PRETRAINED]
+    return names
+
+
+def pvt_v2_b0(pretrained: bool = False, **fields):
     """PVTv2-B0: 3.7 M parameters, 0.57 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b0", **fields)
+    return create_model("pvt_v2_b0", pretrained, **fields)
 
 
-def pvt_v2_b1(**fields) -> PVT_V2:
+def pvt_v2_b1(pretrained: bool = False, **fields):
     """PVTv2-B1: 14.0 M parameters, 2.1 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b1", **fields)
+    return create_model("pvt_v2_b1", pretrained, **fields)
 
 
-def pvt_v2_b2(**fields) -> PVT_V2:
+def pvt_v2_b2(pretrained: bool = False, **fields):
     """PVTv2-B2: 25.4 M parameters, 4.0 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b2", **fields)
+    return create_model("pvt_v2_b2", pretrained, **fields)
 
 
-def pvt_v2_b2_li(**fields) -> PVT_V2:
+def pvt_v2_b2_li(pretrained: bool = False, **fields):
     """PVTv2-B2 with linear attention: 22.6 M parameters, 3.9 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b2_li", **fields)
+    return create_model("pvt_v2_b2_li", pretrained, **fields)
 
 
-def pvt_v2_b3(**fields) -> PVT_V2:
+def pvt_v2_b3(pretrained: bool = False, **fields):
     """PVTv2-B3: 45.2 M parameters, 6.9 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b3", **fields)
+    return create_model("pvt_v2_b3", pretrained, **fields)
 
 
-def pvt_v2_b4(**fields) -> PVT_V2:
+def pvt_v2_b4(pretrained: bool = False, **fields):
     """PVTv2-B4: 62.6 M parameters, 10.1 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b4", **fields)
+    return create_model("pvt_v2_b4", pretrained, **fields)
 
 
-def pvt_v2_b5(**fields) -> PVT_V2:
+def pvt_v2_b5(pretrained: bool = False, **fields):
     """PVTv2-B5: 82.0 M parameters, 11.7 G multiply-adds at 224×224."""
-    return create_model("pvt_v2_b5", **fields)
+    return create_model("pvt_v2_b5", pretrained, **fields)
 
 
-def pvt_v2_tiny(**fields) -> PVT_V2:
+def pvt_v2_tiny(pretrained: bool = False, **fields):
     """A preset for images of 32 pixels and thereabouts: four narrow stages, spatial reduction only where a grid of several
     keys remains, and no halving before the last stage. 0.4 M parameters."""
-    return create_model("pvt_v2_tiny", **fields)
+    return create_model("pvt_v2_tiny", pretrained, **fields)
