@@ -353,6 +353,20 @@ def test_checkpointing_takes_less_memory():
     assert peaks[1] < 0.4 * peaks[0]
 
 
+@pytest.mark.parametrize(("linear", "least", "most"), [(True, 3.8, 4.1), (False, 10, 17)])
+def test_memory_of_attention_beside_the_number_of_pixels(linear, least, most):
+    """Four times the pixels: four times the memory with linear attention, and up to 16 times with a reduced map."""
+    model, peaks = b0(linear=linear).eval(), []
+    for side in (256, 512):
+        with mg.no_grad():
+            tokens, size = model.patch_embed(mg.randn(1, 3, side, side))
+            tracemalloc.start()
+            model.stages[0].blocks[0].attn(tokens, size)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert least < peaks[1] / peaks[0] < most
+
+
 # --- the backbone -------------------------------------------------------------------------------------------------------
 CONFIG = PVTV2Config(img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1))
 
