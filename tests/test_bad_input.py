@@ -1,11 +1,16 @@
 """A user's mistake with an operation gets one sentence: which operation, what came, what was expected."""
 
+import inspect
+import pickle
 import re
 
 import numpy as np
+import op_table_nn  # noqa: F401  (adds its rows)
 import pytest
+from op_table import ROWS, Row, X
 
 import minigrad as mg
+from minigrad.autograd import guard
 from minigrad.backend import BackendError
 from minigrad.nn import functional as F
 
@@ -54,6 +59,7 @@ CASES = [
     (lambda: F.layer_norm(x23, (3,), x5), ValueError, "layer_norm weight (5,) (3,)"),
     (lambda: F.group_norm(image, 2), ValueError, "group_norm (2, 3, 8, 8) 2"),
     (lambda: F.batch_norm(mg.ones(1, 3), None, None, training=True), ValueError, "batch_norm (1, 3)"),
+    (lambda: F.batch_norm(x23, None, mg.ones(3)), ValueError, "batch_norm both running_mean running_var"),
     (lambda: F.scaled_dot_product_attention(x23, x34, x34), ValueError, "scaled_dot_product_attention (2, 3) (3, 4)"),
     (lambda: F.mse_loss(x23, x5), ValueError, "mse_loss (2, 3) (5,)"),
     (lambda: F.cross_entropy(x23, mg.tensor([0, 1, 2])), ValueError, "cross_entropy (2, 3) (3,)"),
@@ -189,13 +195,84 @@ def test_one_sentence(call, exception, words):
     holds(sentence(error), words)
 
 
+# --- what is no tensor ------------------------------------------------------------------------------------------------
+WRONG = ([1.0], np.ones(2), None, "x")
+UNLISTED = [  # functions that the table of operations has as operators only
+    Row("matmul", mg.matmul, (X(2, 3), X(3, 2)), ref=np.matmul), Row("pow", mg.pow, (X(3), X(3)), ref=np.power),
+    Row("contiguous", mg.contiguous, (X(3),), ref=np.copy), Row("view_as", mg.view_as, (X(4), X(2, 2)), ref=np.reshape),
+    Row("getitem", mg.getitem, (X(3), 0), ref=np.take), Row("setitem", mg.setitem, (X(3), 0, 1.0), ref=np.put),
+    Row("F.drop_path", F.drop_path, (X(3),), ref=np.copy),
+]  # fmt: skip
+
+
+def public(row) -> bool:
+    return hasattr(F, row.name[2:]) if row.name.startswith("F.") else hasattr(mg, row.name)
+
+
+CALLS = {(r.name, len(r.arrays())): r for r in reversed([*ROWS, *UNLISTED]) if public(r) and r.arrays()}
+
+
+def parameter(row, values, i) -> inspect.Parameter | None:
+    """The parameter that gets tensor number i, None where it gets it in a list."""
+    bound = row.apply(lambda *args, **kwargs: inspect.signature(row.fn).bind(*args, **kwargs), values)
+    names = [name for name, value in bound.arguments.items() if value is values[i]]
+    return bound.signature.parameters[names[0]] if names else None
+
+
+@pytest.mark.parametrize("row", CALLS.values(), ids=str)
+def test_no_tensor(row, device):
+    """Every public function says in one sentence which argument is no tensor."""
+    values = [mg.tensor(a.astype("float32") if a.dtype.kind == "f" else a, device=device) for a in row.arrays()]
+    name = row.name.removeprefix("F.")
+    for i in range(len(values)):
+        known = parameter(row, values, i)
+        for wrong in WRONG:
+            if wrong is None and known is not None and known.default is None:
+                continue
+            if wrong is None and known is not None and known.name.startswith("running_"):  # goes with the other's None
+                continue
+            with pytest.raises(TypeError) as error:
+                row.apply(row.fn, [*values[:i], wrong, *values[i + 1 :]])
+            text = sentence(error)
+            assert text.startswith(f"{getattr(row.fn, 'name', name)}: "), text
+            came = {list: "list|float|1.0", np.ndarray: "ndarray", type(None): "None", str: "str|'x'"}[type(wrong)]
+            assert re.search(rf"got .*({came})", text), text
+            if known is not None and name not in ("max", "min"):  # whose second argument may be a dimension
+                assert known.name in text or "expected a tensor" in text or "expected tensors" in text, text
+
+
+def test_no_tensor_is_tried_on_every_function():
+    assert guard.NAMES == {name.removeprefix("F.") for name, *_ in CALLS} & guard.NAMES
+
+
+def test_guarded_functions_look_like_themselves():
+    assert str(inspect.signature(mg.sum)) == "(input, dim=None, keepdim=False, *, dtype=None)"
+    assert str(inspect.signature(mg.reshape)) == "(input, *sizes, shape=())"
+    assert mg.sum.__doc__.startswith("Σ of the elements") and mg.sum.__name__ == "sum" and mg.sum.op.name == "sum"
+    assert pickle.loads(pickle.dumps([mg.sum, F.gelu])) == [mg.sum, F.gelu]
+    assert mg.Tensor.sum is mg.sum
+
+
+def test_numbers_that_must_be_tensors():
+    for call, words in [
+        (lambda: mg.sum(3), "sum input tensor int"), (lambda: mg.matmul(x23, 2), "matmul other tensor int"),
+        (lambda: mg.max(2, 3), "max input int"), (lambda: mg.where(True, x23, x23), "where condition bool"),
+        (lambda: mg.einsum("ij", 3), "einsum operands int"), (lambda: mg.einsum(3, x23), "einsum equation int"),
+        (lambda: F.cross_entropy(x23, 1), "cross_entropy target int"), (lambda: x23 @ 2.0, "matmul other float"),
+    ]:  # fmt: skip
+        with pytest.raises(TypeError) as error:
+            call()
+        holds(sentence(error), words)
+
+
 def test_mixed_devices():
     pytest.importorskip("mlx.core", exc_type=ImportError)
     other = x23.to("mlx")
     for call, name in [
         (lambda: x23 + other, "add"), (lambda: x23 @ other.t(), "matmul"), (lambda: mg.cat([x23, other]), "cat"),
-        (lambda: F.linear(x23, other), "linear"), (lambda: mg.where(x23 > 0, x23, other), "where"), (lambda: F.mse_loss(x23, other), "sub"),
-        (lambda: F.layer_norm(x23, 3, other[0]), "mul"), (lambda: mg.maximum(other, x23), "maximum"),
+        (lambda: F.linear(x23, other), "linear"), (lambda: mg.where(x23 > 0, x23, other), "where"),
+        (lambda: F.mse_loss(x23, other), "mse_loss"),
+        (lambda: F.layer_norm(x23, 3, other[0]), "layer_norm"), (lambda: mg.maximum(other, x23), "maximum"),
     ]:  # fmt: skip
         with pytest.raises(BackendError) as error:
             call()

@@ -1,5 +1,7 @@
 """What comes into an operation: dtypes brought together, and errors told in one sentence."""
 
+import numpy as np
+
 from minigrad.dtypes import ALL, DType, float32, int64, promote
 from minigrad.tensor import Tensor
 
@@ -21,8 +23,6 @@ def matched(op, inputs):
         elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
             inputs[i], changed = t.item(), True
             return matched(op, inputs) or inputs
-        elif t is None:
-            continue
         else:
             raise TypeError(
                 f"{op.name}: expected a tensor or a number, got {type(t).__name__}; wrap it with mg.tensor(…)"
@@ -48,18 +48,23 @@ def explained(op, error: Exception, inputs, static) -> Exception:
     if not any(isinstance(t, Tensor) for t in inputs):
         return TypeError(f"{op.name}: expected a tensor, got {given}; use mg.tensor(…)")
     kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
-    if op.elementwise and isinstance(error, ValueError):
-        return ValueError(
-            f"{op.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"
-        )
+    if op.elementwise:
+        try:
+            np.broadcast_shapes(*(t.shape for t in inputs if isinstance(t, Tensor)))
+        except ValueError:
+            return ValueError(
+                f"{op.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"
+            )
+        if any(isinstance(t, Tensor) and t.dtype == "bool" for t in inputs):
+            return TypeError(f"{op.name}: {given} can't be computed with; use ~, &, |, ^ for booleans, or .int()")
     options = "".join(f", {k}={v!r}" for k, v in static.items() if isinstance(v, int | float | tuple | str))
     return kind(f"{op.name}: can't work on {given}{options}: {str(error).strip().rstrip('.')}")
 
 
 def describe(t) -> str:
-    return (
-        f"{t.dtype.name} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__ if t is None else repr(t)[:60]
-    )
+    if isinstance(t, Tensor):
+        return f"{t.dtype.name} {t.shape}"
+    return repr(t) if isinstance(t, int | float) else type(t).__name__
 
 
 def devices(inputs) -> str:

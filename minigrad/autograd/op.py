@@ -95,7 +95,9 @@ class Op:
     """A differentiable operation; see the module's text. Call it with tensors (and, if elementwise, Python numbers)."""
 
     def __init__(self, forward: Callable, elementwise: bool = False, floats: bool = False, promote_from: int = 0):
-        parameters = [p for p in inspect.signature(forward).parameters.values() if p.name != "xp"]
+        signature = inspect.signature(forward)
+        parameters = [p for p in signature.parameters.values() if p.name != "xp"]
+        self.__signature__ = signature.replace(parameters=parameters)
         self.name, self.forward, self.__doc__ = forward.__name__.rstrip("_"), forward, forward.__doc__
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.static = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -167,7 +169,7 @@ class Op:
                     wanted |= bit
             else:
                 arrays.append(t)
-                mixed = mixed or t is not None
+                mixed = True
             bit <<= 1
         if self.elementwise and (mixed or self.floats):
             changed = matched(self, inputs)

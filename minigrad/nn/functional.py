@@ -1,11 +1,13 @@
 """The functions behind the layers, under PyTorch's names and signatures."""
 
 import math
+from types import FunctionType as _FunctionType
 
 import numpy as np
 
 from minigrad import random
 from minigrad.autograd import no_grad
+from minigrad.autograd.guard import guarded as _guarded
 from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
@@ -115,6 +117,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         if input.numel():
             raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
         return _shape.clone(input)
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
     dims = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dims)
     if training or running_mean is None:
@@ -150,7 +154,7 @@ def _keep_mask(input, shape, p, name):
 def dropout(input, p=0.5, training=True):
     """Zeroes elements with probability p and scales the rest by 1/(1-p); the identity when not training. arXiv 1207.0580."""
     if not training or p == 0:
-        return input
+        return input.to()  # itself
     return input * _keep_mask(input, input.shape, p, "dropout")
 
 
@@ -158,7 +162,7 @@ def drop_path(input, p=0.0, training=True):
     """Zeroes whole samples with probability p and scales the rest by 1/(1-p): stochastic depth for a residual branch.
     Huang et al. 2016, arXiv 1603.09382."""
     if not training or p == 0:
-        return input
+        return input.to()
     return input * _keep_mask(input, (input.shape[0],) + (1,) * (input.ndim - 1), p, "drop_path")
 
 
@@ -289,7 +293,7 @@ def _pick(rows, classes, weight, ignore_index):
         raise TypeError(
             f"class numbers must be integers, got {classes.dtype.name}; use .long(), or probabilities of the input's shape"
         )
-    if weight is not None and weight.shape != (rows.shape[1],):
+    if weight is not None and weight.size() != (rows.shape[1],):
         raise ValueError(
             f"the weight of the classes has shape {weight.shape}, expected ({rows.shape[1]},): one number a class"
         )
@@ -389,3 +393,8 @@ def normalize(input, p=2.0, dim=1, eps=1e-12):
     else:
         norm = sum(size**p, dim, True) ** (1 / p)
     return input / maximum(norm, Tensor(eps, dtype=input.dtype, device=input.device))
+
+
+for _name, _function in list(globals().items()):
+    if isinstance(_function, _FunctionType) and not _name.startswith("_") and not hasattr(_function, "__wrapped__"):
+        globals()[_name] = _guarded(_function, __name__)

@@ -8,6 +8,9 @@ shape.py        views, padding, dtype, device  operators.py      what +, *, [] m
 join.py         cat, stack, split
 """
 
+from types import FunctionType as _FunctionType
+
+from minigrad.autograd.guard import guarded as _guarded
 from minigrad.ops import index
 from minigrad.ops.activation import elu, gelu, leaky_relu, relu, softplus
 from minigrad.ops.compare import (
@@ -135,7 +138,9 @@ METHODS = (
 ALIASES = {"subtract": sub, "multiply": mul, "divide": div, "negative": neg, "greater": gt, "less": lt, "swapaxes": transpose,
            "absolute": abs, "concat": cat, "clip": clamp, "not_equal": ne}  # fmt: skip
 
-
+for _name, _function in list(globals().items()):
+    if isinstance(_function, _FunctionType) and _function is not _guarded:
+        globals()[_name] = _guarded(_function, __name__)
 for _name in METHODS:
     setattr(Tensor, _name, globals()[_name])
 for _name, _function in ALIASES.items():
@@ -143,6 +148,6 @@ for _name, _function in ALIASES.items():
     setattr(Tensor, _name, _function)
 Tensor.where = lambda self, condition, other: where(condition, self, other)  # type: ignore[attr-defined]
 # PyTorch's function of this name is another one, F.unfold.
-Tensor.unfold = index.unfold  # type: ignore[attr-defined]
+Tensor.unfold = _guarded(index.unfold, index.__name__)  # type: ignore[attr-defined]
 
 from minigrad.ops import operators  # noqa: E402, F401  (gives Tensor its operators)

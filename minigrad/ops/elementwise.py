@@ -393,9 +393,10 @@ where.defvjp(
 @where.call_form
 def where(condition, input, other):
     """input where condition is true, other elsewhere; the three are broadcast together."""
+    condition = condition.bool()
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = Tensor(input, device=condition.device)
-    return where.op(condition if condition.dtype == "bool" else condition != 0, input, other)
+    return where.op(condition, input, other)
 
 
 def masked_fill(input, mask, value):

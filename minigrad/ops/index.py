@@ -10,6 +10,7 @@ from types import EllipsisType
 import numpy as np
 
 from minigrad.autograd.op import op
+from minigrad.backend import of_array
 from minigrad.ops.compare import eq
 from minigrad.ops.elementwise import where as choose
 from minigrad.ops.shape import _dim, _dims, reshape
@@ -32,12 +33,12 @@ scatter.defvjp(lambda xp, g, index: xp.getitem(g, index=index))
 
 
 @getitem.call_form
-def getitem(input, index):
-    """input[index] with everything that numpy accepts: numbers, slices, None, Ellipsis, integer and boolean arrays.
+def getitem(input, at):
+    """input[at] with everything that numpy accepts: numbers, slices, None, Ellipsis, integer and boolean arrays.
 
     On MLX a boolean array costs one read by the host, as the result's size depends on its values.
     """
-    shape, index = _index(input, index)
+    shape, index = _index(input, at)
     return getitem.op(input if shape == input.shape else reshape.op(input, shape=shape), index=index)
 
 
@@ -124,47 +125,47 @@ def _array(p, input, dim: int, xp) -> list:
                 f"a boolean index of shape {mask.shape} doesn't match the dimensions {input.shape[dim:]} that it indexes"
             )
         return [xp.asarray(positions, "int64") for positions in np.nonzero(mask)]
-    return [_positions(p, input, dim)]
+    return [_positions(p if isinstance(p, Tensor) else Tensor(p, device=of_array(p).name), input, dim)]
 
 
 def _positions(p, input, dim: int):
-    """Integer positions along a dimension as a raw array on the input's backend; negative ones count from the end.
+    """A tensor of integer positions along a dimension as a raw array on the input's backend; negative ones count from the end.
 
     On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
     """
+    raw = p._data
     if _kind(p) != "i":
-        raise IndexError(f"positions must be integers, got {getattr(p, 'dtype', type(p).__name__)}; use .long()")
+        raise IndexError(f"positions must be integers, got {p.dtype.name}; use .long()")
     xp, length = input.backend, input.shape[dim]
-    raw = p.data if isinstance(p, Tensor) else p
     if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
         worst = raw.max() if raw.max() >= length else raw.min()
         raise IndexError(f"index {worst} is out of range for dimension {dim} of length {length}")
-    raw = xp.asarray(raw if not isinstance(p, Tensor) or p.backend is xp else p.numpy())
+    raw = xp.asarray(raw if p.backend is xp else p.numpy())
     raw = xp.astype(raw, "int64")
     return xp.where(raw < 0, raw + length, raw)
 
 
-def setitem(input, index, value) -> None:
-    """input[index] = value on a tensor without history: its data is replaced by a changed copy."""
+def setitem(input, at, values) -> None:
+    """input[at] = values on a tensor without history: its data is replaced by a changed copy."""
     if input.requires_grad:
         raise RuntimeError(
             "can't assign to items of a tensor that requires a gradient; use mg.where(mask, new, old) instead"
         )
-    if isinstance(value, Tensor) and value.requires_grad:
+    if isinstance(values, Tensor) and values.requires_grad:
         raise RuntimeError(
             "can't assign a tensor that requires a gradient into another; use mg.where, mg.cat or mg.stack instead"
         )
     xp = input.backend
-    if isinstance(value, Tensor):
-        value = value.to(input.device).astype(input.dtype).data
-    elif not isinstance(value, int | float):
-        value = Tensor(value, dtype=input.dtype, device=input.device).data
-    shape, where = _index(input, index)
+    if isinstance(values, Tensor):
+        values = values.to(input.device).astype(input.dtype).data
+    elif not isinstance(values, int | float):
+        values = Tensor(values, dtype=input.dtype, device=input.device).data
+    shape, where = _index(input, at)
     try:
-        input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), where, value), input.shape)
+        input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), where, values), input.shape)
     except ValueError as error:
         raise ValueError(
-            f"can't assign shape {getattr(value, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
+            f"can't assign shape {getattr(values, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
         ) from None
 
 

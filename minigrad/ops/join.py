@@ -43,9 +43,10 @@ def stack(tensors, dim=0):
 
 
 def _promoted(tensors, name):
-    tensors = list(tensors)
+    given, tensors = tensors, list(tensors) if hasattr(tensors, "__iter__") and not isinstance(tensors, Tensor) else []
     if not tensors or not all(isinstance(t, Tensor) for t in tensors):
-        raise TypeError(f"{name}: expected a list of at least one tensor, got {[type(t).__name__ for t in tensors]}")
+        came = [type(t).__name__ for t in tensors] if isinstance(given, tuple | list) else type(given).__name__
+        raise TypeError(f"{name}: expected a list of at least one tensor, got {came}")
     dtype = tensors[0].dtype
     for t in tensors[1:]:
         dtype = promote(dtype, t.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 from minigrad import ops
 from minigrad.autograd.mode import is_grad_enabled
 from minigrad.ops import elementwise
+from minigrad.ops.index import getitem, setitem
 from minigrad.tensor import Tensor
 
 add, sub, mul, div = elementwise.add.op, elementwise.sub.op, elementwise.mul, elementwise.div.op
@@ -108,10 +109,10 @@ class Operators:
         return ops.logical_not(self)
 
     def __getitem__(self, index):
-        return ops.getitem(self, index)
+        return getitem(self, index)
 
     def __setitem__(self, index, value) -> None:
-        ops.setitem(self, index, value)
+        setitem(self, index, value)
 
     def __iter__(self):
         if not self.ndim:

@@ -10,13 +10,21 @@ from minigrad.autograd.op import Op, elementwise, op
 from minigrad.tensor import _tensor
 
 
+def _integer(value, what: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        given = repr(value) if isinstance(value, str | float) else type(value).__name__
+        raise TypeError(f"a {what} must be an integer, got {given}") from None
+
+
 def _dim(dim: int, ndim: int) -> int:
     """A dimension counted from the front; negative ones count from the back.
 
     Raises:
         IndexError: when there is no such dimension.
     """
-    dim, ndim = operator.index(dim), max(ndim, 1)
+    dim, ndim = _integer(dim, "dimension"), max(ndim, 1)
     if not -ndim <= dim < ndim:
         raise IndexError(f"there is no dimension {dim} in a tensor of {ndim}; it lies from {-ndim} to {ndim - 1}")
     return dim % ndim
@@ -36,7 +44,7 @@ def _sizes(shape) -> tuple[int, ...]:
     """A shape given as separate numbers or as one sequence."""
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
         shape = shape[0]
-    return tuple(operator.index(n) for n in shape)
+    return tuple(_integer(n, "size") for n in shape)
 
 
 # --- dtype and device -------------------------------------------------------------------------------------------------
@@ -71,14 +79,18 @@ def to_device(xp, a, *, device, source=None):
 to_device.defvjp(lambda xp, g, source, device: xp.to_device(g, device=source, source=device))
 
 
-def clone(input):
-    """A tensor of the same values with a place of its own on the tape (arrays are never written, so they may be shared)."""
-    return input * 1 if input.dtype != "bool" else input | False
+@elementwise
+def clone(xp, a):
+    """The same values with a place of their own on the tape (arrays are never written, so they may be shared)."""
+    return a
+
+
+clone.defvjp(lambda xp, g: g)
 
 
 def contiguous(input):
     """The tensor itself: memory layout is the engine's affair here."""
-    return input
+    return input.to()
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
@@ -114,7 +126,7 @@ def view(input, *shape):
 
 def view_as(input, other):
     """In the shape of another tensor."""
-    return reshape(input, other.shape)
+    return reshape(input, other.size())
 
 
 def flatten(input, start_dim=0, end_dim=-1):
@@ -228,7 +240,7 @@ def expand(input, *shape):
 
 def expand_as(input, other):
     """Broadcast to the shape of another tensor."""
-    return expand(input, other.shape)
+    return expand(input, other.size())
 
 
 def repeat(input, *sizes):
