@@ -1,7 +1,7 @@
 """Pyramid Vision Transformer v2: configuration, model, named variants, and checkpoints of other projects."""
 
 from minigrad.models.backbone import FeatureListNet, PVTV2Backbone, PVTV2Model
-from minigrad.models.checkpoints import load_weights
+from minigrad.models.checkpoints import PRETRAINED, HubError, from_pretrained, load_weights, save_pretrained
 from minigrad.models.config import PVTV2Config
 from minigrad.models.outputs import BackboneOutput, BaseModelOutput, ImageClassifierOutput
 from minigrad.models.pvt_v2 import PVT_V2
@@ -19,7 +19,7 @@ from minigrad.models.registry import (
 )  # fmt: skip
 
 __all__ = [
-    "BackboneOutput", "BaseModelOutput", "FeatureListNet", "ImageClassifierOutput", "PVTV2Backbone", "PVTV2Config", "PVTV2Model", "PVT_V2",
-    "create_model", "list_models", "load_weights", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b2_li", "pvt_v2_b3",
-    "pvt_v2_b4", "pvt_v2_b5", "pvt_v2_tiny",
+    "PRETRAINED", "BackboneOutput", "BaseModelOutput", "FeatureListNet", "HubError", "ImageClassifierOutput", "PVTV2Backbone",
+    "PVTV2Config", "PVTV2Model", "PVT_V2", "create_model", "from_pretrained", "list_models", "load_weights", "pvt_v2_b0",
+    "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b2_li", "pvt_v2_b3", "pvt_v2_b4", "pvt_v2_b5", "pvt_v2_tiny", "save_pretrained",
 ]  # fmt: skip

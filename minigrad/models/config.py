@@ -1,13 +1,35 @@
 """The configuration of Pyramid Vision Transformer v2, checked in full when it is made."""
 
 import math
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from minigrad import nn
 
 POOL = 7  # side of the key/value grid of linear attention
+LARGEST = 2**31 - 1  # of any whole number here
 ACTIVATIONS = ("gelu", "relu", "selu", "gelu_new")
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+HF_NAMES = {  # where Hugging Face's PvtV2Config has other names; its own are the values
+    "in_channels": "num_channels",
+    "num_stages": "num_encoder_blocks",
+    "embed_dims": "hidden_sizes",
+    "num_heads": "num_attention_heads",
+    "drop_rate": "hidden_dropout_prob",
+    "attn_drop_rate": "attention_probs_dropout_prob",
+    "linear": "linear_attention",
+    "img_size": "image_size",
+}
+HF_SAME = (
+    "depths", "mlp_ratios", "sr_ratios", "patch_sizes", "strides", "qkv_bias", "drop_path_rate", "hidden_act",
+    "initializer_range", "layer_norm_eps", "problem_type",
+)  # fmt: skip
+HF_DEFAULTS = dict(
+    embed_dims=(32, 64, 160, 256), num_heads=(1, 2, 5, 8), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4), qkv_bias=True,
+    patch_sizes=(7, 3, 3, 3), strides=(4, 2, 2, 2), layer_norm_eps=1e-6,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,18 +100,18 @@ class PVTV2Config:
         _whole("patch_size", self.patch_size, 1)
         _whole("in_channels", self.in_channels, 1)
         _whole("num_classes", self.num_classes, 0)
-        if not self.patch_sizes:
-            self._set("patch_sizes", (self.patch_size, *[3] * (self.num_stages - 1)))
-        if not self.strides:
-            self._set("strides", (4, *[2] * (self.num_stages - 1)))
-        for name in ("embed_dims", "num_heads", "depths", "sr_ratios", "patch_sizes", "strides", "mlp_ratios"):
+        for name in ("embed_dims", "num_heads", "depths", "sr_ratios", "mlp_ratios", "patch_sizes", "strides"):
             values = getattr(self, name)
+            if name == "patch_sizes" and not values:  # num_stages is that of embed_dims by now, so it is no huge number
+                values = (self.patch_size, *[3] * (self.num_stages - 1))
+            if name == "strides" and not values:
+                values = (4, *[2] * (self.num_stages - 1))
             if isinstance(values, str) or not hasattr(values, "__iter__"):
-                raise ValueError(f"{name} must have one entry for each of the {self.num_stages} stages, got {values!r}")
+                raise ValueError(f"{name} must have one entry for each of the {self.num_stages} stages, got {short(values)}")
             values = tuple(values)
             if len(values) != self.num_stages:
                 raise ValueError(
-                    f"{name} has {len(values)} entries, {values}, but num_stages is {self.num_stages}; they must agree"
+                    f"{name} has {len(values)} entries, {short(values)}, but num_stages is {self.num_stages}; they must agree"
                 )
             for value in values:
                 if name == "mlp_ratios":
@@ -103,32 +125,36 @@ class PVTV2Config:
                     f"stage {i}: embed_dims {dim} can't be divided among num_heads {heads}; choose a multiple of {heads}"
                 )
         for i, (dim, ratio) in enumerate(zip(self.embed_dims, self.mlp_ratios, strict=True), 1):
-            if int(dim * ratio) < 1:
-                raise ValueError(f"stage {i}: mlp_ratios {ratio} of embed_dims {dim} leaves no hidden channel; choose more")
+            if not 1 <= dim * ratio <= LARGEST:
+                raise ValueError(
+                    f"stage {i}: mlp_ratios {ratio} of embed_dims {dim} leaves no hidden channel; choose more"
+                    if dim * ratio < 1
+                    else f"stage {i}: mlp_ratios {ratio} of embed_dims {dim} are too many hidden channels; choose less"
+                )
         for name in ("qkv_bias", "linear"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be True or False, got {short(getattr(self, name))}")
         for name in ("drop_rate", "attn_drop_rate", "drop_path_rate", "head_drop_rate"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+                raise ValueError(f"{name} must lie in [0, 1), got {short(value)}")
         for name in ("initializer_range", "layer_norm_eps", "embed_norm_eps"):
             _number(name, getattr(self, name))
         if self.qk_scale is not None:
             _number("qk_scale", self.qk_scale)
         if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {self.hidden_act!r}")
+            raise ValueError(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {short(self.hidden_act)}")
         if self.global_pool not in ("avg", ""):
-            raise ValueError(f"global_pool must be 'avg' or '' (none), got {self.global_pool!r}")
+            raise ValueError(f"global_pool must be 'avg' or '' (none), got {short(self.global_pool)}")
         if not self.global_pool and self.num_classes:
             raise ValueError(f"global_pool '' leaves a map, which no classifier reads; num_classes must be 0, got {self.num_classes}")
         if self.problem_type is not None and self.problem_type not in PROBLEMS:
-            raise ValueError(f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {self.problem_type!r}")
+            raise ValueError(f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {short(self.problem_type)}")
         if not isinstance(self.norm_layer, type):
-            raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {self.norm_layer!r}")
+            raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {short(self.norm_layer)}")
         size = self.img_size if isinstance(self.img_size, tuple | list) else (self.img_size, self.img_size)
         if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) for n in size):
-            raise ValueError(f"img_size must be a number of pixels or (height, width), got {self.img_size!r}")
+            raise ValueError(f"img_size must be a number of pixels or (height, width), got {short(self.img_size)}")
         if not isinstance(self.img_size, int):
             self._set("img_size", tuple(size))
         self.check_size(*size)
@@ -198,7 +224,7 @@ class PVTV2Config:
         return out
 
     @classmethod
-    def from_dict(cls, values: dict) -> "PVTV2Config":
+    def from_dict(cls, values: Mapping[str, Any]) -> "PVTV2Config":
         """The configuration that `to_dict` described.
 
         Raises:
@@ -216,16 +242,99 @@ class PVTV2Config:
             values["norm_layer"] = nn.LayerNorm
         return cls(**values)
 
+    @classmethod
+    def from_hf(cls, values: Mapping[str, Any]) -> "PVTV2Config":
+        """The configuration that a Hugging Face `PvtV2Config` (its `to_dict()`, or a model's `config.json`) describes.
+
+        What it leaves out has Hugging Face's default, which is PVTv2-B0 with two classes. Its one ε is that of every norm here.
+        Entries that say nothing of the network (`architectures`, `torch_dtype`, …) are ignored.
+
+        Raises:
+            ValueError: when it is of another kind of model, or a value doesn't fit.
+
+        >>> PVTV2Config.from_hf({"hidden_sizes": [8, 16, 40, 64], "id2label": {"0": "cat", "1": "dog", "2": "owl"}}).num_classes
+        3
+        """
+        kind = values.get("model_type", "pvt_v2")
+        if kind != "pvt_v2":
+            raise ValueError(f"this configuration is of a {short(kind)} model, and PVT v2 has the model_type 'pvt_v2'")
+        names = {ours: theirs for ours, theirs in HF_NAMES.items() if theirs in values}
+        given = {ours: values[theirs] for ours, theirs in names.items()} | {n: values[n] for n in HF_SAME if n in values}
+        size = given.get("img_size")
+        if isinstance(size, Mapping):
+            given["img_size"] = size = (size.get("height"), size.get("width"))
+        if isinstance(size, list | tuple) and len(size) == 2 and size[0] == size[1]:
+            given["img_size"] = size[0]
+        found = {**HF_DEFAULTS, "num_classes": hf_num_labels(values, 2), **given}
+        found["embed_norm_eps"] = found["layer_norm_eps"]
+        if isinstance(found["patch_sizes"], list | tuple) and found["patch_sizes"]:
+            found["patch_size"] = found["patch_sizes"][0]
+        return cls.from_dict(found)
+
+    def to_hf(self, id2label: Mapping[int, str] | None = None) -> dict[str, Any]:
+        """The fields of a Hugging Face `PvtV2Config` as plain values, `model_type` among them.
+
+        Args:
+            id2label: the classes' names; LABEL_0, LABEL_1, … when None.
+
+        Warns when the two ε differ, for Hugging Face has `layer_norm_eps` alone.
+
+        Raises:
+            ValueError: when Hugging Face's model can't be like this one, or there are more or fewer names than classes.
+        """
+        if self.qk_scale is not None and any(
+            not math.isclose(self.qk_scale, (dim // heads) ** -0.5)
+            for dim, heads in zip(self.embed_dims, self.num_heads, strict=True)
+        ):
+            raise ValueError(f"Hugging Face's PVT v2 has no qk_scale, and this model's is {self.qk_scale}")
+        if self.norm_layer is not nn.LayerNorm:
+            raise ValueError(f"Hugging Face's PVT v2 has LayerNorm only, and this model has {self.norm_layer.__name__}")
+        if any(ratio != int(ratio) for ratio in self.mlp_ratios):
+            raise ValueError(f"Hugging Face's PVT v2 has whole mlp_ratios only, and this model has {self.mlp_ratios}")
+        if self.embed_norm_eps != self.layer_norm_eps:
+            warnings.warn(
+                f"Hugging Face's PVT v2 has one ε for all norms: it will use {self.layer_norm_eps} where this model has "
+                f"embed_norm_eps = {self.embed_norm_eps}, which changes logits by about 1e-5",
+                stacklevel=2,
+            )
+        names = {i: f"LABEL_{i}" for i in range(self.num_classes)} if id2label is None else dict(id2label)
+        if sorted(names) != list(range(self.num_classes)):
+            raise ValueError(f"id2label must name the {self.num_classes} classes from 0 on, got {short(names)}")
+        out: dict[str, Any] = {"model_type": "pvt_v2"}
+        for ours, theirs in {**HF_NAMES, **{name: name for name in HF_SAME}}.items():
+            value = getattr(self, ours)
+            out[theirs] = list(value) if isinstance(value, tuple) else value
+        out["mlp_ratios"] = [int(ratio) for ratio in self.mlp_ratios]
+        out["id2label"] = {str(i): names[i] for i in range(self.num_classes)}
+        out["label2id"] = {name: i for i, name in names.items()}
+        return out
+
+
+def hf_num_labels(values: Mapping[str, Any], default: int | None) -> int | None:
+    """The number of classes that a Hugging Face configuration states, or `default`."""
+    names = values.get("id2label")
+    if isinstance(names, Mapping):
+        return len(names)
+    return default if values.get("num_labels") is None else values["num_labels"]
+
 
 def _whole(name: str, value, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {short(value)}")
+    if value > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST}, got a number of {value.bit_length()} bits")
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def short(value) -> str:
+    """What a value looks like, in at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _number(name: str, value) -> None:
     if not _is_number(value) or value <= 0:
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
+        raise ValueError(f"{name} must be a positive number, got {short(value)}")

@@ -57,8 +57,9 @@ def create_model(
 
     Args:
         name: one of `list_models()`; timm's tag ".in1k" may follow.
-        pretrained: load the weights trained on ImageNet-1k (from the Hugging Face hub or its cache). Another number of
-            classes or image channels is taken into account as `from_pretrained` says.
+        pretrained: load the weights trained on ImageNet-1k (from the Hugging Face hub or its cache): Hugging Face's
+            conversion, or, with the tag, timm's, which has the original's ε. Another number of classes or image channels is
+            taken into account as `from_pretrained` says.
         checkpoint_path: load these weights, in any known layout, into the model as it has been asked for.
         features_only: give a model without classifier whose forward lists the maps of the stages in `out_indices`.
         out_indices: positions of these stages from 0 (negative ones count from the end), the last n if a number, or None
@@ -75,7 +76,7 @@ def create_model(
     Raises:
         ValueError: when there is no such variant, field or stage, or no pretrained weights.
     """
-    name = name.removesuffix(".in1k")
+    tagged, name = name, name.removesuffix(".in1k")
     fields = {ALIASES.get(key, key): value for key, value in fields.items() if value is not None}
     if out_indices is not None and not features_only:
         raise ValueError("out_indices says which stages' maps to list; give features_only=True with it")
@@ -83,7 +84,7 @@ def create_model(
         fields.setdefault("num_classes", 0)
     if pretrained:
         variant_config(name, **fields)  # tells a wrong name or field before anything is downloaded
-        model = _pretrained(name, fields)
+        model = _pretrained(tagged, fields)
     else:
         model = PVT_V2(variant_config(name, **fields))
     if checkpoint_path is not None:

@@ -5,12 +5,33 @@ the tensor's dtype, so that the same seed gives the same weights on every device
 shape (out, in, kernel…) fan_in = in · kernel size, fan_out = out · kernel size.
 """
 
+import contextlib
 import math
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 
 from minigrad import random
 from minigrad.tensor import Tensor
+
+
+class _State(threading.local):
+    drawing = True
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def no_random() -> Iterator[None]:
+    """Inside, `uniform_`, `normal_` and `trunc_normal_`, and what is made of them, leave tensors as they are: for a model
+    whose weights are loaded next."""
+    before, _state.drawing = _state.drawing, False
+    try:
+        yield
+    finally:
+        _state.drawing = before
 
 
 def _set(tensor: Tensor, values) -> Tensor:
@@ -84,7 +105,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Uniform in [a, b)."""
-    return _set(tensor, _rng(generator).uniform(tensor.shape, a, b))
+    return _set(tensor, _rng(generator).uniform(tensor.shape, a, b)) if _state.drawing else tensor
 
 
 def uniform_bias_(bias: Tensor | None, weight: Tensor) -> None:
@@ -96,7 +117,7 @@ def uniform_bias_(bias: Tensor | None, weight: Tensor) -> None:
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Normal with the given mean and standard deviation."""
-    return _set(tensor, _rng(generator).normal(tensor.shape, mean, std))
+    return _set(tensor, _rng(generator).normal(tensor.shape, mean, std)) if _state.drawing else tensor
 
 
 def trunc_normal_(
@@ -119,6 +140,8 @@ def trunc_normal_(
     """
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_ needs std > 0 and a < b, got std={std}, a={a}, b={b}")
+    if not _state.drawing:
+        return tensor
     rng, low, high = _rng(generator), (a - mean) / std, (b - mean) / std
     mode = min(max(0.0, low), high)
     frequent = math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)) > 0.4

@@ -1,0 +1,279 @@
+"""The configuration of stored weights: what their shapes tell, and what a `config.json` adds.
+
+Shapes tell the channels, depths, ratios, kernels, biases and classes. They can't tell the number of heads, the strides, the
+activation and ε; those come from `config.json`, or from what every published model of these widths has.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.models.config import PVTV2Config, hf_num_labels, short
+from minigrad.serialize import CheckpointError
+
+KNOWN_HEADS = {  # the published variants; and the default widths of timm's and Lucid's class
+    (32, 64, 160, 256): (1, 2, 5, 8),
+    (64, 128, 320, 512): (1, 2, 5, 8),
+    (64, 128, 256, 512): (1, 2, 4, 8),
+}
+FROM_SHAPES = ("embed_dims", "depths", "mlp_ratios", "sr_ratios", "linear", "qkv_bias", "patch_sizes", "in_channels", "num_classes")
+TIMM_ARGS = {  # timm's names for arguments of its model that say something of ours
+    "in_chans": "in_channels",
+    "embed_dims": "embed_dims",
+    "depths": "depths",
+    "num_heads": "num_heads",
+    "mlp_ratios": "mlp_ratios",
+    "sr_ratios": "sr_ratios",
+    "qkv_bias": "qkv_bias",
+    "linear": "linear",
+    "drop_rate": "head_drop_rate",
+    "proj_drop_rate": "drop_rate",
+    "attn_drop_rate": "attn_drop_rate",
+    "drop_path_rate": "drop_path_rate",
+    "num_classes": "num_classes",
+}
+
+
+@dataclass
+class Description:
+    """What a `config.json` or a file's metadata says: fields of `PVTV2Config`, and the classes' names if it knows them."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    id2label: dict[int, str] | None = None
+    out_features: list[str] | None = None
+
+
+# ---- shapes --------------------------------------------------------------------------------------------------------
+
+
+def infer_fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The fields of `PVTV2Config` that shapes tell. `sr_ratios` is left out where attention is linear, for it has no effect.
+
+    Raises:
+        CheckpointError: when tensors are missing that every PVT v2 has.
+    """
+    depths = _depths(arrays)
+    embeds = ["patch_embed", *(f"stages.{i}.downsample" for i in range(1, len(depths)))]
+    blocks = [f"stages.{i}.blocks.0" for i in range(len(depths))]
+    projections = [_shape(arrays, f"{name}.proj.weight", 4) for name in embeds]
+    dims = tuple(_shape(arrays, f"{name}.attn.q.weight", 2)[0] for name in blocks)
+    hidden = [_shape(arrays, f"{name}.mlp.fc1.weight", 2)[0] for name in blocks]
+    kernels = [
+        _shape(arrays, f"{name}.attn.sr.weight", 4)[2] if f"{name}.attn.sr.weight" in arrays else None for name in blocks
+    ]
+    found: dict[str, Any] = {
+        "num_stages": len(depths),
+        "embed_dims": dims,
+        "depths": depths,
+        "mlp_ratios": tuple(_ratio(n, dim) for n, dim in zip(hidden, dims, strict=True)),
+        "linear": 1 in kernels,
+        "qkv_bias": f"{blocks[0]}.attn.q.bias" in arrays,
+        "patch_size": projections[0][2],
+        "patch_sizes": tuple(shape[2] for shape in projections),
+        "in_channels": projections[0][1],
+        "num_classes": _shape(arrays, "head.weight", 2)[0] if "head.weight" in arrays else 0,
+    }
+    if not found["linear"]:
+        found["sr_ratios"] = tuple(k or 1 for k in kernels)
+    return found
+
+
+def _depths(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Blocks in each stage: how many follow one another from 0."""
+    depths: list[int] = []
+    while f"stages.{len(depths)}.blocks.0.norm1.weight" in arrays:
+        depth = 1
+        while f"stages.{len(depths)}.blocks.{depth}.norm1.weight" in arrays:
+            depth += 1
+        depths.append(depth)
+    if not depths:
+        raise CheckpointError("these weights are of no PVT v2, or incomplete: they lack the first block of the first stage")
+    return tuple(depths)
+
+
+def _shape(arrays: Mapping[str, np.ndarray], name: str, ndim: int) -> tuple[int, ...]:
+    if name not in arrays:
+        raise CheckpointError(f"these weights are of no PVT v2, or incomplete: they lack {name}")
+    shape = arrays[name].shape
+    if len(shape) != ndim or 0 in shape:
+        raise CheckpointError(f"{name} has shape {shape}, which no PVT v2 has")
+    return shape
+
+
+def _ratio(hidden: int, dim: int) -> float:
+    """The ratio that gives so many hidden channels, which are int(dim · ratio)."""
+    if hidden % dim == 0:
+        return hidden // dim
+    return hidden / dim if int(dim * (hidden / dim)) == hidden else (hidden + 0.5) / dim
+
+
+def expected_shapes(config: PVTV2Config) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every tensor of a `PVT_V2` of this configuration, without making one."""
+    out: dict[str, tuple[int, ...]] = {}
+
+    def add(name: str, *shape: int, bias: bool = True) -> None:
+        out[f"{name}.weight"] = shape
+        if bias:
+            out[f"{name}.bias"] = shape[:1]
+
+    before = config.in_channels
+    for i, dim in enumerate(config.embed_dims):
+        embed, kernel = f"stages.{i}.downsample" if i else "patch_embed", config.patch_sizes[i]
+        add(f"{embed}.proj", dim, before, kernel, kernel)
+        add(f"{embed}.norm", dim)
+        hidden, sr = int(dim * config.mlp_ratios[i]), 1 if config.linear else config.sr_ratios[i]
+        for j in range(config.depths[i]):
+            block = f"stages.{i}.blocks.{j}"
+            add(f"{block}.norm1", dim)
+            add(f"{block}.attn.q", dim, dim, bias=config.qkv_bias)
+            add(f"{block}.attn.kv", 2 * dim, dim, bias=config.qkv_bias)
+            add(f"{block}.attn.proj", dim, dim)
+            if config.linear or sr > 1:
+                add(f"{block}.attn.sr", dim, dim, sr, sr)
+                add(f"{block}.attn.norm", dim)
+            add(f"{block}.norm2", dim)
+            add(f"{block}.mlp.fc1", hidden, dim)
+            add(f"{block}.mlp.dwconv", hidden, 1, 3, 3)
+            add(f"{block}.mlp.fc2", dim, hidden)
+        add(f"stages.{i}.norm", dim)
+        before = dim
+    if config.num_classes:
+        add("head", config.num_classes, before)
+    return out
+
+
+# ---- config.json ---------------------------------------------------------------------------------------------------
+
+
+def describe(values: Mapping[str, Any], source: str = "config.json") -> Description:
+    """What a `config.json` says, in Hugging Face's format, timm's, or ours (`PVTV2Config.to_dict`; the original's and
+    Lucid's names). One of some other kind, such as a training run's, says nothing.
+
+    Raises:
+        CheckpointError: when it is of another model, or a value doesn't fit.
+    """
+    try:
+        if "model_type" in values or "hidden_sizes" in values:
+            return _describe_hf(values)
+        if "architecture" in values:
+            return _describe_timm(values)
+        if "embed_dims" in values:
+            known = {f.name for f in fields(PVTV2Config)}
+            own = {name: value for name, value in values.items() if name in known}
+            config = PVTV2Config.from_dict(own)  # which checks them
+            return Description({name: getattr(config, name) for name in own}, _labels(values.get("id2label")))
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    return Description()
+
+
+def _describe_hf(values: Mapping[str, Any]) -> Description:
+    config = PVTV2Config.from_hf(values)
+    found = {f.name: getattr(config, f.name) for f in fields(PVTV2Config)}
+    if hf_num_labels(values, None) is None:  # two classes are the default, also of encoders without a classifier
+        del found["num_classes"]
+    features = values.get("out_features")
+    if features is not None and not (isinstance(features, list) and all(isinstance(name, str) for name in features)):
+        raise ValueError("out_features must be a list of names")
+    return Description(found, _labels(values.get("id2label")), features)
+
+
+def _describe_timm(values: Mapping[str, Any]) -> Description:
+    name = values["architecture"]
+    if not isinstance(name, str) or not name.startswith("pvt_v2"):
+        raise ValueError(f"it is of the architecture {short(name)}, not of a PVT v2")
+    about, args = values.get("pretrained_cfg", values), values.get("model_args", {})
+    if not isinstance(about, Mapping) or not isinstance(args, Mapping):
+        raise ValueError("pretrained_cfg and model_args must be objects")
+    found = {"num_heads": (1, 2, 5, 8)} | {TIMM_ARGS[key]: value for key, value in args.items() if key in TIMM_ARGS}
+    if "num_classes" in values:
+        found["num_classes"] = values["num_classes"]
+    size = about.get("input_size")
+    if isinstance(size, list) and len(size) == 3:
+        found["img_size"] = size[1] if size[1] == size[2] else (size[1], size[2])
+    names = values.get("label_names", about.get("label_names"))
+    if names is not None and not (isinstance(names, list) and all(isinstance(label, str) for label in names)):
+        raise ValueError("label_names must be a list of names")
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Description(found, None if names is None else dict(enumerate(names)))
+
+
+def _labels(names: Any) -> dict[int, str] | None:
+    """id2label with integer keys, sorted."""
+    if names is None:
+        return None
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError("id2label must be an object from numbers to names")
+    try:
+        return {int(key): names[key] for key in sorted(names, key=int)}
+    except ValueError:
+        raise ValueError("id2label must have the numbers of the classes as keys") from None
+
+
+def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | None:
+    """What a training run wrote into its `model.safetensors`; None for other files.
+
+    Raises:
+        CheckpointError: when it is damaged.
+    """
+    if "classifier" not in metadata:
+        return None
+    from minigrad.models.registry import variant_config  # which imports this package
+
+    try:
+        about = json.loads(metadata["classifier"])
+        config = variant_config(about["model"], **about["fields"])
+        labels = dict(enumerate(map(str, about["classes"])))
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its note of the model is damaged ({str(error)[:100]})") from None
+    return Description({f.name: getattr(config, f.name) for f in fields(PVTV2Config)}, labels)
+
+
+# ---- both together -------------------------------------------------------------------------------------------------
+
+
+def resolve(arrays: Mapping[str, np.ndarray], layout: str, said: Description, source: str) -> PVTV2Config:
+    """The configuration of weights, from their shapes and what is said of them.
+
+    Raises:
+        CheckpointError: when the two contradict one another, or the weights are no PVT v2.
+        ValueError: when the number of heads isn't known.
+    """
+    found = infer_fields(arrays)
+    try:
+        for name in FROM_SHAPES:
+            if name in said.fields and name in found and not _agree(name, said.fields[name], found):
+                raise CheckpointError(
+                    f"{source} says {name} = {short(said.fields[name])}, but the weights have {short(found[name])}"
+                )
+        merged = {"layer_norm_eps": 1e-6, "embed_norm_eps": 1e-6 if layout == "hf" else 1e-5, **found, **said.fields}
+        if found["num_classes"] and said.id2label is not None and len(said.id2label) != found["num_classes"]:
+            raise CheckpointError(f"{source} names {len(said.id2label)} classes, but the weights have {found['num_classes']}")
+        merged["num_classes"] = found["num_classes"]
+        if "num_heads" not in merged:
+            if found["embed_dims"] not in KNOWN_HEADS:
+                raise ValueError(
+                    f"these weights don't tell how many attention heads they have, and no published PVT v2 has the widths "
+                    f"{found['embed_dims']}; give the configuration, config=PVTV2Config(…), or num_heads=(…)"
+                )
+            merged["num_heads"] = KNOWN_HEADS[found["embed_dims"]]
+        if "sr_ratios" not in merged:  # linear: without effect
+            merged["sr_ratios"] = ((8, 4, 2) + (1,) * len(found["depths"]))[: len(found["depths"])]
+        return PVTV2Config.from_dict(merged)
+    except (ArithmeticError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{source}: {str(error)[:200]}") from None
+
+
+def _agree(name: str, said: Any, found: Mapping[str, Any]) -> bool:
+    if name == "num_classes":  # an encoder without its classifier may still name the classes
+        return said == found[name] or not found[name]
+    if name == "mlp_ratios":  # several ratios give the same number of channels
+        if not isinstance(said, tuple) or not all(isinstance(ratio, int | float) for ratio in said):
+            return False
+        hidden = [[int(dim * r) for dim, r in zip(found["embed_dims"], rs, strict=False)] for rs in (said, found[name])]
+        return len(said) == len(found[name]) and hidden[0] == hidden[1]
+    return bool(said == found[name])

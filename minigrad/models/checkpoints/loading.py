@@ -1,0 +1,219 @@
+"""Models with stored weights: from a folder, a file or the hub, in any layout."""
+
+import contextlib
+import inspect
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.models.backbone import PVTV2Backbone, PVTV2Model
+from minigrad.models.checkpoints import hub
+from minigrad.models.checkpoints.describing import (
+    FROM_SHAPES,
+    Description,
+    describe,
+    describe_metadata,
+    expected_shapes,
+    resolve,
+)
+from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read_weights
+from minigrad.models.config import PVTV2Config
+from minigrad.models.pvt_v2 import PVT_V2
+from minigrad.nn import Module, init
+from minigrad.serialize import CheckpointError
+from minigrad.tensor import Tensor
+
+
+def load_weights(model: Module, path: str | os.PathLike, layout: str | None = None, strict: bool = True):
+    """Loads weights into a model: a file (safetensors, PyTorch's `.pth`, the index of shards) or a folder, in any known layout,
+    cast to the model's dtype. A classifier in the file is left out where the model's class has none.
+
+    Args:
+        layout: "timm", "original" (also Lucid's) or "hf"; None: told by the names.
+        strict: whether missing and unexpected tensors are errors. Shapes must match in any case.
+
+    Raises:
+        ValueError: listing every missing, unexpected and mis-shaped tensor.
+        CheckpointError: when the file is damaged, hostile, or of another format.
+    """
+    arrays = read_weights(Path(path), layout).arrays
+    if not hasattr(model, "head"):
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
+    own = model.state_dict()
+    state = {k: Tensor(v, dtype=own[k].dtype if k in own else None) for k, v in arrays.items()}
+    return model.load_state_dict(state, strict=strict)
+
+
+def from_pretrained(
+    source: str | os.PathLike,
+    *,
+    config: PVTV2Config | str | os.PathLike | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    layout: str | None = None,
+    model_class: type | None = None,
+    strict: bool = True,
+    local_files_only: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    revision: str | None = None,
+    **config_fields,
+) -> Any:
+    """A model with stored weights, in eval mode: timm's, Hugging Face's (classifier or bare encoder), the original's, Lucid's,
+    or minigrad's own.
+
+    The configuration is that of `config.json` beside the weights, checked against their shapes; without one it comes from the
+    shapes, the number of heads from the published models of these widths. ε is that of the origin: 1e-6 everywhere for Hugging
+    Face's weights, 1e-6 and 1e-5 for all others.
+
+    Args:
+        source: a folder; a file (`.safetensors`, `.pth`, `.bin`, `*.index.json`), where `.pth` is read without executing what it
+            says; or a name on the Hugging Face hub (`OpenGVLab/pvt_v2_b0`, `timm/pvt_v2_b0.in1k`), which takes the extra `hub`.
+        config: the configuration to use, or a JSON file with it in Hugging Face's format, timm's or ours.
+        num_classes: another number of classes replaces the classifier by an untrained one, with a warning; 0 leaves it out.
+        in_channels: another number of channels adapts the first convolution as timm does: for 1 the sum over the channels,
+            otherwise the channels over and over, scaled by (channels then / channels now).
+        layout: "timm", "original" or "hf"; None: told by the names.
+        model_class: `PVT_V2` when None (without a classifier for a bare encoder); or another that takes a `PVTV2Config`.
+        strict: whether missing and unexpected tensors are errors.
+        local_files_only, cache_dir, revision: of the hub: use the cache alone; the cache's folder; a branch, tag or commit.
+        config_fields: fields of `PVTV2Config` to change, such as `drop_path_rate=0.1`; and what `model_class` takes besides.
+
+    The classes' names, where the checkpoint tells them, are in the model's `id2label`.
+
+    Raises:
+        FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
+        CheckpointError: when it is damaged, hostile, no PVT v2, or doesn't fit its configuration.
+        ValueError: when the number of heads isn't known, or a field doesn't fit.
+    """
+    model_class = PVT_V2 if model_class is None else model_class
+    weights = read_weights(locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only), layout)
+    extra = {name: config_fields.pop(name) for name in list(config_fields) if _takes(model_class, name)}
+    settings, said = _settings(weights, config, config_fields)
+    given = {"num_classes": num_classes, "in_channels": in_channels}
+    settings = settings.replace(**{name: value for name, value in given.items() if value is not None})
+    if said.out_features is not None and _takes(model_class, "out_features") and "out_indices" not in extra:
+        extra.setdefault("out_features", said.out_features)
+
+    classifier, whole = issubclass(model_class, PVT_V2), model_class in (PVT_V2, PVTV2Model, PVTV2Backbone)
+    fit = settings if classifier else settings.replace(num_classes=0)
+    arrays = _fitted(weights, fit)
+    complete = _check(arrays, expected_shapes(fit), weights.path, strict)
+    with init.no_random() if complete and whole else contextlib.nullcontext():
+        model = model_class(settings, **extra)
+    own = model.state_dict()
+    model.load_state_dict({name: Tensor(arrays[name], dtype=own[name].dtype) for name in own if name in arrays}, strict=False)
+    if "head.weight" in arrays and said.id2label is not None:
+        model.id2label = said.id2label
+    return model.eval()
+
+
+def locate(source: str | os.PathLike, **of_the_hub) -> Path:
+    """The local file or folder of a source, downloaded if it is a name on the hub.
+
+    Raises:
+        FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
+    """
+    repo = hub.hub_id(source)
+    if repo is not None:
+        return hub.fetch(repo, **of_the_hub)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}, and it is no name of the Hugging Face hub either")
+    return path
+
+
+def _takes(model_class: type, name: str) -> bool:
+    """Whether a model's constructor has a parameter of this name that is no field of the configuration."""
+    found = inspect.signature(model_class).parameters.get(name)
+    return found is not None and found.kind is not found.VAR_KEYWORD and name not in ("config", *PVTV2Config.__dataclass_fields__)
+
+
+def _settings(weights: Weights, config, changes: dict[str, Any]) -> tuple[PVTV2Config, Description]:
+    """The configuration of stored weights with the user's changes, and what the checkpoint says besides."""
+    if isinstance(config, PVTV2Config):
+        return config.replace(**changes), Description()
+    said, source = describe_metadata(weights.metadata, weights.path), str(weights.path)
+    if config is not None:
+        source = str(config)
+        said = describe(read_json(config), source)
+    elif said is None and weights.config is not None:
+        source = str(weights.path.with_name(CONFIG))
+        said = describe(weights.config, source)
+    said = said or Description()
+    unknown = sorted(set(changes) - set(PVTV2Config.__dataclass_fields__))
+    if unknown:
+        raise ValueError(f"PVTV2Config has no field {', '.join(unknown)}; it has {', '.join(PVTV2Config.__dataclass_fields__)}")
+    shapes = {name: changes.pop(name) for name in list(changes) if name in FROM_SHAPES}
+    said.fields |= changes
+    return resolve(weights.arrays, weights.layout, said, source).replace(**shapes), said
+
+
+def _fitted(weights: Weights, config: PVTV2Config) -> dict[str, np.ndarray]:
+    """The arrays with the first convolution for the configuration's channels, and without a classifier of other classes."""
+    arrays = dict(weights.arrays)
+    name = "patch_embed.proj.weight"
+    if name in arrays and arrays[name].ndim == 4 and 0 < arrays[name].shape[1] != config.in_channels:
+        arrays[name] = adapt_channels(arrays[name], config.in_channels)
+    head = arrays.get("head.weight")
+    if head is None and config.num_classes:
+        warnings.warn(
+            f"{weights.path} has no classifier: the model's, of {config.num_classes} classes, is untrained", stacklevel=3
+        )
+    elif head is not None and (head.ndim != 2 or head.shape[0] != config.num_classes):
+        if config.num_classes:
+            warnings.warn(
+                f"the classifier of {head.shape[0]} classes in {weights.path} is replaced by an untrained one of "
+                f"{config.num_classes} classes",
+                stacklevel=3,
+            )
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
+    return arrays
+
+
+def adapt_channels(weight: np.ndarray, channels: int) -> np.ndarray:
+    """A first convolution's weight (out, in, kh, kw) for another number of input channels, as timm does it.
+
+    For 1 channel the sum over the input channels, which is right for grey images repeated in each; for any other number the
+    channels over and over, scaled by in / channels.
+
+    >>> adapt_channels(np.arange(3.0).reshape(1, 3, 1, 1), 4).ravel().tolist()
+    [0.0, 0.75, 1.5, 0.0]
+    """
+    before = weight.shape[1]
+    if channels == 1:
+        return weight.sum(axis=1, keepdims=True)
+    return weight[:, np.arange(channels) % before] * weight.dtype.type(before / channels)
+
+
+def _check(arrays: Mapping[str, np.ndarray], expected: dict[str, tuple[int, ...]], path: Path, strict: bool) -> bool:
+    """Whether all tensors are there.
+
+    Raises:
+        CheckpointError: when shapes differ; or, if `strict`, tensors are missing (besides a classifier) or unexpected.
+    """
+    wrong = [name for name in arrays if name in expected and arrays[name].shape != expected[name]]
+    missing = [name for name in expected if name not in arrays]
+    unexpected = [name for name in arrays if name not in expected]
+    problems = []
+    if "head.weight" in missing and "head.bias" in missing:
+        missing = [name for name in missing if not name.startswith("head.")]  # an untrained classifier was warned about
+    if strict and missing:
+        problems.append(f"it lacks {_some(missing)}")
+    if strict and unexpected:
+        problems.append(f"it has unexpected {_some(unexpected)}")
+    if wrong:
+        name = wrong[0]
+        more = f" and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+        problems.append(f"{name} has shape {arrays[name].shape}, expected {expected[name]}{more}")
+    if problems:
+        raise CheckpointError(f"{path} doesn't fit the model: {'; '.join(problems)}")
+    return arrays.keys() == expected.keys()
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(name[:80] for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

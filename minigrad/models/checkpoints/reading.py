@@ -1,0 +1,156 @@
+"""Files and folders of weights, of whatever format: safetensors, PyTorch's `.pth`, shards with their index."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad import serialize
+from minigrad.models.checkpoints import pickled
+from minigrad.models.checkpoints.layouts import detect_layout, to_native
+from minigrad.serialize import CheckpointError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+LARGEST_JSON = 16 << 20  # bytes; a config.json with the names of ImageNet-22k's classes has 2 MiB
+PREFIX = "module."  # of models saved out of PyTorch's DataParallel
+
+
+@dataclass
+class Weights:
+    """Arrays under our names, what the file said of them, and the folder's `config.json` if it has one."""
+
+    arrays: dict[str, np.ndarray]
+    layout: str
+    path: Path
+    metadata: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        FileNotFoundError: when there is no such file. CheckpointError: when it is too large, damaged, or holds no object.
+    """
+    if os.path.getsize(path) > LARGEST_JSON:
+        raise CheckpointError(f"{path} has {os.path.getsize(path)} bytes, too many for a configuration")
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} is no valid JSON: {reason}; if it is damaged, copy it again") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object but a {type(value).__name__}")
+    return value
+
+
+def find_weights(folder: Path) -> Path:
+    """The file of weights in a folder: one of `WEIGHTS`, or the only file of a known ending.
+
+    Raises:
+        FileNotFoundError: when there is none, or several.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    for ending in ENDINGS:
+        found = sorted(p for p in folder.glob("*" + ending) if p.is_file() and not p.name.startswith("."))
+        if len(found) > 1:
+            raise FileNotFoundError(
+                f"{folder} holds several files of weights, {', '.join(p.name for p in found[:5])}; give one of them"
+            )
+        if found:
+            return found[0]
+    raise FileNotFoundError(f"{folder} holds no weights: neither {', '.join(WEIGHTS)} nor another {', '.join(ENDINGS)}")
+
+
+def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of one file and its metadata; what it is, its first bytes tell. Half precision comes as float32.
+
+    Raises:
+        FileNotFoundError: when there is no such file. CheckpointError: when it is damaged, hostile or of another format.
+    """
+    path = Path(path)
+    if path.name.endswith(".json"):
+        return read_shards(path), {}
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    if start[:2] == b"PK":
+        return pickled.load_arrays(path), {}
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise CheckpointError(
+            f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
+            "torch.save(torch.load(path, weights_only=True), path) writes it anew"
+        )
+    return serialize.load_arrays(path)
+
+
+def read_shards(index: Path) -> dict[str, np.ndarray]:
+    """The tensors that an index file (`*.index.json`: "weight_map", from a tensor's name to its file) lists.
+
+    Raises:
+        FileNotFoundError: when the index or a shard is missing.
+        CheckpointError: when the index is damaged or names a file outside its folder, or a shard lacks a tensor.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, tensors in shards(index).items():
+        found, _ = read_file(index.parent / name)
+        lacking = [tensor for tensor in tensors if tensor not in found]
+        if lacking:
+            raise CheckpointError(f"{index.parent / name} lacks {lacking[0][:100]}, which {index.name} says it holds")
+        arrays |= {tensor: found[tensor] for tensor in tensors}
+    return arrays
+
+
+def shards(index: Path) -> dict[str, list[str]]:
+    """The files that an index lists, each with its tensors' names."""
+    table = read_json(index).get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise CheckpointError(f"{index} is no index of weights: it has no weight_map")
+    files: dict[str, list[str]] = {}
+    for tensor, name in table.items():
+        if (
+            not isinstance(name, str)
+            or name != Path(name).name
+            or name in ("", "..")
+            or set(name) & set('/\\:\0')
+            or not name.endswith(ENDINGS)
+        ):
+            shown = repr(name[:100]) if isinstance(name, str) else f"a {type(name).__name__}"
+            raise CheckpointError(f"{index} puts {tensor[:100]} into {shown}, which is no file of weights beside it")
+        files.setdefault(name, []).append(tensor)
+    return files
+
+
+def read_weights(path: Path, layout: str | None = None) -> Weights:
+    """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`.
+
+    Raises:
+        FileNotFoundError: when there is nothing. CheckpointError: when it is damaged, hostile or holds no PVT v2.
+    """
+    folder = path.is_dir()
+    file = find_weights(path) if folder else path
+    arrays, metadata = read_file(file)
+    names = list(arrays)
+    if names and all(name.startswith(PREFIX) for name in names):
+        arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+    try:
+        found = layout or detect_layout(arrays)
+        arrays = to_native(arrays, found)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise CheckpointError(f"{file}: {name[:100]} holds {array.dtype} numbers, and weights are floating point")
+    beside = file.parent / CONFIG
+    config = read_json(beside) if (folder or file.name in WEIGHTS) and beside.is_file() else None
+    return Weights(arrays, found, file, metadata, config)

@@ -1,0 +1,213 @@
+"""Models written as folders that transformers, timm, or the original code's users load."""
+
+import math
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minigrad import serialize
+from minigrad.models.checkpoints.layouts import check_layout, from_native
+from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
+from minigrad.models.config import PVTV2Config
+from minigrad.nn import Module
+
+WEIGHTS = "model.safetensors"
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet's colours
+TIMM_CROP = 0.9
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers of its filters
+
+
+def save_pretrained(
+    model: Module,
+    folder: str | os.PathLike,
+    layout: str = "hf",
+    id2label: Mapping[int, str] | None = None,
+    image_processor: Any = None,
+) -> Path:
+    """Writes a model as a folder of `model.safetensors`, `config.json` and `preprocessor_config.json`; returns the folder.
+
+    Args:
+        model: a `PVT_V2`, or an encoder without a classifier.
+        folder: made if need be. Files of these names in it are replaced, and only when all are written.
+        layout: "hf": `transformers.AutoModelForImageClassification.from_pretrained(folder)` loads it (AutoModel and
+            AutoBackbone, where there is no classifier). "timm": `timm.create_model("local-dir:FOLDER", pretrained=True)`
+            loads it. "original": the names of the original code and of Lucid, with our configuration, which has their fields.
+        id2label: the classes' names; the model's own (`model.id2label`) if None.
+        image_processor: how images are prepared: an object with `to_dict()`, or Hugging Face's dictionary. If None, what the
+            layout's published weights take: resized to 224×224 (bilinear) for "hf", the centre of a bicubic resize to 248 for
+            "timm" and to 256 for "original".
+
+    Warns when Hugging Face's single ε is to stand for two.
+
+    Raises:
+        ValueError: when the layout is unknown, or can't hold this model.
+        OSError: when the folder can't be written.
+
+    >>> import tempfile
+    >>> from minigrad import models
+    >>> model = models.PVT_V2(img_size=64, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1), num_classes=2)
+    >>> folder = models.save_pretrained(model, tempfile.mkdtemp(), layout="timm", id2label={0: "cat", 1: "dog"})
+    >>> models.from_pretrained(folder).id2label
+    {0: 'cat', 1: 'dog'}
+    """
+    config: PVTV2Config = getattr(model, "config")  # noqa: B009
+    names = getattr(model, "id2label", None) if id2label is None else {int(k): str(v) for k, v in dict(id2label).items()}
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    config = config.replace(num_classes=config.num_classes if "head.weight" in state else 0)
+    if not config.num_classes:
+        names = None
+    if names is not None and sorted(names) != list(range(config.num_classes)):
+        raise ValueError(f"id2label must name the {config.num_classes} classes from 0 on, got the numbers {sorted(names)[:10]}")
+    prepared = _as_dict(image_processor, config, check_layout(layout))
+    about = {"hf": _hf_config, "timm": _timm_config, "original": _own_config}[layout](model, config, names, prepared)
+    arrays = from_native(state, layout)
+    with new_files(folder) as place:
+        serialize.save(place / WEIGHTS, arrays, metadata={"format": "pt"})  # without it transformers refuses the file
+        serialize.atomic_write_json(place / CONFIG, about)
+        serialize.atomic_write_json(place / PREPROCESSOR, prepared)
+    return Path(folder)
+
+
+class new_files:
+    """A temporary folder whose files become those of `folder` at the end, all of them or none.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "new"
+    >>> with new_files(folder) as place:
+    ...     _ = (place / "a.txt").write_text("a")
+    >>> [path.name for path in folder.iterdir()]
+    ['a.txt']
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+
+    def __enter__(self) -> Path:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(f"{self.folder} is a file; give a folder")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.place = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.tmp")
+        self.place.mkdir()
+        return self.place
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            if kind is None and not self.folder.exists():
+                os.rename(self.place, self.folder)
+            elif kind is None:
+                for path in sorted(self.place.iterdir()):
+                    os.replace(path, self.folder / path.name)
+        finally:
+            shutil.rmtree(self.place, ignore_errors=True)
+
+
+# ---- configurations ------------------------------------------------------------------------------------------------
+
+
+def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict) -> dict[str, Any]:
+    features = getattr(model, "out_features", None)
+    kind = "PvtV2ForImageClassification" if config.num_classes else "PvtV2Backbone" if features else "PvtV2Model"
+    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": "float32"}
+    if features:
+        out["out_features"] = list(features)
+    return out
+
+
+def _own_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict) -> dict[str, Any]:
+    _check_scale(config, "the original")
+    return config.to_dict() | ({} if names is None else {"id2label": {str(i): name for i, name in sorted(names.items())}})
+
+
+def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict) -> dict[str, Any]:
+    """What timm's `create_model` takes; its PVT v2 has fixed kernels, strides, activation and ε.
+
+    Raises:
+        ValueError: when timm's model can't be like this one.
+    """
+    from minigrad.models.registry import VARIANTS  # which imports this package
+
+    args = {n: getattr(config, n) for n in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios", "qkv_bias", "linear")}
+    usual = PVTV2Config(num_stages=config.num_stages, img_size=config.img_size, **args)
+    for name in ("patch_sizes", "strides", "hidden_act", "norm_layer"):
+        if getattr(config, name) != getattr(usual, name):
+            raise ValueError(f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}")
+    _check_scale(config, "timm's")
+    known = (name for name, fields in VARIANTS.items() if all(getattr(usual, n) == v for n, v in fields.items()))
+    height, width = config.image_shape
+    about: dict[str, Any] = {
+        "architecture": next(known, "pvt_v2_b2"),
+        "num_classes": config.num_classes,
+        "num_features": config.embed_dims[-1],
+        "global_pool": "avg",
+        "model_args": {name: list(v) if isinstance(v, tuple) else v for name, v in args.items()},
+        "pretrained_cfg": {
+            "custom_load": False,
+            "input_size": [config.in_channels, height, width],
+            "fixed_input_size": False,
+            **_timm_preprocessing(prepared, height),
+            "num_classes": config.num_classes,
+            "pool_size": list(config.map_sizes(height, width)[-1]),
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        },
+    }
+    about["model_args"]["in_chans"] = config.in_channels
+    if names is not None:
+        about["label_names"] = [names[i] for i in range(config.num_classes)]
+    return about
+
+
+def _check_scale(config: PVTV2Config, whose: str) -> None:
+    """What timm's model and the original have no other value for."""
+    if config.layer_norm_eps != 1e-6 or config.embed_norm_eps != 1e-5:
+        warnings.warn(
+            f"{whose} PVT v2 has ε = 1e-6 in blocks and 1e-5 behind embeddings, and this model {config.layer_norm_eps} and "
+            f"{config.embed_norm_eps}, which changes logits by about 1e-5",
+            stacklevel=4,
+        )
+
+
+# ---- preprocessing -------------------------------------------------------------------------------------------------
+
+
+def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
+    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take."""
+    mean, std = MEAN, STD
+    if channels != 3:
+        mean, std = [sum(MEAN) / 3] * channels, [sum(STD) / 3] * channels
+    colours = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std}
+    exact = {"height": height, "width": width}
+    if layout == "hf":
+        kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
+        return {**kind, **colours}
+    edge = min(height, width)
+    edge = math.floor(edge / TIMM_CROP) if layout == "timm" else edge * 256 // 224
+    resize = {"do_resize": True, "size": {"shortest_edge": edge}, "resample": BICUBIC}
+    return {"image_processor_type": "BitImageProcessor", **resize, "do_center_crop": True, "crop_size": exact, **colours}
+
+
+def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any]:
+    if image_processor is None:
+        return preprocessing(layout, *config.image_shape, config.in_channels)
+    values = image_processor if isinstance(image_processor, Mapping) else image_processor.to_dict()
+    return dict(values)
+
+
+def _timm_preprocessing(prepared: Mapping[str, Any], height: int) -> dict[str, Any]:
+    """timm's words for a `preprocessor_config.json`."""
+    filters = {0: "nearest", 1: "lanczos", BILINEAR: "bilinear", BICUBIC: "bicubic"}
+    edge = prepared.get("size", {}).get("shortest_edge")
+    crop = 1.0 if edge is None else min(height / edge, 1.0)
+    if edge is not None and math.floor(height / crop) != edge:
+        crop = height / (edge + 0.5)
+    return {
+        "interpolation": filters.get(prepared.get("resample", BICUBIC), "bicubic"),
+        "crop_pct": TIMM_CROP if edge == math.floor(height / TIMM_CROP) else crop,
+        "crop_mode": "squash" if edge is None else "center",
+        "mean": list(prepared.get("image_mean", MEAN)),
+        "std": list(prepared.get("image_std", STD)),
+    }

@@ -1,0 +1,797 @@
+"""Checkpoints: every layout there and back, configurations from files and shapes, `.pth` without unpickling, shards, the hub."""
+
+import json
+import os
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pth
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import minigrad as mg
+from minigrad import models
+from minigrad.cli import main
+from minigrad.models.checkpoints import describing, from_native, layouts, pickled, to_native
+from minigrad.models.registry import VARIANTS, variant_config
+from minigrad.serialize import CheckpointError
+
+REFERENCE = Path(__file__).parent / "reference"
+SMALL = dict(img_size=64, num_classes=5, embed_dims=(8, 16, 20, 24), num_heads=(1, 2, 5, 3), mlp_ratios=(3, 2, 2, 2), depths=(1, 2, 1, 1),
+             sr_ratios=(2, 2, 2, 1), qkv_bias=True)  # fmt: skip
+KINDS = {
+    "reducing": SMALL,
+    "linear": {**SMALL, "linear": True, "sr_ratios": (8, 4, 2, 1)},
+    "no qkv bias": {**SMALL, "qkv_bias": False},
+    "no classifier": {**SMALL, "num_classes": 0},
+    "three stages": dict(img_size=48, num_classes=2, embed_dims=(8, 12, 16), num_heads=(1, 2, 4), mlp_ratios=(2, 3, 2), depths=(1, 2, 1),
+                         sr_ratios=(2, 2, 1), num_stages=3, in_channels=1),
+}  # fmt: skip
+LABELS = {0: "ant", 1: "bee", 2: "cow", 3: "dog", 4: "elk"}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    mg.manual_seed(0)
+
+
+def randomised(config=None, kind=models.PVT_V2, **fields):
+    """A model in eval mode whose every parameter is random, biases and norms too."""
+    model = kind(config or models.PVTV2Config(**{**SMALL, **fields}))
+    rng = np.random.default_rng(0)
+    for p in model.parameters():
+        p.data = mg.tensor((p.numpy() + 0.1 * rng.standard_normal(p.shape)).astype(np.float32)).data
+    return model.eval()
+
+
+def arrays_of(model, layout="timm"):
+    return from_native({name: t.numpy() for name, t in model.state_dict().items()}, layout)
+
+
+def same(a, b):
+    """Whether two models have equal weights and equal configurations."""
+    x, y = arrays_of(a), arrays_of(b)
+    return x.keys() == y.keys() and all(np.array_equal(x[n], y[n]) for n in x) and a.config == b.config
+
+
+def quietly(call, *args, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call(*args, **options)
+
+
+# --- there and back -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_saved_and_loaded(tmp_path, layout, kind):
+    eps = {"embed_norm_eps": 1e-6} if layout == "hf" else {}
+    model = randomised(models.PVTV2Config(**KINDS[kind], **eps))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert models.save_pretrained(model, tmp_path / "new" / "folder", layout=layout) == tmp_path / "new" / "folder"
+        back = models.from_pretrained(tmp_path / "new" / "folder")
+    assert same(model, back) and not back.training
+    assert sorted(p.name for p in (tmp_path / "new").rglob("*")) == [
+        "config.json", "folder", "model.safetensors", "preprocessor_config.json",
+    ]  # fmt: skip
+    stored = load_file(tmp_path / "new" / "folder" / "model.safetensors")
+    assert layouts.detect_layout(stored) == layout
+    image = mg.randn(2, model.config.in_channels, *model.config.image_shape)
+    with mg.no_grad():
+        assert np.array_equal(model(image).numpy(), back(image).numpy())
+
+
+def test_the_stored_checkpoints_have_the_names_that_saving_gives():
+    for name in ("tiny_sr", "tiny_li_up"):
+        native = load_file(REFERENCE / f"{name}.timm.safetensors")
+        for short, layout in (("timm", "timm"), ("orig", "original"), ("hf", "hf")):
+            stored, made = load_file(REFERENCE / f"{name}.{short}.safetensors"), from_native(native, layout)
+            assert stored.keys() == made.keys() and all(np.array_equal(stored[n], made[n]) for n in made)
+
+
+@pytest.mark.parametrize("kind", [models.PVTV2Model, models.PVTV2Backbone, models.PVT_V2])
+def test_the_bare_encoder(tmp_path, kind):
+    """Without a classifier Hugging Face's names have no prefix; it loads as whatever is asked for."""
+    encoder = randomised(models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6, "num_classes": 0}), models.PVTV2Model)
+    models.save_pretrained(encoder, tmp_path)
+    assert all(name.startswith("encoder.layers.") for name in load_file(tmp_path / "model.safetensors"))
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["PvtV2Model"]
+    back = models.from_pretrained(tmp_path, model_class=kind)
+    assert type(back) is kind and same(encoder, back)
+    assert type(models.from_pretrained(tmp_path)) is models.PVT_V2
+    with pytest.warns(UserWarning, match="has no classifier: the model's, of 7 classes, is untrained"):
+        assert models.from_pretrained(tmp_path, num_classes=7).head.weight.numpy().std() > 0.01
+
+
+def test_an_encoder_takes_a_classifiers_file(tmp_path):
+    model = randomised()
+    quietly(models.save_pretrained, model, tmp_path)
+    encoder = models.from_pretrained(tmp_path, model_class=models.PVTV2Model)
+    assert all(np.array_equal(a, arrays_of(model)[name]) for name, a in arrays_of(encoder).items())
+    fresh = models.PVTV2Model(models.PVTV2Config(**SMALL))
+    models.load_weights(fresh, tmp_path)
+    assert same(fresh, models.from_pretrained(tmp_path, model_class=models.PVTV2Model, embed_norm_eps=1e-5))
+
+
+def test_a_backbone_keeps_its_outputs(tmp_path):
+    config = models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6, "num_classes": 0})
+    models.save_pretrained(models.PVTV2Backbone(config, out_features=["stage2", "stage4"]), tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert about["architectures"] == ["PvtV2Backbone"] and about["out_features"] == ["stage2", "stage4"]
+    load = models.from_pretrained
+    assert load(tmp_path, model_class=models.PVTV2Backbone).out_features == ["stage2", "stage4"]
+    assert load(tmp_path, model_class=models.PVTV2Backbone, out_features=["stage1"]).out_features == ["stage1"]
+    assert load(tmp_path, model_class=models.PVTV2Backbone, out_indices=[0, 2]).out_features == ["stage1", "stage3"]
+
+
+def test_a_training_runs_weights(tmp_path):
+    """Their metadata has the model's name, changed fields and classes; the strides of `pvt_v2_tiny` no shape tells."""
+    fields = {"num_classes": 3, "in_channels": 1, "img_size": 32, "drop_path_rate": 0.1}
+    model = randomised(variant_config("pvt_v2_tiny", **fields))
+    about = {"model": "pvt_v2_tiny", "fields": fields, "classes": ["0", "1", "2"], "preprocessing": {}, "data": "digits"}
+    mg.save(tmp_path / "model.safetensors", model.state_dict(), metadata={"classifier": json.dumps(about)})
+    (tmp_path / "config.json").write_text(json.dumps({"model": "pvt_v2_tiny", "data": "digits", "epochs": 3}))
+    for source in (tmp_path, str(tmp_path / "model.safetensors")):
+        back = models.from_pretrained(source)
+        assert same(model, back) and back.id2label == {0: "0", 1: "1", 2: "2"}
+    mg.save(tmp_path / "model.safetensors", model.state_dict(), metadata={"classifier": json.dumps({**about, "model": "x"})})
+    with pytest.raises(CheckpointError, match="model.safetensors: its note of the model is damaged .there is no model 'x'"):
+        models.from_pretrained(tmp_path)
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", KINDS)
+def test_expected_shapes_are_the_models(kind):
+    config = models.PVTV2Config(**KINDS[kind])
+    assert describing.expected_shapes(config) == {n: t.shape for n, t in models.PVT_V2(config).state_dict().items()}
+
+
+def stub(config):
+    """Arrays of a model's shapes that take no memory."""
+    return {n: np.broadcast_to(np.float32(0), shape) for n, shape in describing.expected_shapes(config).items()}
+
+
+@pytest.mark.parametrize("name", list(VARIANTS)[:7])
+@pytest.mark.parametrize("layout", ["timm", "original", "hf"])
+def test_the_published_variants_are_recognised_by_their_shapes(name, layout):
+    config = variant_config(name, embed_norm_eps=1e-6 if layout == "hf" else 1e-5)
+    found = describing.resolve(stub(config), layout, describing.Description(), "x")
+    assert found == config
+    stored = from_native(stub(config), layout)
+    assert len(stored) == {"b0": 194, "b1": 194, "b2": 366, "b2_li": 378, "b3": 630, "b4": 916, "b5": 1158}[name[7:]] or layout != "hf"
+    assert {n: a.shape for n, a in to_native(stored).items()} == {n: a.shape for n, a in stub(config).items()}
+
+
+def test_the_default_configuration_is_recognised_too():
+    config = models.PVTV2Config()
+    assert describing.resolve(stub(config), "original", describing.Description(), "x") == config
+
+
+@pytest.mark.parametrize("ratio", [3, 2.5, 8 / 3, 1.1, 0.3])
+def test_any_mlp_ratio_gives_its_hidden_channels(ratio):
+    config = models.PVTV2Config(**{**SMALL, "mlp_ratios": (ratio,) * 4})
+    found = describing.infer_fields(stub(config))["mlp_ratios"]
+    assert [int(d * r) for d, r in zip(config.embed_dims, found, strict=True)] == [int(d * ratio) for d in config.embed_dims]
+
+
+def test_unknown_heads_are_asked_for(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    model = randomised()
+    mg.save(path, model.state_dict())
+    with pytest.raises(ValueError, match=r"attention heads.*widths \(8, 16, 20, 24\); give.*config=PVTV2Config"):
+        models.from_pretrained(path)
+    assert same(models.from_pretrained(path, num_heads=(1, 2, 5, 3), img_size=64), model)
+    assert same(models.from_pretrained(path, config=model.config), model)
+    (tmp_path / "own.json").write_text(json.dumps(model.config.to_dict()))
+    assert same(models.from_pretrained(path, config=tmp_path / "own.json"), model)
+    with pytest.raises(ValueError, match="no field heads; it has img_size"):
+        models.from_pretrained(path, heads=3)
+    with pytest.raises(CheckpointError, match=r"proj.weight has shape \(16, 8, 3, 3\), expected \(32, 8, 3, 3\) and 46 more"):
+        models.from_pretrained(path, config=model.config.replace(embed_dims=(8, 32, 20, 24)))
+
+
+# --- configurations -----------------------------------------------------------------------------------------------------
+def test_hugging_faces_configuration():
+    values = {  # as OpenGVLab/pvt_v2_b0 has it
+        "architectures": ["PvtV2ForImageClassification"], "attention_probs_dropout_prob": 0.0, "depths": [2, 2, 2, 2],
+        "drop_path_rate": 0.0, "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "hidden_sizes": [32, 64, 160, 256],
+        "id2label": {str(i): f"name {i}" for i in range(1000)}, "image_size": [224, 224], "initializer_range": 0.02,
+        "label2id": {f"name {i}": i for i in range(1000)}, "layer_norm_eps": 1e-06, "linear_attention": False,
+        "mlp_ratios": [8, 8, 4, 4], "model_type": "pvt_v2", "num_attention_heads": [1, 2, 5, 8], "num_channels": 3,
+        "num_encoder_blocks": 4, "patch_sizes": [7, 3, 3, 3], "qkv_bias": True, "sr_ratios": [8, 4, 2, 1],
+        "strides": [4, 2, 2, 2], "torch_dtype": "float32", "transformers_version": "4.40.0",
+    }  # fmt: skip
+    config = models.PVTV2Config.from_hf(values)
+    assert config == variant_config("pvt_v2_b0", embed_norm_eps=1e-6)
+    out = config.to_hf({i: f"name {i}" for i in range(1000)})
+    left_out = {"architectures", "torch_dtype", "transformers_version"}
+    assert {k: v for k, v in out.items() if k != "problem_type"} == {
+        **{k: v for k, v in values.items() if k not in left_out}, "image_size": 224,
+    }  # fmt: skip
+    assert models.PVTV2Config.from_hf({}) == variant_config("pvt_v2_b0", num_classes=2, embed_norm_eps=1e-6)  # its defaults
+    assert models.PVTV2Config.from_hf({"image_size": {"height": 64, "width": 96}}).img_size == (64, 96)
+    assert models.PVTV2Config.from_hf({"num_labels": 7}).num_classes == 7
+
+
+def test_every_field_goes_through_hugging_faces_configuration():
+    config = models.PVTV2Config(
+        img_size=(64, 96), in_channels=4, num_classes=3, embed_dims=(8, 16, 20), num_heads=(2, 4, 5), mlp_ratios=(2, 3, 4), qkv_bias=False,
+        drop_rate=0.1, attn_drop_rate=0.2, drop_path_rate=0.3, depths=(1, 3, 2), sr_ratios=(4, 2, 2), num_stages=3, linear=True,
+        patch_sizes=(5, 3, 5), patch_size=5, strides=(2, 2, 4), hidden_act="relu", initializer_range=0.5, layer_norm_eps=1e-4,
+        embed_norm_eps=1e-4, problem_type="regression",
+    )  # fmt: skip
+    assert models.PVTV2Config.from_hf(json.loads(json.dumps(config.to_hf()))) == config
+    assert config.to_hf()["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+
+
+def test_what_hugging_faces_model_cant_be():
+    config = models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6})
+    for changes, message in [
+        ({"qk_scale": 0.3}, "no qk_scale, and this model's is 0.3"),
+        ({"mlp_ratios": (2.5, 2, 2, 2)}, "whole mlp_ratios only.*2.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            config.replace(**changes).to_hf()
+    with pytest.raises(ValueError, match="id2label must name the 5 classes from 0 on"):
+        config.to_hf({0: "a"})
+    with pytest.warns(UserWarning, match="one ε for all norms: it will use 1e-06 .* embed_norm_eps = 1e-05"):
+        config.replace(embed_norm_eps=1e-5).to_hf()
+    with pytest.raises(ValueError, match="of a 'vit' model"):
+        models.PVTV2Config.from_hf({"model_type": "vit"})
+
+
+def test_timms_model_has_fixed_kernels_and_eps(tmp_path):
+    for name, value in (("strides", (2, 2, 2, 2)), ("patch_sizes", (3, 3, 3, 3)), ("hidden_act", "relu")):
+        with pytest.raises(ValueError, match=f"timm's PVT v2 has {name}"):
+            models.save_pretrained(randomised(**{name: value}), tmp_path / "new", layout="timm")
+    with pytest.warns(UserWarning, match="timm's PVT v2 has ε = 1e-6 in blocks and 1e-5 .* 1e-06 and 1e-06"):
+        models.save_pretrained(randomised(embed_norm_eps=1e-6), tmp_path / "new", layout="timm")
+    assert models.from_pretrained(tmp_path / "new").config.embed_norm_eps == 1e-5
+    about = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert about["architecture"] == "pvt_v2_b2" and about["model_args"]["num_heads"] == [1, 2, 5, 3]
+    models.save_pretrained(models.pvt_v2_b0(num_classes=2), tmp_path / "b0", layout="timm", id2label={0: "cat", 1: "dog"})
+    about = json.loads((tmp_path / "b0" / "config.json").read_text())
+    assert about["architecture"] == "pvt_v2_b0" and about["label_names"] == ["cat", "dog"]
+    cfg = about["pretrained_cfg"]
+    assert (cfg["interpolation"], cfg["crop_pct"], cfg["crop_mode"], cfg["input_size"]) == ("bicubic", 0.9, "center", [3, 224, 224])
+
+
+def test_a_configuration_that_contradicts_the_weights(tmp_path):
+    quietly(models.save_pretrained, randomised(), tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    for change, message in [
+        ({"depths": [1, 2, 1, 2]}, r"config.json says depths = \(1, 2, 1, 2\), but the weights have \(1, 2, 1, 1\)"),
+        ({"depths": [1, 2, 1, 10**9]}, "says depths"),
+        ({"hidden_sizes": [8, 16, 20, 2**31 - 1]}, "can't be divided|says embed_dims"),
+        ({"mlp_ratios": [3, 2, 2, 10**6]}, "says mlp_ratios"),
+        ({"sr_ratios": [4, 2, 2, 1]}, "says sr_ratios"),
+        ({"linear_attention": True}, "says linear = True"),
+        ({"num_channels": 1}, "says in_channels = 1"),
+        ({"id2label": {"0": "a"}}, "says num_classes = 1, but the weights have 5"),
+        ({"num_encoder_blocks": 10**9}, "num_stages is 1000000000"),
+        ({"num_encoder_blocks": 10**30}, "num_stages must be at most"),
+        ({"hidden_act": "swish"}, "hidden_act must be one of"),
+        ({"model_type": "swin"}, "of a 'swin' model"),
+        ({"id2label": {"a": "b"}}, "numbers of the classes as keys"),
+    ]:
+        (tmp_path / "config.json").write_text(json.dumps({**about, **change}))
+        with pytest.raises(CheckpointError, match=message) as caught:
+            models.from_pretrained(tmp_path)
+        assert str(caught.value).startswith(str(tmp_path / "config.json")) and len(str(caught.value)) < 400
+    (tmp_path / "config.json").write_text(json.dumps({**about, "num_attention_heads": [2, 2, 5, 3]}))
+    assert models.from_pretrained(tmp_path).config.num_heads == (2, 2, 5, 3)
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_the_classes_names(tmp_path, layout):
+    model = randomised()
+    quietly(models.save_pretrained, model, tmp_path / "a", layout, id2label=LABELS)
+    back = models.from_pretrained(tmp_path / "a")
+    assert back.id2label == LABELS
+    quietly(models.save_pretrained, back, tmp_path / "b", layout)  # the model's own
+    assert models.from_pretrained(tmp_path / "b").id2label == LABELS
+    assert getattr(quietly(models.from_pretrained, tmp_path / "b", num_classes=5), "id2label", None) == LABELS
+    assert getattr(quietly(models.from_pretrained, tmp_path / "b", num_classes=4), "id2label", None) is None
+    with pytest.raises(ValueError, match="id2label must name the 5 classes from 0 on, got the numbers .1, 2"):
+        models.save_pretrained(model, tmp_path / "c", layout, id2label={1: "a", 2: "b"})
+    assert not (tmp_path / "c").exists()
+
+
+# --- other classes, other channels --------------------------------------------------------------------------------------
+def test_another_number_of_classes(tmp_path):
+    model = randomised()
+    quietly(models.save_pretrained, model, tmp_path)
+    with pytest.warns(UserWarning, match="classifier of 5 classes in .*model.safetensors is replaced by an untrained one of 9 classes"):
+        other = models.from_pretrained(tmp_path, num_classes=9)
+    assert other.head.weight.shape == (9, 24) and 0.01 < other.head.weight.numpy().std() < 0.03
+    assert not other.head.bias.numpy().any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bare = models.from_pretrained(tmp_path, num_classes=0)
+    for changed in (other, bare):
+        assert all(np.array_equal(a, arrays_of(changed)[n]) for n, a in arrays_of(model).items() if not n.startswith("head."))
+    assert bare(mg.zeros(1, 3, 64, 64)).shape == (1, 24)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_other_image_channels(tmp_path, channels):
+    """timm's rule: a grey image gives what it would repeated in each channel; n equal channels give the same, too."""
+    model = randomised()
+    quietly(models.save_pretrained, model, tmp_path)
+    other = models.from_pretrained(tmp_path, in_channels=channels)
+    weight, before = other.patch_embed.proj.weight.numpy(), model.patch_embed.proj.weight.numpy()
+    if channels == 1:
+        expected = before.sum(1, keepdims=True)
+    else:
+        expected = np.concatenate([before] * 3, 1)[:, :channels] * (3 / channels)
+    np.testing.assert_allclose(weight, expected, rtol=1e-6)
+    assert other.config.in_channels == channels
+    grey = mg.randn(1, 1, 64, 64)
+    with mg.no_grad():
+        if channels == 1:
+            np.testing.assert_allclose(other(grey).numpy(), model(mg.cat([grey] * 3, 1)).numpy(), atol=1e-5)
+
+
+def test_loading_draws_no_random_numbers(tmp_path):
+    quietly(models.save_pretrained, randomised(), tmp_path)
+    mg.manual_seed(3)
+    expected = mg.randn(4).tolist()
+    mg.manual_seed(3)
+    models.from_pretrained(tmp_path)
+    assert mg.randn(4).tolist() == expected
+
+
+# --- files --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_precisions_become_float32(tmp_path, dtype):
+    model, device = randomised(), "cpu"
+    if dtype == "bfloat16":  # numpy has none
+        pytest.importorskip("mlx.core", exc_type=ImportError)
+        device = "mlx"
+    state = {n: mg.tensor(a, device=device).astype(dtype) for n, a in arrays_of(model).items()}
+    mg.save(tmp_path / "model.safetensors", state)
+    (tmp_path / "config.json").write_text(json.dumps(model.config.to_dict()))
+    back = models.from_pretrained(tmp_path)
+    for name, p in back.named_parameters():
+        assert p.dtype == "float32"
+        np.testing.assert_array_equal(p.numpy(), state[name].astype("float32").numpy())
+
+
+def sharded(folder, state, name="model.safetensors", count=3):
+    """Files of tensors with an index, as transformers writes them."""
+    stem, ending = name.rsplit(".", 1)
+    table = {}
+    for i in range(count):
+        part = dict(list(state.items())[i::count])
+        file = f"{stem}-{i + 1:05}-of-{count:05}.{ending}"
+        table |= dict.fromkeys(part, file)
+        save_file(part, folder / file, {"format": "pt"}) if ending == "safetensors" else pth.write_state(folder / file, part)
+    index = {"metadata": {"total_size": sum(a.nbytes for a in state.values())}, "weight_map": table}
+    (folder / f"{name}.index.json").write_text(json.dumps(index))
+    return folder / f"{name}.index.json", index
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_shards(tmp_path, name):
+    model = randomised(embed_norm_eps=1e-6)
+    index, about = sharded(tmp_path, arrays_of(model, "hf"), name)
+    (tmp_path / "config.json").write_text(json.dumps(model.config.to_hf()))
+    for source in (tmp_path, index):
+        assert same(models.from_pretrained(source), model)
+    first = tmp_path / about["weight_map"]["classifier.bias"]
+    outside = tmp_path.parent / "outside.safetensors"
+    outside.write_bytes(first.read_bytes())
+    escapes = ["../outside.safetensors", str(outside), "..", "", "a\\b.safetensors", "C:x.bin", ".", "sub/x.bin"]
+    for file in (*escapes, "config.json", 3, None, ["x"]):
+        index.write_text(json.dumps({"weight_map": {**about["weight_map"], "classifier.bias": file}}))
+        with pytest.raises(CheckpointError, match="puts classifier.bias into .*, which is no file of weights beside it"):
+            models.from_pretrained(tmp_path)
+    index.write_text(json.dumps({"weight_map": {**about["weight_map"], "more": first.name}}))
+    with pytest.raises(CheckpointError, match="lacks more, which .*index.json says it holds"):
+        models.from_pretrained(tmp_path)
+    for text in ("{}", '{"weight_map": []}', '{"weight_map": {}}', "[]", "{", ""):
+        index.write_text(text)
+        with pytest.raises(CheckpointError, match="no weight_map|no valid JSON|no JSON object"):
+            models.from_pretrained(tmp_path)
+    index.write_text(json.dumps(about))
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match=f"there is no file .*{first.name}"):
+        models.from_pretrained(tmp_path)
+
+
+def test_which_file_of_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no weights: neither model.safetensors"):
+        models.from_pretrained(tmp_path)
+    model = randomised()
+    config = {"config": model.config}
+    mg.save(tmp_path / "anything.safetensors", model.state_dict())
+    assert same(models.from_pretrained(tmp_path, **config), model)
+    mg.save(tmp_path / "other.safetensors", model.state_dict())
+    with pytest.raises(FileNotFoundError, match="several files of weights, anything.safetensors, other.safetensors; give one"):
+        models.from_pretrained(tmp_path, **config)
+    mg.save(tmp_path / "model.safetensors", randomised(num_classes=2).state_dict())
+    assert quietly(models.from_pretrained, tmp_path, **config).head.weight.shape == (5, 24)
+    with pytest.raises(FileNotFoundError, match="no file or folder .*nothing"):
+        models.from_pretrained(tmp_path / "nothing")
+
+
+def test_tensors_that_dont_fit(tmp_path):
+    model, path = randomised(), tmp_path / "x.safetensors"
+    state = arrays_of(model)
+
+    def load(state, **options):
+        save_file(state, path)
+        return models.from_pretrained(path, config=model.config, **options)
+
+    for change, message in [
+        ({"stages.0.norm.weight": None}, "it lacks stages.0.norm.weight$"),
+        ({"head.bias": None}, "it lacks head.bias"),
+        ({"more": np.zeros(3, np.float32)}, "it has unexpected more"),
+        ({"stages.0.norm.weight": np.zeros(3, np.float32)}, r"stages.0.norm.weight has shape \(3,\), expected \(8,\)"),
+        ({"stages.0.norm.weight": np.zeros(8, np.int64)}, "holds int64 numbers"),
+        ({n: None for n in state if ".norm2." in n}, "lacks stages.0.blocks.0.norm2.weight.* and 7 more"),
+    ]:
+        changed = {n: a for n, a in {**state, **change}.items() if a is not None}
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load(changed)
+        assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+    lacking = {n: a for n, a in state.items() if n != "stages.0.norm.weight"}
+    loose = load({**lacking, "more": state["head.bias"]}, strict=False)
+    assert (loose.stages[0].norm.weight.numpy() == 1).all() and np.array_equal(loose.head.bias.numpy(), state["head.bias"])
+    for names in ({"a": np.zeros(1, np.float32)}, {}):
+        with pytest.raises(CheckpointError, match="these are no PVT v2 weights: expected names such as"):
+            load(names)
+    hf = from_native(state, "hf")
+    del hf["pvt_v2.encoder.layers.0.blocks.0.attention.value.bias"]
+    with pytest.raises(CheckpointError, match="has stages.0.blocks.0.attn.key.bias but not the value beside it"):
+        load(hf)
+    twice = from_native(state, "hf") | {"encoder.layers.0.layer_norm.weight": state["head.bias"]}
+    with pytest.raises(CheckpointError, match="has stages.0.norm.weight twice"):
+        load(twice)
+    with pytest.raises(ValueError, match="layout is 'timm', 'original' or 'hf', not 'lucid'"):
+        models.from_pretrained(path, layout="lucid")
+
+
+# --- PyTorch's .pth -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("around", [{}, {"epoch": 3, "optimizer": {"state": {0: {"step": 1.0}}, "param_groups": []}}])
+def test_pth(tmp_path, layout, around):
+    model = randomised(embed_norm_eps=1e-6)
+    path = pth.write_state(tmp_path / "x.pth", arrays_of(model, layout), **around)
+    assert same(models.from_pretrained(path, config=model.config), model)
+    target = models.PVT_V2(model.config)
+    models.load_weights(target, path)
+    assert same(target, model)
+
+
+def test_pth_of_parallel_training_and_averages(tmp_path):
+    model, other = randomised(), arrays_of(models.PVT_V2(**SMALL))
+    state = {f"module.{n}": a for n, a in arrays_of(model).items()}
+    tensors = [{n: pth.tensor(f"{k}{i}", a) for i, (n, a) in enumerate(s.items())} for k, s in (("a", other), ("b", state))]
+    arrays = {f"{k}{i}": a for k, s in (("a", other), ("b", state)) for i, a in enumerate(s.values())}
+    args = pth.Raw(pth.program(pth.Global("argparse", "Namespace")) + b")\x81" + pth.program({"lr": 0.1}) + b"b")
+    value = {"state_dict": tensors[0], "state_dict_ema": tensors[1], "epoch": 3, "arch": "pvt_v2_b0", "args": args}
+    path = pth.write(tmp_path / "x.pth.tar", value, arrays)
+    assert same(models.from_pretrained(path, config=model.config), model)
+
+
+def test_pth_numbers(tmp_path):
+    """Half precision, byte order, offsets, transposed and empty tensors."""
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    halves = np.float16([1.5, -2])
+    bits = (np.float32([1.5, -2]).view(np.uint32) >> 16).astype(np.uint16)
+    for order in ("little", "big"):
+        value = {
+            "plain": pth.tensor("0", base),
+            "part": pth.tensor("0", base, offset=7, shape=(2, 3), stride=(6, 1), length=24),
+            "turned": pth.tensor("0", base, shape=(6, 4), stride=(1, 6)),
+            "half": pth.tensor("1", halves),
+            "bf16": pth.tensor("2", bits),
+            "none": pth.tensor("0", base, shape=(0, 3), stride=(3, 1), length=24),
+            "one": pth.tensor("0", base, shape=(), stride=(), offset=5, length=24),
+        }
+        path = pth.write(tmp_path / f"{order}.pth", value, {"0": base, "1": halves, "2": bits}, order)
+        found = pickled.load_arrays(path)
+        np.testing.assert_array_equal(found["plain"], base)
+        np.testing.assert_array_equal(found["part"], base[1:3, 1:4])
+        np.testing.assert_array_equal(found["turned"], base.T)
+        np.testing.assert_array_equal(found["half"], [1.5, -2])
+        np.testing.assert_array_equal(found["bf16"], [1.5, -2])
+        assert found["none"].shape == (0, 3) and found["one"] == 5
+        assert {a.dtype.name for a in found.values()} == {"float32"} and all(a.flags.writeable for a in found.values() if a.ndim)
+
+
+OUTSIDE = "import os; os.mkdir('harmed')"
+HOSTILE = {  # instructions, and what is said of them
+    "os.system": (pth.Call(pth.Global("os", "system"), ("mkdir harmed",)), "asks for os.system, which weights don't need"),
+    "posix.system": (pth.Call(pth.Global("posix", "system"), ("mkdir harmed",)), "asks for posix.system"),
+    "eval": (pth.Call(pth.Global("builtins", "eval"), (OUTSIDE,)), "asks for builtins.eval"),
+    "exec, the old name": (pth.Call(pth.Global("__builtin__", "exec"), (OUTSIDE,)), "asks for __builtin__.exec"),
+    "getattr": (pth.Call(pth.Global("builtins", "getattr"), (pth.Global("torch", "FloatStorage"), "x")), "asks for builtins.getattr"),
+    "import": (pth.Call(pth.Global("importlib", "import_module"), ("os",)), "asks for importlib.import_module"),
+    "torch.load": (pth.Call(pth.Global("torch", "load"), ("x",)), "asks for torch.load"),
+    "numpy": (pth.Call(pth.Global("numpy.core.multiarray", "_reconstruct"), ()), "asks for numpy.core.multiarray._reconstruct"),
+    "protocol 4": (pth.Raw(b"\x8c\x02os\x8c\x06system\x93\x8c\x0cmkdir harmed\x85R"), "asks for os.system"),
+    "instance": (pth.Raw(b"(S'mkdir harmed'\nios\nsystem\n"), "has the instruction INST"),
+    "object": (pth.Raw(b"(cos\nsystem\nS'mkdir harmed'\no"), "asks for os.system"),
+    "extension": (pth.Raw(b"\x82\x01"), "has the instruction EXT1"),
+    "text identity": (pth.Raw(b"Pabc\n"), "has the instruction PERSID"),
+    "state": (pth.Raw(b"cargparse\nNamespace\n)R}(X\x0a\0\0\0__reduce__K\x01ub"), "no dictionary of tensors"),
+    "call of a storage": (pth.Call(pth.Global("torch", "FloatStorage"), (10**12,)), "calls torch.FloatStorage"),
+    "call of a call": (pth.Call(pth.Call(pth.Global("argparse", "Namespace"), ()), ()), "calls something that is no function"),
+    "tuples in tuples as a key": (pth.Raw(b"}" + b")" + b"\x86".join([b"2"] * 60) + b"\x86K\x01s"), "tuple as a key"),
+    "numbers of equal hash": ({(2**61 - 1) * i: 0 for i in range(1, 9)}, "a huge number"),
+    "an endless text": (pth.Raw(b"X\xff\xff\xff\xffabc"), "no valid PyTorch file"),
+    "an endless bytearray": (pth.Raw(b"\x96" + b"\xff" * 7 + b"\x0fabc"), "no valid PyTorch file"),
+    "a huge memo": (pth.Raw(b"Nr\xff\xff\xff\xff"), "no dictionary of tensors"),
+    "an empty stack": (pth.Raw(b"000"), "no valid PyTorch file"),
+    "no mark": (pth.Raw(b"t"), "no valid PyTorch file"),
+    "nothing": (None, "no dictionary of tensors"),
+    "nested deeply": (pth.Raw(b"]" * 100_000 + b"a" * 99_999), "no dictionary of tensors"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    value, message = HOSTILE[name]
+    for program in (value, {"model": {}, "x": value}) if name not in ("nothing", "an empty stack") else (value,):
+        path = pth.write(tmp_path / "x.pth", program, {})
+        with pytest.raises(CheckpointError, match=message) as caught:
+            models.from_pretrained(path)
+        assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < 400
+    assert os.listdir(tmp_path) == ["x.pth"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"length": 10**12, "shape": (10**12,), "stride": (1,)}, "tensors would have 4000000000000 bytes"),
+        ({"length": 7}, r"shape \(2, 3\) doesn't lie in its storage of 7|has 24 bytes, more than|expected"),
+        ({"length": 5}, "doesn't lie in its storage of 5 elements"),
+        ({"offset": 1}, "doesn't lie in its storage of 6"),
+        ({"offset": -1}, "no storage, offset, shape and strides"),
+        ({"offset": 7, "shape": (0,), "stride": (1,)}, "doesn't lie in its storage"),
+        ({"stride": (4, 1)}, "doesn't lie"),
+        ({"stride": (-3, 1)}, "no storage, offset, shape and strides"),
+        ({"stride": (3,)}, "no storage, offset, shape and strides"),
+        ({"shape": (2, 2**47), "stride": (0, 0)}, "doesn't lie"),
+        ({"shape": (2**60, 3)}, "no storage, offset, shape and strides"),
+        ({"shape": (2.0, 3)}, "no storage, offset, shape and strides"),
+        ({"shape": (1,) * 40, "stride": (1,) * 40}, "no storage, offset, shape and strides"),
+    ],
+)
+def test_hostile_tensors(tmp_path, changes, message):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = pth.write(tmp_path / "x.pth", {"a": pth.tensor("0", array, **changes)}, {"0": array})
+    with pytest.raises(CheckpointError, match=message):
+        pickled.load_arrays(path)
+
+
+def test_damaged_archives(tmp_path):
+    state = arrays_of(randomised())
+    path = pth.write_state(tmp_path / "x.pth", state)
+    whole = path.read_bytes()
+
+    def refused(message):
+        with pytest.raises(CheckpointError, match=message):
+            models.from_pretrained(path)
+
+    path.write_bytes(whole[:-100])
+    refused("no valid PyTorch file: .*zip.*; if it is damaged, copy it again")
+    path.write_bytes(whole.replace(state["head.bias"].tobytes(), bytes(20)))
+    refused("Bad CRC-32")
+    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.")
+    refused("bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, torch.save")
+    path.write_bytes(b"")
+    refused("not a safetensors file: it is empty")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/readme.txt", "no model")
+    refused("holds no data.pkl")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(2**24))
+    refused("data.pkl is compressed")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", bytes(2**23))
+    refused("data.pkl has 8388608 bytes, more than can be")
+    tensors = {f"t{i}": pth.tensor("0", np.zeros(500, np.float32)) for i in range(20)}
+    pth.write(path, tensors, {"0": np.zeros(500, np.float32)})
+    refused("tensors would have 40000 bytes, more than the file")  # all views of one storage
+    pth.write(path, {"a": pth.tensor("9", np.zeros(3, np.float32))}, {})
+    refused("no item named 'archive/data/9'")
+
+
+# --- the hub ------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the hub with PVTv2-B0 in it, laid out as huggingface_hub does, and no network."""
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import constants
+
+    model = models.pvt_v2_b0(embed_norm_eps=1e-6, num_classes=3)
+    for repo, layout in (("OpenGVLab/pvt_v2_b0", "hf"), ("timm/pvt_v2_b0.in1k", "timm")):
+        folder = tmp_path / "hub" / f"models--{repo.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
+        snapshot = folder / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+        quietly(models.save_pretrained, model, snapshot, layout, id2label={0: "a", 1: "b", 2: "c"})
+        (folder / "blobs").mkdir()
+        for i, path in enumerate(sorted(snapshot.iterdir())):  # links to blobs
+            path.rename(folder / "blobs" / str(i))
+            path.symlink_to(Path("..", "..", "blobs", str(i)))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+def test_the_hubs_cache(cache, tmp_path):
+    model = cache
+    for source in ("OpenGVLab/pvt_v2_b0", "hf-hub:OpenGVLab/pvt_v2_b0", "pvt_v2_b0"):
+        back = models.from_pretrained(source)
+        assert same(back, model) and back.id2label == {0: "a", 1: "b", 2: "c"}
+    assert models.from_pretrained("timm/pvt_v2_b0.in1k").config == model.config.replace(embed_norm_eps=1e-5)
+    assert same(models.pvt_v2_b0(pretrained=True), model)
+    assert models.create_model("pvt_v2_b0.in1k", pretrained=True).config.embed_norm_eps == 1e-5
+    with pytest.warns(UserWarning, match="replaced by an untrained one of 10 classes"):
+        changed = models.pvt_v2_b0(pretrained=True, num_classes=10, in_chans=1, drop_path_rate=0.1)
+    assert changed.config == model.config.replace(num_classes=10, in_channels=1, drop_path_rate=0.1)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    load = models.from_pretrained
+    assert same(load("OpenGVLab/pvt_v2_b0", revision=commit, cache_dir=tmp_path / "hub", local_files_only=True), model)
+    for options in ({"revision": "other"}, {"cache_dir": tmp_path / "elsewhere"}):
+        with pytest.raises(models.HubError, match="not in the cache of the Hugging Face hub"):
+            load("OpenGVLab/pvt_v2_b0", **options)
+
+
+def test_offline_says_what_to_do(cache, capsys):
+    with pytest.raises(models.HubError) as caught:
+        models.pvt_v2_b1(pretrained=True)
+    assert str(caught.value) == (
+        "OpenGVLab/pvt_v2_b1 is no file or folder here, not in the cache of the Hugging Face hub, and can't be downloaded without a "
+        "network (or with HF_HUB_OFFLINE=1, or local_files_only); connect and try again, or download its config.json and "
+        "model.safetensors elsewhere and give their folder"
+    )
+    assert main(["convert", "OpenGVLab/pvt_v2_b1", "new", "--to", "hf"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("minigrad: error: OpenGVLab/pvt_v2_b1 is no file") and err.count("\n") == 1
+    assert not os.path.exists("new")
+
+
+def test_downloading(cache, tmp_path, monkeypatch):
+    """Files are asked for one after another; shards by their index; a folder of the same name comes first."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    remote, asked = tmp_path / "remote", []
+    remote.mkdir()
+    index, _ = sharded(remote, arrays_of(cache, "hf"))
+    (remote / "config.json").write_text(json.dumps(cache.config.to_hf()))
+
+    def download(repo, name, *, revision, cache_dir, local_files_only):
+        assert (repo, revision, cache_dir, local_files_only) == ("me/model", "v1", None, False)
+        asked.append(name)
+        if not (remote / name).exists():
+            raise EntryNotFoundError(name)
+        return str(remote / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert same(models.from_pretrained("me/model", revision="v1"), cache)
+    parts = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    assert asked == ["model.safetensors", index.name, "config.json", "preprocessor_config.json", *parts]
+    about = json.loads(index.read_text())
+    about["weight_map"]["classifier.bias"] = "../../x.safetensors"
+    index.write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="no file of weights beside it"):
+        models.from_pretrained("me/model", revision="v1")
+    assert not any("x.safetensors" in name for name in asked)
+    index.unlink()
+    with pytest.raises(models.HubError, match="me/model holds no weights on the Hugging Face hub: it has none of model.safetensors"):
+        models.from_pretrained("me/model", revision="v1")
+
+    class Missing(RepositoryNotFoundError):
+        def __init__(self):
+            Exception.__init__(self, "404 Client Error.\n\nRepository Not Found")
+
+        __str__ = Exception.__str__
+
+    def missing(*_, **__):
+        raise Missing
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
+    with pytest.raises(models.HubError, match=r"can't be loaded from the Hugging Face hub \(404 Client Error.\); check the name"):
+        models.from_pretrained("me/model")
+    (tmp_path / "me" / "model").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="me/model holds no weights: neither"):
+        models.from_pretrained("me/model")
+
+
+def test_without_huggingface_hub(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(models.HubError, match=r"no file or folder runs/mine, and .* huggingface_hub: pip install 'minigrad\[hub\]'"):
+        models.from_pretrained("runs/mine")
+    for path in ("a/b/c", "/a/b", "./a", "a", "../a/b"):
+        with pytest.raises(FileNotFoundError, match="there is no file or folder .*, and it is no name of the Hugging Face hub"):
+            models.from_pretrained(path)
+
+
+def test_names_of_pretrained_weights():
+    assert models.PRETRAINED["pvt_v2_b2_li"] == "OpenGVLab/pvt_v2_b2_linear" and len(models.PRETRAINED) == 14
+    assert models.PRETRAINED["pvt_v2_b5.in1k"] == "timm/pvt_v2_b5.in1k"
+    assert models.list_models(pretrained=True) == list(VARIANTS)[:7]
+
+
+# --- nothing half-written -----------------------------------------------------------------------------------------------
+def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+    quietly(models.save_pretrained, randomised(), tmp_path / "a")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    monkeypatch.setattr("minigrad.serialize.atomic_write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    for name in ("a", "b"):
+        with pytest.raises(OSError, match="disk full"):
+            quietly(models.save_pretrained, randomised(num_classes=3), tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == before
+    monkeypatch.undo()
+    quietly(models.save_pretrained, randomised(num_classes=3), tmp_path / "a")
+    assert models.from_pretrained(tmp_path / "a").config.num_classes == 3
+    with pytest.raises(FileExistsError, match="config.json is a file; give a folder"):
+        quietly(models.save_pretrained, randomised(), tmp_path / "a" / "config.json")
+
+
+# --- preprocessing ------------------------------------------------------------------------------------------------------
+def test_preprocessing_of_each_layout(tmp_path):
+    expected = {
+        "hf": {"size": {"height": 224, "width": 224}, "resample": 2, "image_processor_type": "PvtImageProcessor"},
+        "timm": {"size": {"shortest_edge": 248}, "resample": 3, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
+        "original": {"size": {"shortest_edge": 256}, "resample": 3, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
+    }
+    for layout, entries in expected.items():
+        quietly(models.save_pretrained, randomised(img_size=224), tmp_path / layout, layout)
+        about = json.loads((tmp_path / layout / "preprocessor_config.json").read_text())
+        assert {**about, **entries} == about and about["image_mean"] == [0.485, 0.456, 0.406]
+    given = {"size": {"shortest_edge": 300}, "resample": 2, "crop_size": {"height": 224, "width": 224}, "image_mean": [0.5] * 3}
+    quietly(models.save_pretrained, randomised(img_size=224), tmp_path / "own", "timm", image_processor=given)
+    assert json.loads((tmp_path / "own" / "preprocessor_config.json").read_text()) == given
+    cfg = json.loads((tmp_path / "own" / "config.json").read_text())["pretrained_cfg"]
+    assert int(224 / cfg["crop_pct"]) == 300 and cfg["interpolation"] == "bilinear" and cfg["mean"] == [0.5] * 3
+
+
+# --- the command --------------------------------------------------------------------------------------------------------
+def test_convert(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = randomised()
+    pth.write_state(Path("x.pth"), arrays_of(model, "original"))
+    Path("own.json").write_text(json.dumps(model.config.to_dict()))
+
+    def fails(*arguments):
+        assert main(["convert", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("minigrad: error: ") and err.count("\n") == 1 and len(err) < 600, err
+        return err
+
+    assert "don't tell how many attention heads" in fails("x.pth", "out", "--to", "hf")
+    assert "no file or folder nothing" in fails("nothing", "out", "--to", "hf")
+    assert "--to" in fails("x.pth", "out")
+    assert "invalid choice: 'onnx'" in fails("x.pth", "out", "--to", "onnx")
+    assert "--num-classes must be at least 0" in fails("x.pth", "out", "--to", "hf", "--num-classes", "-1")
+    assert "own.json" in fails("x.pth", "own.json", "--to", "timm", "--config", "own.json")
+    assert not Path("out").exists()
+    for to in layouts.LAYOUTS:
+        assert main(["convert", "x.pth", to, "--to", to, "--config", "own.json"]) == 0
+        streams = capsys.readouterr()
+        assert streams.out == f"{to}: PVT v2 with {sum(p.numel() for p in model.parameters()):,} parameters, 5 classes\n"
+        assert ("one ε for all norms" in streams.err) == (to == "hf") and streams.err.count("\n") == (to == "hf")
+        back = models.from_pretrained(to)
+        assert back.config == model.config.replace(embed_norm_eps=1e-6 if to == "hf" else 1e-5)
+        assert same(models.from_pretrained(to, embed_norm_eps=1e-5), model)
+    assert main(["convert", "timm", "small", "--to", "original", "--num-classes", "2"]) == 0
+    assert models.from_pretrained("small").config.num_classes == 2
+    assert "untrained" in capsys.readouterr().err
+    assert "the folder hf isn't empty; give another" in fails("timm", "hf", "--to", "hf")
+    Path("hf/model.safetensors").write_bytes(b"x")
+    assert "is not a safetensors file" in fails("hf", "new", "--to", "timm")
+    assert sorted(os.listdir()) == ["hf", "original", "own.json", "small", "timm", "x.pth"]
