@@ -98,9 +98,10 @@ def main() -> None:
             print(f"{name} can't be run: {error}")
             turns.pop(name, None)
             continue
-        if "forward" not in name:
-            expected = turns["minigrad"]() if "minigrad" in turns else first
-            np.testing.assert_allclose(first, expected, rtol=1e-3, atol=1e-6)  # they compute the same thing
+        expected = turns["minigrad"]() if "minigrad" in turns and "forward" not in name else first
+        if not np.allclose(first, expected, rtol=1e-3, atol=1e-6):
+            print(f"{name} is left out: its gradient differs, {first.flat[:3]} instead of {expected.flat[:3]}")
+            turns.pop(name)
     slow = {name for name in turns if name == "tinygrad"}  # compiles kernels: a few turns are enough
     times: dict[str, list[float]] = {name: [] for name in turns}
     for turn in range(options.turns):

@@ -1,6 +1,7 @@
 """Tensor: an array, its gradient, and its place on the tape. The mathematics is in `minigrad.ops`."""
 
 import builtins
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,7 +177,8 @@ class Tensor(Operators):
     @property
     def grad_fn(self):
         """The node of the tape that made this tensor, or None for a leaf."""
-        return None if self._edge is None else self._edge[0]
+        edge = self._edge
+        return edge[0] if edge.__class__ is tuple else edge
 
     def size(self, dim: int | None = None):
         """The shape, or the length of one dimension."""
@@ -184,7 +186,7 @@ class Tensor(Operators):
 
     def numel(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape))
+        return math.prod(self._data.shape)
 
     def dim(self) -> int:
         """Number of dimensions."""
@@ -254,7 +256,7 @@ class Tensor(Operators):
         notes = [] if self.dtype in (float32, ALL["int64"], ALL["bool"]) else [f"dtype={self.dtype!r}"]
         notes += [f"device={self.device!r}"] if self.device != "cpu" else []
         notes += (
-            [f"grad_fn=<{self._edge[0].op.name}>"]
+            [f"grad_fn=<{self.grad_fn.op.name}>"]
             if self._edge
             else ["requires_grad=True"]
             if self._requires_grad
@@ -370,8 +372,12 @@ _new = object.__new__
 def _tensor(array, xp, edge=None) -> Tensor:
     """A tensor around a raw array, without a check: how the engine makes its results."""
     t = _new(Tensor)
-    t._data, t._backend, t._edge, t._hooks, t.grad = array, xp, edge, None, None
+    t._data = array
+    t._backend = xp
+    t._edge = edge
     t._requires_grad = edge is not None
+    t._hooks = None
+    t.grad = None
     return t
 
 

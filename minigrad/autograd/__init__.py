@@ -1,6 +1,7 @@
 """Automatic differentiation: `op` defines operations, `backward` and `grad` differentiate what was computed with them.
 
 op.py       operations, nodes of the tape        walk.py   backward, grad, hooks
+pointwise.py elementwise operations: the common cases
 mode.py     no_grad, enable_grad, observe        check.py  gradcheck: derivatives against finite differences
 anomaly.py  detect_anomaly                     functional.py  vjp, jvp, jacobian, hessian, hvp, checkpoint
 """
@@ -9,7 +10,8 @@ from minigrad.autograd.anomaly import detect_anomaly
 from minigrad.autograd.check import gradcheck, gradgradcheck
 from minigrad.autograd.functional import checkpoint, hessian, hvp, jacobian, jvp, vjp
 from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, observe
-from minigrad.autograd.op import REGISTRY, Node, Op, elementwise, op
+from minigrad.autograd.op import REGISTRY, Node, Op, op
+from minigrad.autograd.pointwise import elementwise
 from minigrad.autograd.walk import add_hook, backward, grad, retain_grad
 
 __all__ = [

@@ -198,5 +198,5 @@ def checkpoint(function: Callable, *inputs):
         node.outputs = [(y.shape, y.dtype.name) for y in ys]
     for i, y in enumerate(ys):
         if y.is_floating_point():
-            y._requires_grad, y._edge = True, (node, None if single else i)
+            y._requires_grad, y._edge = True, node if single else (node, i)
     return ys[0] if single else ys

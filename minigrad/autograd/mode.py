@@ -16,14 +16,19 @@ class State(threading.local):
 state = State()
 
 
-@contextlib.contextmanager
-def set_mode(mode: int):
-    before = state.mode
-    state.mode = mode
-    try:
-        yield
-    finally:
-        state.mode = before
+class set_mode:
+    """Context manager: this mode inside, the one before it afterwards."""
+
+    __slots__ = ("mode", "before")
+
+    def __init__(self, mode: int):
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        self.before, state.mode = state.mode, self.mode
+
+    def __exit__(self, *exc) -> None:
+        state.mode = self.before
 
 
 class no_grad(contextlib.ContextDecorator):

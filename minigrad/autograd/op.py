@@ -33,8 +33,8 @@ REGISTRY: dict[str, "Op"] = {}
 class Node:
     """One recorded operation: where its inputs came from (`edges`) and what its VJPs need (`saved`).
 
-    An edge is a leaf tensor, or (node, output): the output's number, None for an operation with a single one. A node never
-    holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
+    An edge is a node, for an operation with one output; (node, output's number) where it has several; or a leaf tensor. A
+    node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
     """
 
     __slots__ = ("op", "xp", "plan", "edges", "saved", "special", "__dict__", "__weakref__")
@@ -54,17 +54,13 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.op.name} node>"
 
-    def release(self) -> None:
-        self.edges, self.saved = (), None
-        if self.leaves:
-            self.leaves = None
 
 
 class _Plan:
     """What to keep and which VJPs to run when a given set of inputs requires a gradient.
 
-    For `mul` with both inputs wanted, the two functions made here read
-    `save = lambda xp, a, y, s: (a[1], a[0])` and `pull = lambda xp, g, s: (vjp0(xp, g, s[0]), vjp1(xp, g, s[1]))`.
+    For `mul` with both inputs wanted, the two functions made here read `save = lambda xp, a, y, s: (a[1], a[0])` (None where
+    nothing is kept) and `pull = lambda xp, g, s: (vjp0(xp, g, s[0]), vjp1(xp, g, s[1]))`.
     """
 
     __slots__ = ("positions", "kinds", "kept", "save", "pull")
@@ -87,7 +83,7 @@ class _Plan:
             functions[f"vjp{k}"] = vjp
             calls.append(f"vjp{k}(xp, g{arguments})")
         self.kept = sorted({kind for kind in self.kinds if isinstance(kind, int)})
-        self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ', ' for s in sources)})")
+        self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ', ' for s in sources)})") if sources else None
         self.pull = eval(f"lambda xp, g, s: ({''.join(c + ', ' for c in calls)})", functions)
 
 
@@ -177,7 +173,7 @@ class Op:
                 return self(*changed, **static)
         try:
             y = self.forward(xp, *arrays, **static)
-        except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise explained(self, error, inputs, static) from error
         out: Any
         if y.__class__ is tuple:
@@ -204,7 +200,7 @@ class Op:
             return
         node = Node()
         node.op, node.xp, node.plan, node.special = self, xp, plan, True
-        node.saved = plan.save(xp, arrays, y, static)
+        node.saved = plan.save(xp, arrays, y, static) if plan.save else ()
         node.edges = [inputs[k]._edge or inputs[k] for k in plan.positions]
         for k in plan.kept:
             t = inputs[k]
@@ -222,7 +218,7 @@ class Op:
                 if ALL[node.outputs[i][1]].is_floating_point:
                     t._requires_grad, t._edge = True, (node, i)
         else:
-            out._requires_grad, out._edge = True, (node, None)
+            out._requires_grad, out._edge = True, node
 
     def pull(self, node: Node, g, create_graph: bool):
         """The gradients by the inputs in `node.plan.positions`, from the gradient by the output."""
@@ -251,86 +247,11 @@ class Op:
         return result
 
 
-class _Unary(Op):
-    """An elementwise operation of one tensor: the common case without the general one's questions."""
-
-    def __call__(self, input):
-        try:
-            x, xp = input._data, input._backend
-            y = self.forward(xp, x)
-        except (AttributeError, TypeError, ValueError):
-            return Op.__call__(self, input)  # which tells what is wrong
-        mode = state.mode
-        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
-            return Op.__call__(self, input)
-        if not (input._requires_grad and mode and self.vjps):
-            return _tensor(y, xp)
-        plan = self.plans.get(1)
-        if plan is None or not plan.positions or plan.kept and input._edge is None:
-            out = _tensor(y, xp)
-            self.record(1, xp, (input,), (x,), y, NOTHING, out)
-            return out
-        node = Node()
-        node.op, node.xp, node.plan, node.special = self, xp, plan, False
-        node.saved, node.edges = plan.save(xp, (x,), y, NOTHING), (input._edge or input,)
-        return _tensor(y, xp, (node, None))
-
-
-class _Binary(Op):
-    """An elementwise operation of two tensors of one dtype and shape: the common case without the general one's questions."""
-
-    def __call__(self, input, other):
-        try:
-            x, y, xp = input._data, other._data, input._backend
-        except AttributeError:
-            return Op.__call__(self, input, other)
-        mode = state.mode
-        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
-            return Op.__call__(self, input, other)
-        z = self.forward(xp, x, y)
-        if self.floats and z.dtype != x.dtype:
-            return Op.__call__(self, input, other)
-        if z.__class__ is not xp.array_type:
-            z = xp.asarray(z)
-        wanted = input._requires_grad + 2 * other._requires_grad
-        if not (wanted and mode and self.vjps):
-            return _tensor(z, xp)
-        plan = self.plans.get(wanted)
-        leaf = input._requires_grad and input._edge is None or other._requires_grad and other._edge is None
-        if plan is None or not plan.positions or leaf and plan.kept:
-            out = _tensor(z, xp)
-            self.record(wanted, xp, (input, other), (x, y), z, NOTHING, out)
-            return out
-        node = Node()
-        node.op, node.xp, node.plan, node.special = self, xp, plan, False
-        node.saved = plan.save(xp, (x, y), z, NOTHING)
-        if wanted == 3:
-            node.edges = (input._edge or input, other._edge or other)
-        else:
-            node.edges = (input._edge or input,) if wanted == 1 else (other._edge or other,)
-        return _tensor(z, xp, (node, None))
-
-
-NOTHING: dict = {}
-
-
 def op(function: Callable | None = None, /, **options):
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
     if function is None:
         return functools.partial(op, **options)
     return Op(function, **options)
-
-
-def elementwise(function: Callable | None = None, /, **options):
-    """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
-    in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
-    alone."""
-    if function is None:
-        return functools.partial(elementwise, **options)
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
-    simple = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == len(kinds) and "promote_from" not in options
-    kind = {2: _Unary, 3: _Binary}.get(len(kinds), Op) if simple else Op
-    return kind(function, elementwise=True, **options)
 
 
 class _TensorOps:
@@ -372,7 +293,7 @@ def _as_tensors(node: Node) -> list:
         if kind == "y" and value.__class__ is tuple:
             value = tuple(_tensor(v, node.xp, (node, i)) for i, v in enumerate(value))
         elif kind == "y":
-            value = _tensor(value, node.xp, (node, None))
+            value = _tensor(value, node.xp, node)
         elif isinstance(kind, int) and isinstance(value, node.xp.array_type):
             value = input_tensor(value, node, positions.index(kind) if kind in positions else None)
         result.append(value)
@@ -384,7 +305,7 @@ def input_tensor(array, node: Node, place: int | None):
     if place is None:
         return _tensor(array, node.xp)
     edge = node.edges[place]
-    return _tensor(array, node.xp, edge) if edge.__class__ is tuple else edge
+    return edge if isinstance(edge, Tensor) else _tensor(array, node.xp, edge)
 
 
 from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)

@@ -21,45 +21,51 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
     pending: dict = {}  # node -> edges to it along which a gradient is still to come
     stack = [edges]
     while stack:
-        for edge in stack.pop():
-            if edge.__class__ is tuple:
-                parent = edge[0]
-                if parent in pending:
-                    pending[parent] += 1
-                else:
-                    pending[parent] = 1
-                    stack.append(parent.edges)
+        for parent in stack.pop():
+            if parent.__class__ is tuple:
+                parent = parent[0]
+            if parent in pending:
+                pending[parent] += 1
+            elif parent.__class__ is Node:
+                pending[parent] = 1
+                stack.append(parent.edges)
     needed = None if capture is None else _ancestors(pending, capture)
     careful = create_graph or state.anomaly
-    grads: dict = {}  # node -> gradient of its output, or {output: gradient} where it has several
+    grads: dict = {}  # node -> the sum so far of its output's gradient, or {output: sum} where it has several
     leaves: dict = {}
     captured: dict = {}
-    ready: list = []
+    ready: list = []  # pairs of a node whose consumers all have run and its gradient
     while True:
         for edge, d in zip(edges, results):  # noqa: B905  (no results: endless None)
-            if edge.__class__ is not tuple:
+            if edge.__class__ is Node:
+                if edge in grads:
+                    d = grads.pop(edge) if d is None else grads.pop(edge) + d
+            elif edge.__class__ is tuple:
+                edge, i = edge
+                row = grads.pop(edge, None)
+                if d is not None:
+                    row = {} if row is None else row
+                    row[i] = row[i] + d if i in row else d
+                d = row
+            else:
                 if d is not None:
                     leaves[edge] = leaves[edge] + d if edge in leaves else d
                 continue
-            parent, i = edge
-            if d is not None:
-                if i is None:
-                    grads[parent] = grads[parent] + d if parent in grads else d
-                else:
-                    row = grads.setdefault(parent, {})
-                    row[i] = row[i] + d if i in row else d
-            left = pending[parent] = pending[parent] - 1
-            if not left:
-                ready.append(parent)
+            if pending[edge] == 1:
+                ready.append((edge, d))
+            else:
+                pending[edge] -= 1
+                if d is not None:
+                    grads[edge] = d
         if not ready:
             return captured | leaves if capture is not None else leaves
-        node = ready.pop()
-        g, edges, results = grads.pop(node, None), node.edges, NO_RESULTS
+        node, g = ready.pop()
+        edges, results = node.edges, NO_RESULTS
         if g is not None and node.special and node.hooks:
             g = _run_hooks(node, g, create_graph)
         if g is not None and capture is not None:
-            for i in capture.get(node, ()):
-                captured[(node, i)] = g if i is None else g.get(i)
+            for edge in capture.get(node, ()):
+                captured[edge] = g.get(edge[1]) if edge.__class__ is tuple else g
         if g is not None and (needed is None or node in needed):
             if node.saved is None:
                 raise RuntimeError(
@@ -71,7 +77,9 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
             else:
                 results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
             if not retain_graph:
-                node.release()
+                node.edges, node.saved = (), None
+                if node.special:
+                    node.leaves = None
 
 
 NO_RESULTS = itertools.repeat(None)
@@ -97,12 +105,10 @@ def _ancestors(order, capture: dict) -> set:
     for node in order:
         for edge in node.edges:
             target = edge[0] if edge.__class__ is tuple else edge
-            if edge.__class__ is tuple:
-                children.setdefault(target, []).append(node)
-            if target in capture and node not in found:
-                if edge.__class__ is not tuple or edge[1] in capture[target]:
-                    found.add(node)
-                    stack.append(node)
+            children.setdefault(target, []).append(node)
+            if target in capture and edge in capture[target] and node not in found:
+                found.add(node)
+                stack.append(node)
     while stack:
         for child in children.get(stack.pop(), ()):
             if child not in found:
@@ -241,10 +247,7 @@ def grad(
     roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(outputs, seeds, strict=True)]
     capture: dict = {}
     for t in inputs:
-        if t._edge is None:
-            capture[t] = (0,)
-        else:
-            capture.setdefault(t._edge[0], set()).add(t._edge[1])
+        capture.setdefault(t if t._edge is None else t.grad_fn, set()).add(t._edge or t)
     retain = create_graph if retain_graph is None else retain_graph
     with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
         found = _walk(roots, capture, retain, create_graph)
@@ -278,7 +281,8 @@ def add_hook(tensor, hook: Callable) -> Callable:
         hooks = tensor._hooks
         entry: object = hook
     else:
-        node, i = tensor._edge
+        node = tensor.grad_fn
+        i = tensor._edge[1] if tensor._edge.__class__ is tuple else None
         node.hooks = hooks = node.hooks or []
         node.special = True
         entry = (i, hook)

@@ -11,6 +11,17 @@ from minigrad.backend import numpy_conv, numpy_erf, numpy_fused
 DTYPES = {name: np.dtype(name) for name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()}
 
 
+class _Names(dict):
+    """numpy works a dtype's name out at every question, which takes longer than adding two small arrays."""
+
+    def __missing__(self, dtype) -> str:
+        self[dtype] = dtype.name
+        return dtype.name
+
+
+DTYPE_NAMES = _Names()
+
+
 class NumpyBackend:
     """numpy's functions under their own names, and the few that numpy has not."""
 
@@ -45,7 +56,7 @@ class NumpyBackend:
         return DTYPES[name]
 
     def dtype_name(self, a) -> str:
-        return a.dtype.name
+        return DTYPE_NAMES[a.dtype]
 
     def astype(self, a, name: str):
         return a.astype(self.dtype(name), copy=False)

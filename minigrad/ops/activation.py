@@ -2,7 +2,7 @@
 
 import math
 
-from minigrad.autograd.op import elementwise
+from minigrad.autograd.pointwise import elementwise
 
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)

@@ -1,6 +1,6 @@
 """Comparison and logic: booleans, without a derivative."""
 
-from minigrad.autograd.op import elementwise
+from minigrad.autograd.pointwise import elementwise
 
 
 @elementwise

@@ -44,7 +44,7 @@ class Fused(Op):
             node.edges = [inputs[k]._edge or inputs[k] for k in wanted]
             node.leaves = [(t, t._data) for t in (inputs[k] for k in wanted) if t._edge is None]
             node.line = user_line() if state.anomaly else None
-            out._requires_grad, out._edge = True, (node, None)
+            out._requires_grad, out._edge = True, node
         for callback in state.observers:
             callback(self.name, inputs, out, static)
         return out

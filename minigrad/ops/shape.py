@@ -6,7 +6,8 @@ import operator
 
 from minigrad import backend
 from minigrad.autograd.mode import is_grad_enabled
-from minigrad.autograd.op import Op, elementwise, op
+from minigrad.autograd.op import Op, op
+from minigrad.autograd.pointwise import elementwise
 from minigrad.tensor import _tensor
 
 
