@@ -212,17 +212,15 @@ class Module:
 
     def apply(self, fn: Callable[["Module"], Any]) -> Self:
         """Calls `fn` once with every module, a module after its submodules: `model.apply(init_weights)`."""
-        seen = set()
-
-        def visit(module: Module) -> None:
-            if id(module) not in seen:
-                seen.add(id(module))
-                for child in module.children():
-                    visit(child)
-                fn(module)
-
-        visit(self)
+        self._visit(fn, set())
         return self
+
+    def _visit(self, fn: Callable[["Module"], Any], seen: set[int]) -> None:
+        if id(self) not in seen:
+            seen.add(id(self))
+            for child in self.children():
+                child._visit(fn, seen)
+            fn(self)
 
     def to(self, *targets, device: str | None = None, dtype=None) -> Self:
         """Moves and casts parameters, buffers and gradients: `to("mlx")`, `to(mg.float16)`, `to("mlx", mg.float16)`.
