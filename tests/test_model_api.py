@@ -1,6 +1,7 @@
 """What users of timm and of Hugging Face know of PVT v2: outputs, features, backbone, classifier, factories."""
 
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -24,6 +25,14 @@ def seed():
 
 def b0(device="cpu", **fields):
     return models.pvt_v2_b0(**{**B0, **fields}).to(device)
+
+
+def narrow(device="cpu", **fields):
+    """A model of the same kind with few channels, for what takes many passes."""
+    return models.PVT_V2(CONFIG, **{"num_classes": 3, **fields}).to(device)
+
+
+CONFIG = PVTV2Config(img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1))
 
 
 def equal(a, b, atol=0.0) -> bool:
@@ -202,7 +211,7 @@ def test_the_configuration_can_name_the_problem():
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0], np.eye(3)[[0, 1, 2, 0]]], ids=["classes", "several"])
 def test_ten_steps_of_sgd_lower_the_loss(labels, device):
-    model = b0(device, num_classes=3).train()
+    model = narrow(device).train()
     x, labels = mg.randn(4, 3, 64, 64, device=device), mg.tensor(labels, device="cpu")
     labels = labels.to(device, dtype="float32") if labels.is_floating_point() else labels.to(device)
     optimizer = mg.optim.SGD(model.parameters(), lr=0.05)
@@ -306,8 +315,6 @@ def test_feature_lists():
 
 
 def test_layer_groups_cover_every_parameter_but_the_classifiers():
-    import re
-
     model = b0()
     patterns = model.group_matcher()
     found = {}
@@ -317,6 +324,21 @@ def test_layer_groups_cover_every_parameter_but_the_classifiers():
     assert {v for v in found.values() if v} == {("stem", ()), *(("blocks", (str(i),)) for i in range(4))}
     assert [name for name, hit in found.items() if hit is None] == ["head.weight", "head.bias"]
     assert model.no_weight_decay() == set()
+
+
+def test_learning_rates_that_fall_towards_the_input():
+    model = narrow()
+    model.stages[1].requires_grad_(False)
+    groups = mg.optim.param_groups_layer_decay(model, lr=0.1, layer_decay=0.5, min_scale=0.1)
+    rates = {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        decay = 0.05 if p.ndim > 1 else 0.0
+        layer = {"patch_embed": 0, "head": 5}.get(name.split(".")[0]) if "stages" not in name else int(name.split(".")[1]) + 1
+        expected = None if layer == 2 else (0.1 * max(0.5 ** (5 - layer), 0.1), decay)
+        assert rates.get(p) == pytest.approx(expected), name
+    mg.optim.AdamW(groups)
+    with pytest.raises(TypeError, match="Linear has no group_matcher"):
+        mg.optim.param_groups_layer_decay(nn.Linear(2, 2), lr=0.1)
 
 
 DROPPING = dict(drop_rate=0.2, attn_drop_rate=0.2, drop_path_rate=0.4, depths=(2, 2, 2, 2))
@@ -330,7 +352,7 @@ def gradients(model, x):
 
 
 def test_checkpointing_keeps_gradients_with_dropout_and_drop_path(device):
-    model, x = b0(device, **DROPPING).train(), mg.randn(2, 3, 64, 64, device=device)
+    model, x = narrow(device, **DROPPING).train(), mg.randn(2, 3, 64, 64, device=device)
     plain = gradients(model, x)
     model.set_grad_checkpointing()
     recomputed = gradients(model, x)
@@ -342,7 +364,7 @@ def test_checkpointing_keeps_gradients_with_dropout_and_drop_path(device):
 
 
 def test_checkpointing_takes_less_memory():
-    model, x = b0(**{**DROPPING, "depths": (6, 2, 1, 1)}).train(), mg.randn(2, 3, 128, 128)
+    model, x = narrow(**{**DROPPING, "depths": (6, 2, 1, 1)}).train(), mg.randn(2, 3, 128, 128)
     peaks = []
     for enable in (False, True):
         model.set_grad_checkpointing(enable)
@@ -368,9 +390,6 @@ def test_memory_of_attention_beside_the_number_of_pixels(linear, least, most):
 
 
 # --- the backbone -------------------------------------------------------------------------------------------------------
-CONFIG = PVTV2Config(img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1))
-
-
 @pytest.mark.parametrize(("given", "features", "indices"), [
     ({}, ["stage4"], [3]),
     (dict(out_features=["stage1", "stage3"]), ["stage1", "stage3"], [0, 2]),

@@ -4,6 +4,7 @@ from minigrad.optim import lr_scheduler
 from minigrad.optim.adam import Adam, AdamW
 from minigrad.optim.clip import clip_grad_norm_, clip_grad_value_
 from minigrad.optim.ema import EMA
+from minigrad.optim.layer_decay import param_groups_layer_decay
 from minigrad.optim.optimizer import Optimizer, flatten_state, unflatten_state
 from minigrad.optim.sgd import SGD
 
@@ -17,5 +18,6 @@ __all__ = [
     "clip_grad_value_",
     "flatten_state",
     "lr_scheduler",
+    "param_groups_layer_decay",
     "unflatten_state",
 ]

@@ -266,3 +266,18 @@ def test_feature_lists(out_indices, where, forward_only):
 def test_names_of_the_models():
     for pattern in ("pvt*", "*b2*", ["*_b0", "*_li"]):
         assert [n for n in models.list_models(pattern) if n != "pvt_v2_tiny"] == timm.list_models(pattern, module="pvt_v2")
+
+
+@pytest.mark.parametrize("given", [{}, {"layer_decay": 0.5, "min_scale": 0.2}, {"no_weight_decay_list": ["head.weight"]}], ids=str)
+def test_learning_rates_by_layer(given):
+    theirs, ours = pair(False, ("cpu", "float64"))
+
+    def by_parameter(model, groups):
+        names = {id(p): name for name, p in model.named_parameters()}
+        return {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+
+    expected = by_parameter(theirs, published("timm.optim").param_groups_layer_decay(theirs, weight_decay=0.1, **given))
+    groups = mg.optim.param_groups_layer_decay(ours, lr=0.01, weight_decay=0.1, **given)
+    got = by_parameter(ours, groups)
+    assert set(got) == set(expected) and all(got[name] == pytest.approx(expected[name]) for name in got)
+    assert all(group["lr"] == 0.01 * group["lr_scale"] for group in groups)
