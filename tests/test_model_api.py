@@ -481,3 +481,31 @@ def test_arguments_of_create_model(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             models.create_model("pvt_v2_b0", **given)
+
+
+def test_pretrained_weights(tmp_path, monkeypatch):
+    """The published weights stand in a folder here; tests/test_checkpoints.py has the hub."""
+    stored = b0(embed_norm_eps=1e-6).eval()
+    models.save_pretrained(stored, tmp_path, id2label={i: str(i) for i in range(5)})
+    monkeypatch.setitem(models.PRETRAINED, "pvt_v2_b0", str(tmp_path))
+    x = mg.randn(1, 3, 64, 64)
+    with mg.no_grad():
+        maps = stored.stage_maps(x)
+        model = models.create_model("pvt_v2_b0", pretrained=True, drop_path_rate=0.3, cache_dir=tmp_path)
+        assert equal(model(x), stored(x)) and not model.training and model.config.drop_path_rate == 0.3
+        for given in ({"pretrained": True}, {"checkpoint_path": tmp_path, **SHALLOW, "embed_norm_eps": 1e-6}):
+            net = models.pvt_v2_b0(features_only=True, out_indices=[0, -2], num_classes=9, **given).eval()
+            assert equal(net(x), [maps[0], maps[2]])
+        with pytest.warns(UserWarning, match="replaced by an untrained one of 2 classes"):
+            assert models.pvt_v2_b0(pretrained=True, num_classes=2)(x).shape == (1, 2)
+        assert equal(models.pvt_v2_b0(pretrained=True, num_classes=0)(x), stored.forward_head(maps[-1], pre_logits=True))
+    assert model.id2label == {i: str(i) for i in range(5)}
+    model.reset_classifier(3)
+    assert not hasattr(model, "id2label")
+    models.save_pretrained(model, tmp_path / "new")
+    with pytest.raises(ValueError, match="no pretrained weights for 'pvt_v2_tiny'; there are for pvt_v2_b0"):
+        models.pvt_v2_tiny(pretrained=True)
+    with pytest.raises(ValueError, match="no field dropout"):
+        models.pvt_v2_b1(pretrained=True, dropout=0.1)
+    assert models.list_models("*b2*", pretrained=True) == ["pvt_v2_b2", "pvt_v2_b2_li"]
+    assert models.list_models(pretrained=True) == PUBLISHED

@@ -70,6 +70,7 @@ class PVT_V2(PVTV2Encoder):
         weight = self.patch_embed.proj.weight
         head = self._classifier().apply(lambda module: init_weights(module, self.config.initializer_range))
         self.head = head.to(device=weight.device, dtype=weight.dtype).train(self.training)
+        vars(self).pop("id2label", None)  # the names of the classes before
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True

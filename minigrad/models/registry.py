@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 
-from minigrad.models.backbone import FeatureListNet
+from minigrad.models.backbone import FeatureListNet, PVTV2Model
+from minigrad.models.checkpoints import PRETRAINED, from_pretrained, load_weights
 from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
 
@@ -59,13 +60,14 @@ def create_model(
         name: one of `list_models()`; timm's tag ".in1k" may follow.
         pretrained: load the weights trained on ImageNet-1k (from the Hugging Face hub or its cache): Hugging Face's
             conversion, or, with the tag, timm's, which has the original's ε. Another number of classes or image channels is
-            taken into account as `from_pretrained` says.
+            taken into account as `from_pretrained` says. The model is then in evaluation mode.
         checkpoint_path: load these weights, in any known layout, into the model as it has been asked for.
         features_only: give a model without classifier whose forward lists the maps of the stages in `out_indices`.
         out_indices: positions of these stages from 0 (negative ones count from the end), the last n if a number, or None
             for all.
         fields: fields of `PVTV2Config`, except those that are None; `in_chans` and `proj_drop_rate` are timm's names of
-            `in_channels` and `drop_rate` (timm's `drop_rate`, the classifier's, is `head_drop_rate` here).
+            `in_channels` and `drop_rate` (timm's `drop_rate`, the classifier's, is `head_drop_rate` here). Also `cache_dir`,
+            `revision` and `local_files_only`, which `from_pretrained` takes.
 
     >>> from minigrad import models
     >>> models.create_model("pvt_v2_b0", num_classes=10).get_classifier()
@@ -80,29 +82,20 @@ def create_model(
     fields = {ALIASES.get(key, key): value for key, value in fields.items() if value is not None}
     if out_indices is not None and not features_only:
         raise ValueError("out_indices says which stages' maps to list; give features_only=True with it")
-    if features_only and checkpoint_path is None and not pretrained:
-        fields.setdefault("num_classes", 0)
+    if features_only:
+        fields["num_classes"] = 0
+    of_the_hub = {key: fields.pop(key) for key in ("cache_dir", "revision", "local_files_only") if key in fields}
+    config = variant_config(name, **fields)  # tells a wrong name or field before anything is downloaded
+    model_class = PVTV2Model if features_only else PVT_V2
     if pretrained:
-        variant_config(name, **fields)  # tells a wrong name or field before anything is downloaded
-        model = _pretrained(tagged, fields)
+        if tagged not in PRETRAINED:
+            raise ValueError(f"there are no pretrained weights for {tagged!r}; there are for {', '.join(PRETRAINED)}")
+        model = from_pretrained(PRETRAINED[tagged], model_class=model_class, **of_the_hub, **fields)
     else:
-        model = PVT_V2(variant_config(name, **fields))
+        model = model_class(config)
     if checkpoint_path is not None:
-        _models().load_weights(model, checkpoint_path)
+        load_weights(model, checkpoint_path)
     return FeatureListNet(model, out_indices) if features_only else model
-
-
-def _pretrained(name: str, fields: dict) -> PVT_V2:
-    models, known = _models(), _models().PRETRAINED
-    if name not in known:
-        raise ValueError(f"there are no pretrained weights for {name!r}; there are for {', '.join(known)}")
-    return models.from_pretrained(known[name], **fields)
-
-
-def _models():
-    from minigrad import models
-
-    return models
 
 
 def list_models(
@@ -123,7 +116,7 @@ def list_models(
     names = [n for n in VARIANTS if not any(include) or any(fnmatchcase(n, f) for f in include)]
     names = [n for n in names if not any(fnmatchcase(n, f) for f in exclude)]
     if pretrained:
-        names = [n for n in names if n in _models().PRETRAINED]
+        names = [n for n in names if n in PRETRAINED]
     return names
 
 
