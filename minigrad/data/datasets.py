@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.images import MAX_PIXELS, SUFFIXES, ImageError, read_image
+from minigrad.data.images import MAX_PIXELS, ImageError, find_images, read_image
 
 
 class Dataset:
@@ -179,7 +179,7 @@ class ImageFolder(Dataset):
             raise FileNotFoundError(f"there is no folder {root}")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         self.classes = [folder.name for folder in folders]
-        found = [(path, k) for k, folder in enumerate(folders) for path in sorted(folder.rglob("*")) if _is_image(path)]
+        found = [(path, k) for k, folder in enumerate(folders) for path in find_images(folder)]
         if not found:
             raise FileNotFoundError(f"{root} has no images in folders of its own; expected {root}/<class>/<image>.png")
         self.files = [path for path, _ in found]
@@ -202,7 +202,3 @@ class ImageFolder(Dataset):
                     raise
                 warnings.warn(f"skipped: {error}", stacklevel=2)
         return stack(items)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

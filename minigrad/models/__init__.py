@@ -1,5 +1,7 @@
 """Pyramid Vision Transformer v2: configuration, model, named variants, and checkpoints of other projects."""
 
+from typing import TYPE_CHECKING
+
 from minigrad.models.backbone import FeatureListNet, PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import PRETRAINED, HubError, from_pretrained, load_weights, save_pretrained
 from minigrad.models.config import PVTV2Config
@@ -18,8 +20,21 @@ from minigrad.models.registry import (
     pvt_v2_tiny,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from minigrad.models.image_processor import ImageProcessor
+
 __all__ = [
     "PRETRAINED", "BackboneOutput", "BaseModelOutput", "FeatureListNet", "HubError", "ImageClassifierOutput", "PVTV2Backbone",
     "PVTV2Config", "PVTV2Model", "PVT_V2", "create_model", "from_pretrained", "list_models", "load_weights", "pvt_v2_b0",
     "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b2_li", "pvt_v2_b3", "pvt_v2_b4", "pvt_v2_b5", "pvt_v2_tiny", "save_pretrained",
 ]  # fmt: skip
+__all__ += ["ImageProcessor"]
+
+
+def __getattr__(name: str):
+    """`ImageProcessor` needs Pillow, which is imported when it is first used."""
+    if name == "ImageProcessor":
+        from minigrad.models.image_processor import ImageProcessor
+
+        return ImageProcessor
+    raise AttributeError(f"module 'minigrad.models' has no attribute {name!r}")

@@ -1,23 +1,28 @@
 """Looking at models and at their training: tables and pictures.
 
-Nothing is imported until it is used, and pictures need matplotlib: `pip install 'minigrad[plots]'`.
+Nothing is imported until it is used, and the pictures of a training run need matplotlib: `pip install 'minigrad[plots]'`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minigrad.visual.attention import attention_overlay, feature_pyramid
     from minigrad.visual.model_summary import Summary, summary
     from minigrad.visual.pictures import confusion_matrix, prediction_grid, training_curves
 
 _HOMES = {
     "summary": "model_summary",
     "Summary": "model_summary",
+    "attention_overlay": "attention",
+    "feature_pyramid": "attention",
     "training_curves": "pictures",
     "confusion_matrix": "pictures",
     "prediction_grid": "pictures",
 }
-__all__ = ["Summary", "confusion_matrix", "prediction_grid", "summary", "training_curves"]
+__all__ = [
+    "Summary", "attention_overlay", "confusion_matrix", "feature_pyramid", "prediction_grid", "summary", "training_curves",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

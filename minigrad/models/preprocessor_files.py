@@ -1,0 +1,158 @@
+"""Preprocessing as other projects, and our own runs, write it down; read as the arguments of an `ImageProcessor`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minigrad.serialize import read_header
+
+if TYPE_CHECKING:
+    from minigrad.models.image_processor import ImageProcessor
+
+HF_FILE, CONFIG_FILE, WEIGHTS_FILE = "preprocessor_config.json", "config.json", "model.safetensors"
+MAX_JSON = 1 << 24  # bytes
+
+# Hugging Face's entries under the same names here, and steps of other processors, which would change the pixels.
+SAME = (
+    "size", "resample", "do_resize", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
+    "image_mean", "image_std", "crop_mode",
+)  # fmt: skip
+UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_color_quantize")
+
+
+def read(path: Path) -> tuple[dict[str, Any], Path]:
+    """What a folder or one of its files says about pictures, and the file that says it."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder or file {path}")
+    if not path.is_dir():
+        return (_run(path) if path.suffix == ".safetensors" else read_json(path)), path
+    if (path / CONFIG_FILE).is_file() and _is_timm(values := read_json(path / CONFIG_FILE)):
+        return values, path / CONFIG_FILE
+    if (path / HF_FILE).is_file():
+        return read_json(path / HF_FILE), path / HF_FILE
+    if (path / WEIGHTS_FILE).is_file():
+        return _run(path / WEIGHTS_FILE), path / WEIGHTS_FILE
+    raise ValueError(
+        f"{path} doesn't say how pictures are prepared: it has no {HF_FILE}, no {CONFIG_FILE} with timm's pretrained_cfg "
+        "and no weights of a training run; make an ImageProcessor(size=…) yourself"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object."""
+    if path.stat().st_size > MAX_JSON:
+        raise ValueError(f"{path} is larger than {MAX_JSON} bytes, too large for a configuration")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, but it holds {type(values).__name__}")
+    return values
+
+
+def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the contents of a file tell."""
+    if _is_timm(values):
+        return _from_timm(values)
+    if "maximum" in values and "kind" in values:
+        return _from_run(values)
+    if not any(name in values for name in ("size", "image_mean", "do_resize", "do_normalize")):
+        raise ValueError("there is nothing about pictures: neither size nor image_mean, nor timm's input_size")
+    return _from_hf(values)
+
+
+def _from_hf(values: Mapping[str, Any]) -> dict[str, Any]:
+    asked = [name for name in UNKNOWN_STEPS if values.get(name)]
+    if asked:
+        raise ValueError(f"{', '.join(asked)} is a step that ImageProcessor doesn't have; prepare the pictures yourself")
+    out = {name: values[name] for name in SAME if values.get(name) is not None}
+    size, crop_pct = out.get("size"), values.get("crop_pct")
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else size
+    if crop_pct is not None and isinstance(shortest, int):
+        # ConvNext's processor: from 384 pixels on there is no crop.
+        out["size"] = shortest
+        if shortest < 384:
+            out |= {"size": {"shortest_edge": int(shortest / _share(crop_pct))}, "do_center_crop": True, "crop_size": shortest}
+    return out
+
+
+def _is_timm(values: Mapping[str, Any]) -> bool:
+    return isinstance(values.get("pretrained_cfg"), dict) or "input_size" in values
+
+
+def _from_timm(values: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's evaluation transform (`timm.data.create_transform`)."""
+    values = values["pretrained_cfg"] if isinstance(values.get("pretrained_cfg"), dict) else values
+    size = values.get("input_size") or (3, 224, 224)
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ValueError(f"input_size must be (channels, height, width), got {size!r}")
+    height, width = size[1:]
+    share, mode = _share(values.get("crop_pct") or 0.875), values.get("crop_mode") or "center"
+    scaled = (math.floor(height / share), math.floor(width / share))
+    out = {
+        "size": {"shortest_edge": scaled[0]} if mode == "center" and scaled[0] == scaled[1] else scaled,
+        "resample": values.get("interpolation") or "bicubic",
+        "do_center_crop": True,
+        "crop_size": (height, width),
+        "crop_mode": mode,
+    }
+    for name, given in (("image_mean", values.get("mean")), ("image_std", values.get("std"))):
+        if given is not None:
+            out[name] = given
+    return out
+
+
+def to_timm(processor: "ImageProcessor") -> dict[str, Any]:
+    """See `ImageProcessor.to_timm`."""
+    size, window = processor.size, processor.crop_size if processor.do_center_crop else processor.size
+    steps = processor.do_resize and processor.do_rescale and processor.do_normalize
+    if not steps or processor.rescale_factor != 1 / 255 or "height" not in window:
+        raise ValueError("timm always resizes, crops, rescales by 1/255 and normalises; this processor does something else")
+    mode = processor.crop_mode or ("center" if "shortest_edge" in size else "squash")
+    scaled = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
+    target = (window["height"], window["width"])
+    most = min(n / m for n, m in zip(target, scaled, strict=True))
+    for digits in range(1, 16):  # the roundest share that gives these sizes
+        share = math.floor(round(most * 10**digits, 6)) / 10**digits
+        if share and scaled == (math.floor(target[0] / share), math.floor(target[1] / share)):
+            break
+    else:
+        raise ValueError(f"timm scales both sides by one crop_pct; none leads from {target} to {scaled}")
+    return {
+        "input_size": [len(processor.image_mean), *target],
+        "interpolation": processor.resample,
+        "crop_pct": share,
+        "crop_mode": mode,
+        "mean": list(processor.image_mean),
+        "std": list(processor.image_std),
+    }
+
+
+def _share(value) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.01 <= value <= 1:
+        raise ValueError(f"crop_pct must lie between 0.01 and 1, got {value!r}")
+    return value
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """What a training run noted beside its weights."""
+    try:
+        values = json.loads(read_header(path)[1]["classifier"])["preprocessing"]
+    except (KeyError, TypeError, json.JSONDecodeError, RecursionError):
+        raise ValueError(f"{path} doesn't say how pictures are prepared; no training run wrote it") from None
+    return values if isinstance(values, dict) else {}
+
+
+def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`training.tasks.Preprocessing`: the shorter side to `size`, the central square."""
+    if values["kind"] != "images":
+        raise ValueError(
+            f"this run was trained on {values['kind']}, which aren't prepared as pictures are; use training.Classifier"
+        )
+    if not isinstance(values["maximum"], int | float) or not values["maximum"]:
+        raise ValueError(f"maximum must be a positive number, got {values['maximum']!r}")
+    out = {"size": {"shortest_edge": values.get("size")}, "do_center_crop": True, "crop_size": values.get("size")}
+    return {**out, "rescale_factor": 1 / values["maximum"], "image_mean": values.get("mean"), "image_std": values.get("std")}
