@@ -6,6 +6,8 @@ and compared, and the same seed gives the same initial weights on every device.
 
 import numpy as np
 
+from minigrad.backend import tracing
+
 MASK64 = 2**64 - 1
 
 
@@ -37,7 +39,20 @@ class Generator:
     def state(self, value) -> None:
         self._seed, self._counter = (int(v) for v in np.asarray(value).astype(np.uint64))
 
+    def position(self) -> tuple[int, int]:
+        """The seed, and the counter of the next draw."""
+        return self._seed, self._counter + 1
+
+    def skip(self, draws: int) -> None:
+        """Counts draws that were made elsewhere."""
+        self._counter += draws
+
     def _next(self) -> np.random.Generator:
+        if tracing.state.active:
+            raise RuntimeError(
+                "random numbers drawn on the host inside a compiled step would be the same at every step; draw them outside "
+                "and pass them in (dropout and drop_path draw on the device and may stay)"
+            )
         self._counter += 1
         return np.random.Generator(np.random.Philox(key=self._seed, counter=self._counter << 128))
 
@@ -59,6 +74,8 @@ class Generator:
 
     def device_uniform(self, xp, shape, dtype_name: str):
         """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks)."""
+        if tracing.state.active and self is not default:
+            raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
         self._counter += 1
         return xp.uniform(shape, dtype_name, self._seed, self._counter)
 

@@ -9,6 +9,8 @@ backend's file holds only what its library lacks, names differently, or does bet
     eager                              whether values can be read without waiting for a device
     asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
+    start(arrays), carry(tensor)       compute soon what is carried from one step to the next (nothing, where eager)
+    why_not_compiled()                 None where `minigrad.compile` can compile, with compiled(function), random_keys(…)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed
     set_at(a, index, values)           a copy of a with values at index
     add_at(a, index, values)           a, a fresh array of the caller's own, with values added at index

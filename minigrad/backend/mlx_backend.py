@@ -1,10 +1,12 @@
 """The MLX backend: Apple's GPU through Metal, CUDA or the CPU elsewhere. Arrays are lazy until somebody reads them."""
 
 import math
+import weakref
 
 import mlx.core as mx
 import numpy as np
 
+from minigrad.backend import mlx_compile, tracing
 from minigrad.backend.numpy_conv import out_size
 
 DTYPES = {
@@ -65,6 +67,9 @@ class MLXBackend:
     eager = False  # reading a value waits for the device
     raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
+    def __init__(self) -> None:
+        self.carried: dict = {}  # id -> weak reference of a tensor whose array is to be computed soon
+
     def __getattr__(self, name):
         value = getattr(mx, name)
         setattr(self, name, value)
@@ -95,14 +100,49 @@ class MLXBackend:
         return a.astype(self.dtype(name))
 
     def to_numpy(self, a):
-        return np.array(a.astype(mx.float32) if a.dtype == mx.bfloat16 else a)
+        try:
+            return np.array(a.astype(mx.float32) if a.dtype == mx.bfloat16 else a)
+        except RuntimeError as error:
+            if not mlx_compile.has_no_value(error):
+                raise
+            raise RuntimeError(
+                "this tensor was made inside a compiled step and has no value outside; return it from the step"
+            ) from None
 
     def eval(self, *arrays) -> None:
         """Computes the given lazy arrays now, in one go."""
         mx.eval(*arrays)
 
+    def start(self, arrays) -> None:
+        """Starts computing arrays that are carried from one step to the next, together with those of `carry`. Within a
+        trace nothing is computed."""
+        if tracing.state.active:
+            return
+        tensors = [reference() for reference in self.carried.values()]
+        self.carried.clear()
+        try:
+            mx.async_eval(arrays, [t._data for t in tensors if t is not None])
+        except ValueError as error:  # somebody's own mx.compile or mx.grad around the step
+            if not mlx_compile.reads_value(error):
+                raise
+
+    def carry(self, tensor) -> None:
+        """Has a tensor's array computed with the next `start`."""
+        if not tracing.state.active:
+            self.carried[id(tensor)] = weakref.ref(tensor)
+
+    # What minigrad.compile needs.
+    why_not_compiled = staticmethod(mlx_compile.why_not)
+    compiled = staticmethod(mlx_compile.compiled)
+    reads_value = staticmethod(mlx_compile.reads_value)
+    building = staticmethod(mlx_compile.building)
+    random_keys = staticmethod(mlx_compile.keys)
+
     def uniform(self, shape, dtype_name: str, seed: int, counter: int):
-        key = mx.random.key((seed * 0x9E3779B97F4A7C15 + counter) & (2**64 - 1))
+        if tracing.state.active:
+            key = tracing.state.key(counter)
+        else:
+            key = mlx_compile.key(seed, counter)
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
     # Of no elements, mx's own may never return on the CPU (0.32.4).

@@ -67,6 +67,15 @@ class NumpyBackend:
     def eval(self, *arrays) -> None:
         """Nothing: numpy computes at once."""
 
+    def start(self, arrays) -> None:
+        """Nothing, likewise."""
+
+    def carry(self, tensor) -> None:
+        """Nothing, likewise."""
+
+    def why_not_compiled(self) -> str:
+        return "numpy computes operation by operation"
+
     def uniform(self, shape, dtype_name: str, seed: int, counter: int):
         stream = np.random.Philox(key=seed, counter=counter << 128)
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)

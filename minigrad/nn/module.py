@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minigrad import dtypes
+from minigrad.backend import tracing
 from minigrad.tensor import Tensor
 
 
@@ -41,6 +42,18 @@ class Buffer(Tensor):
     def __init__(self, data, *, persistent: bool = True):
         super().__init__(data)
         self.persistent = persistent
+
+    @property
+    def data(self):
+        """The raw array, as of any tensor. What replaces it is computed with the next step of an optimiser, so that a
+        lazy backend doesn't keep the graphs of all earlier batches for it."""
+        return self._data
+
+    @data.setter
+    def data(self, value) -> None:
+        tracing.state.require(self, f"a buffer of shape {self.shape}")
+        Tensor.data.fset(self, value)  # type: ignore[attr-defined]
+        self._backend.carry(self)
 
 
 class Differences(NamedTuple):

@@ -114,10 +114,10 @@ class _BatchNorm(_Norm):
         if self.training and self.track_running_stats:
             self.num_batches_tracked.data = (self.num_batches_tracked + 1).data
             if momentum is None:  # the plain average of all batches
-                momentum = 1 / self.num_batches_tracked.item()
+                momentum = 1 / self.num_batches_tracked.astype(self.running_mean.dtype)
         use_batch = self.training or not self.track_running_stats
         return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum or 0.0, self.eps
+            input, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum, self.eps
         )
 
     def extra_repr(self) -> str:

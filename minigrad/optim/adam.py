@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, scalar
+from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
 from minigrad.tensor import Tensor
 
 
@@ -60,17 +60,18 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}, it must be at least 0 and less than 1")
 
     def update(self, p: Tensor, grad, group: dict[str, Any]):
-        xp, data, lr, decay = p.backend, p.data, scalar(group["lr"], p), group["weight_decay"]
-        beta1, beta2 = group["betas"]
-        correction1, correction2 = self._corrections(p, group)
-        if decay != 0 and group["decoupled_weight_decay"]:
+        xp, data, lr, decay = p.backend, p.data, scalar(group["lr"], p), scalar(group["weight_decay"], p)
+        beta1, beta2 = (scalar(beta, p) for beta in group["betas"])
+        correction, root = self._corrections(p, group)
+        decays = isinstance(group["weight_decay"], Tensor) or decay != 0
+        if decays and group["decoupled_weight_decay"]:
             data = data * (1 - lr * decay)
-        elif decay != 0:
+        elif decays:
             grad = grad + decay * data
 
         m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
         mean = grad - m.data  # m + (1 - β₁)(g - m), from the nearer end
-        if beta1 > 0.5:
+        if isinstance(group["betas"][0], Tensor) or beta1 > 0.5:
             mean *= 1 - beta1
             mean += m.data
         else:
@@ -85,25 +86,39 @@ class Adam(Optimizer):
             largest = self.slot(p, "max_exp_avg_sq")
             largest.data = square = fit(p, xp.maximum(largest.data, v.data))
         bottom = xp.sqrt(square)
-        bottom /= xp.sqrt(correction2) if group["capturable"] else correction2**0.5
-        bottom += group["eps"]
-        change = mean * -(lr / correction1)
+        bottom /= root
+        bottom += scalar(group["eps"], p)
+        change = mean * -(lr / correction)
         change /= bottom
         change += data
         return change
 
     def _corrections(self, p: Tensor, group: dict[str, Any]) -> tuple:
-        """1 - β₁ᵗ and 1 - β₂ᵗ after counting the step: numbers, or arrays when the count has to stay on the device."""
+        """1 - β₁ᵗ and √(1 - β₂ᵗ) after counting the step: numbers, or arrays when the count has to stay on the device.
+        Parameters whose counts are the same array share the results."""
         state = self.state[p]
         if "step" not in state:
-            state["step"] = Tensor(0.0, dtype="float32", device=p.device if group["capturable"] else "cpu")
+            zero = Tensor(0.0, dtype="float32", device=p.device if group["capturable"] else "cpu")
+            state["step"] = like(zero, self.memo.setdefault((p.device, group["capturable"]), zero.data))
         step = state["step"]
-        step.data = fit(step, step.data + 1)
+        before = step.data
+        known = self.memo.get(id(before))
+        if known is None:
+            known = self.memo[id(before)] = (before, fit(step, before + 1))
+        step.data = known[1]
+        if (id(before), id(group)) not in self.memo:
+            self.memo[id(before), id(group)] = self._correct(step, p, group)
+        return self.memo[id(before), id(group)]
+
+    def _correct(self, step: Tensor, p: Tensor, group: dict[str, Any]) -> tuple:
         if not group["capturable"]:
-            count = step.item()
-            return tuple(1 - beta**count for beta in group["betas"])
-        logs = [math.log(beta) if beta else -math.inf for beta in group["betas"]]
-        return tuple(-p.backend.expm1(step.data * log) for log in logs)  # 1 - βᵗ would lose digits in float32
+            count, (beta1, beta2) = step.item(), group["betas"]
+            return 1 - beta1**count, (1 - beta2**count) ** 0.5
+        found = []
+        for beta in group["betas"]:  # 1 - βᵗ itself would lose digits in float32
+            log = p.backend.log(scalar(beta, p)) if isinstance(beta, Tensor) else math.log(beta) if beta else -math.inf
+            found.append(-p.backend.expm1(step.data * log))
+        return found[0], p.backend.sqrt(found[1])
 
 
 class AdamW(Adam):

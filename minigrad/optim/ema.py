@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from minigrad.backend import tracing
+from minigrad.ops import minimum
 from minigrad.optim.optimizer import fit, like
 from minigrad.tensor import Tensor
 
@@ -27,25 +29,36 @@ class EMA:
     def __init__(self, module, decay: float = 0.999, warmup: bool = False):
         if not 0 <= decay <= 1:
             raise ValueError(f"EMA: decay must lie between 0 and 1, got {decay}")
-        self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
+        self.module, self.decay, self.warmup = module, decay, warmup
         self.average: dict[str, Tensor] = {name: t.detach() for name, t in _tensors(self.module)}
+        device = next((t.device for t in self.average.values()), None)
+        self.updates = Tensor(0, device=device)  # the number of updates
 
     def update(self) -> None:
         """Takes the module's present values into the averages."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        tracing.state.require(self, "an EMA")
+        self.updates.data = (self.updates + 1).data
+        rates: dict = {}  # (device, dtype) -> 1 - decay there
         for name, t in _tensors(self.module):
             new = t.data
             average = self.average[name].to(t.device)
             if t.dtype.is_floating_point:
+                if (t.device, t.dtype) not in rates:
+                    rates[t.device, t.dtype] = self._rate(t)
                 new = new - average.data
-                new *= 1 - decay
+                new *= rates[t.device, t.dtype]
                 new += average.data
             self.average[name] = like(t, fit(t, new))
-        for xp in {
-            average.backend for average in self.average.values()
-        }:  # or a lazy backend would keep every step's graph
-            xp.eval(*(average.data for average in self.average.values() if average.backend is xp))
+        averages = [*self.average.values(), self.updates]
+        for xp in {average.backend for average in averages}:  # or a lazy backend would keep every step's graph
+            xp.start([average.data for average in averages if average.backend is xp])
+
+    def _rate(self, t: Tensor):
+        """1 - decay: a number, or in the warm-up a raw array on the device of `t`."""
+        if not self.warmup:
+            return 1 - self.decay
+        n = self.updates.to(t.device).astype("float64" if t.dtype == "float64" else "float32")
+        return fit(t, 1 - minimum((1 + n) / (10 + n), self.decay).data)
 
     def copy_to(self, module=None) -> None:
         """Puts the averages into the module (or into another of the same structure)."""
@@ -65,7 +78,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages under the names of the parameters and buffers, and the number of updates as "updates"."""
-        return {**self.average, "updates": Tensor(self.updates)}
+        return {**self.average, "updates": self.updates.detach()}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Takes up a `state_dict`.
@@ -84,7 +97,7 @@ class EMA:
         if problems:
             raise ValueError("the state dict doesn't fit the EMA's module: " + "; ".join(problems))
         self.average = {name: state_dict[name].detach().to(t.device, t.dtype) for name, t in own.items()}
-        self.updates = int(state_dict["updates"].item())
+        self.updates = state_dict["updates"].detach().to(self.updates.device, "int64")
 
 
 def _tensors(module) -> Iterator[tuple[str, Tensor]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from minigrad.autograd import enable_grad
-from minigrad.backend import BackendError
+from minigrad.backend import BackendError, tracing
 from minigrad.tensor import Tensor
 
 
@@ -36,6 +36,7 @@ class Optimizer:
                 "pass [tensor]"
             )
         self.defaults = defaults
+        self.memo: dict = {}  # results that the parameters of one step share
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
@@ -108,13 +109,35 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        tracing.state.require(self, "an optimizer")
+        self.memo.clear()
+        pending: dict = {}  # backend -> what is carried to the next step
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     grad = p.grad.data
                     new = self.update(p, -grad if group["maximize"] else grad, group)
-                    p.data = fit(p, new)
+                    p.data = new = fit(p, new)
+                    arrays = pending.setdefault(p.backend, [])
+                    arrays.append(new)
+                    arrays += [t._data for t in self.state.get(p, {}).values() if t._backend is p._backend]
+        self.memo.clear()
+        for xp, arrays in pending.items():
+            xp.start(arrays)  # or a lazy backend would keep every step's graph until somebody reads a value
         return loss
+
+    def capture(self) -> None:
+        """Keeps the step counts on the parameters' devices from now on (`capturable`), as a compiled step needs them."""
+        counts: dict = {}
+        for group in self.param_groups:
+            if group.get("capturable", True):
+                continue
+            group["capturable"] = True
+            for p in group["params"]:
+                step = self.state[p].get("step") if p in self.state else None
+                if step is not None:
+                    step = step.to(p.device)
+                    self.state[p]["step"] = like(step, _shared(counts, step))
 
     def update(self, p: Tensor, grad, group: dict[str, Any]):
         """The new raw array of a parameter, from its raw gradient and its group's options."""
@@ -162,6 +185,7 @@ class Optimizer:
         if sizes != expected:
             raise ValueError(f"the state dict has parameter groups of {sizes} parameters, the optimizer of {expected}")
         groups, state = [], {}
+        counts: dict = {}
         for group, loaded in zip(self.param_groups, saved, strict=True):
             groups.append({**group, **{k: _retype(v, group.get(k)) for k, v in loaded.items() if k != "params"}})
             self.check(groups[-1])
@@ -173,6 +197,8 @@ class Optimizer:
                         f"{', '.join(self.slots)}"
                     )
                 state[p] = {k: self._fit(p, i, k, v, groups[-1]) for k, v in slots.items()}
+                if "step" in state[p]:
+                    state[p]["step"] = like(state[p]["step"], _shared(counts, state[p]["step"]))
         self.param_groups = groups
         self.state = defaultdict(dict, {p: slots for p, slots in state.items() if slots})
 
@@ -238,6 +264,11 @@ def fit(t: Tensor, array):
     """The result of arithmetic on raw arrays in the dtype of `t` (numpy makes numbers of 0-dimensional arrays)."""
     array = t.backend.asarray(array)
     return array if array.dtype == t.data.dtype else array.astype(t.data.dtype)
+
+
+def _shared(known: dict, count: Tensor):
+    """The array of a step count: the same one for equal counts, so that what depends on it is computed once."""
+    return known.setdefault((count.device, count.item()), count.data)
 
 
 def scalar(value, p: Tensor):

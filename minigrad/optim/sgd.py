@@ -50,16 +50,16 @@ class SGD(Optimizer):
             )
 
     def update(self, p: Tensor, grad, group: dict[str, Any]):
-        momentum, decay = group["momentum"], scalar(group["weight_decay"], p)
+        momentum, decay = scalar(group["momentum"], p), scalar(group["weight_decay"], p)
         if isinstance(group["weight_decay"], Tensor) or decay != 0:
             grad = grad + decay * p.data
-        if momentum != 0:
+        if isinstance(group["momentum"], Tensor) or momentum != 0:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = like(p, fit(p, grad))
             else:
                 buffer = self.slot(p, "momentum_buffer")
                 new = buffer.data * momentum
-                new += (1 - group["dampening"]) * grad
+                new += (1 - scalar(group["dampening"], p)) * grad
                 buffer.data = fit(p, new)
             buffer = self.state[p]["momentum_buffer"].data
             grad = grad + momentum * buffer if group["nesterov"] else buffer

@@ -1,0 +1,64 @@
+"""What `minigrad.compile` needs of MLX: compiling, random keys as data, and telling its complaints apart."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+import mlx.core as mx
+import numpy as np
+
+MASK64 = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴/φ: spreads the seeds over the 64 bits, so that (seed, counter) pairs seldom meet
+READS = ("Attempting to eval an array during function transformations", "Not allowed inside a graph transformation")
+
+
+def why_not() -> str | None:
+    """Why a step can't be compiled here, or None: MLX's CPU device needs g++, and compiling can be switched off."""
+    if "MLX_DISABLE_COMPILE" in os.environ:
+        return "the environment variable MLX_DISABLE_COMPILE is set"
+    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
+        return "MLX compiles for the CPU with g++, which isn't installed"
+    return None
+
+
+def compiled(function: Callable[[list], Sequence]) -> Callable[[list], Sequence]:
+    """`function`, from a list of arrays to a list of arrays, as one MLX graph: traced for each new set of shapes."""
+    return mx.compile(function)
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """Held while a new trace is computed for the first time. For the CPU MLX builds kernels in files that all processes
+    share and doesn't wait for one that another process is still writing."""
+    if mx.default_device().type == mx.DeviceType.gpu:
+        yield
+        return
+    import fcntl  # where MLX is, it is there
+
+    path = os.path.join(tempfile.gettempdir(), f"minigrad-mlx-build-{os.getuid()}.lock")
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def reads_value(error: BaseException | None) -> bool:
+    """Whether MLX complains that a value was asked for while a step is being traced."""
+    return any(text in str(error) for text in READS)
+
+
+def has_no_value(error: BaseException) -> bool:
+    """Whether MLX complains of an array that was left over from a trace."""
+    return "array without a primitive" in str(error)
+
+
+def key(seed: int, counter: int):
+    """The key of one draw."""
+    return mx.random.key((seed * GOLDEN + counter) & MASK64)
+
+
+def keys(seed: int, counter: int, count: int):
+    """The keys of the `count` draws that begin at `counter`, (count, 2) uint32."""
+    values = np.arange(count, dtype=np.uint64) + np.uint64((seed * GOLDEN + counter) & MASK64)
+    return mx.array(np.stack([values >> np.uint64(32), values & np.uint64(0xFFFFFFFF)], 1).astype(np.uint32))

@@ -1,0 +1,36 @@
+"""Whether this thread is tracing a step: running it on arrays that have no values yet, to record what it computes."""
+
+import threading
+from typing import Any
+
+
+class _State(threading.local):
+    active = False
+    draws = 0  # random draws of this trace so far
+    first: int  # the counter of its first one
+    keys: Any  # an array with a key for each
+
+    known: set  # the ids of the objects and tensors whose changes are carried
+
+    def require(self, thing, what: str) -> None:
+        """Raises when something that is no part of the state is about to be changed in a trace."""
+        if self.active and id(thing) not in self.known:
+            raise RuntimeError(
+                f"{what} that is not in the state of the compiled step is changed by it; name it: "
+                "mg.compile(step, state=[model, optimizer, …])"
+            )
+
+    def key(self, counter: int):
+        """The key of the draw with this counter, an array that is an input of the trace."""
+        i = counter - self.first
+        self.draws = i + 1
+        if i >= len(self.keys):
+            raise KeysExhausted
+        return self.keys[i]
+
+
+class KeysExhausted(Exception):
+    """A trace drew more random numbers than it was given keys for."""
+
+
+state = _State()

@@ -1,0 +1,207 @@
+"""`compile`: a whole training step, forward, backward and update, as one function of the array library.
+
+The step is run once on arrays without values (traced), and the array library keeps what it computes. Whatever the step
+carries to the next one (`minigrad.compiler.carried`) goes in and comes out as arrays; the tensors are pointed at the new ones.
+"""
+
+import dataclasses
+import functools
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from minigrad.autograd.mode import GRAD, WATCH, state
+from minigrad.backend import get, tracing
+from minigrad.compiler.carried import Carried
+from minigrad.compiler.program import GradientRead, Program, Snapshot, StateGrew
+from minigrad.compiler.trees import flatten
+from minigrad.tensor import Tensor, get_default_device
+
+MANY = 16  # traces after which a warning says what makes them
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """One tracing of a step: for which arguments and modes, and how long tracing and building took."""
+
+    arguments: str
+    mode: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"({self.arguments}) {self.mode}, {self.seconds:.2f} s"
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileInfo:
+    """What a compiled function has done so far.
+
+    device: where it ran last, or None. reason: why nothing is compiled there, or None. calls: all of them; uncompiled: those
+    that ran operation by operation (always, or because the step made new state, as an optimiser's first step does).
+    traces: one for each combination of shapes, modes and constants.
+    """
+
+    device: str | None
+    reason: str | None
+    calls: int
+    uncompiled: int
+    traces: tuple[Trace, ...]
+
+    def __str__(self) -> str:
+        if self.device is None:
+            return "not called yet"
+        if self.reason is not None:
+            return f"{self.calls} calls on {self.device!r}, not compiled: {self.reason}"
+        lines = [f"{self.calls} calls on {self.device!r}, {self.uncompiled} of them uncompiled, {len(self.traces)} traced"]
+        return "\n".join([*lines, *(f"  {trace}" for trace in self.traces)])
+
+
+def compile(step: Callable | None = None, *, state=()) -> Any:
+    """A function that does what `step` does, compiled whole where the device's array library can (MLX); elsewhere it is the
+    plain function. Results are the same up to rounding.
+
+    `state` lists everything that the step changes or whose flags it depends on: modules, optimizers, `EMA`s, tensors,
+    objects that hold tensors in their attributes, or lists of these. Parameters, buffers, optimizer slots and averages are
+    carried from call to call, the learning rate (and other options that change) is passed in, and dropout draws new masks
+    from the default generator at every call, the same ones as uncompiled. So a schedule's `step()`, `model.eval()`, loading
+    a checkpoint and looking at weights between calls do what they always do.
+
+    Args:
+        step: called with tensors, numpy arrays, numbers, strings, None, and lists, tuples, dicts of these; may return the
+            same, and dataclasses. Tensors and arrays are inputs; floats are passed as 0-dimensional tensors; of bools,
+            ints and strings each new value is traced anew, as is each new shape.
+        state: what is carried.
+
+    The step runs as Python only while it is traced. In it, `.item()`, `float(t)`, `if t:`, `.numpy()` and `.tolist()` raise
+    `CompileError` with the line; what it reads besides its arguments and the state is a constant. Where it raises, the state
+    is as before the call. Gradients stay inside: after the call `.grad` is None, unless the step adds to gradients that it
+    found (accumulation over several calls), which are then carried too. A first step that makes new state, such as the
+    moments of an optimizer, runs uncompiled. `info()` tells traces, shapes, modes and times.
+
+    >>> import minigrad as mg
+    >>> model = mg.nn.Linear(3, 1)
+    >>> optimizer = mg.optim.AdamW(model.parameters(), lr=0.01)
+    >>> @mg.compile(state=[model, optimizer])
+    ... def step(x, y):
+    ...     optimizer.zero_grad()
+    ...     loss = mg.nn.functional.mse_loss(model(x), y)
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(mg.ones(4, 3), mg.zeros(4, 1)) for _ in range(3)]
+    >>> losses[2].item() < losses[0].item()
+    True
+    >>> print(step.info())
+    3 calls on 'cpu', not compiled: numpy computes operation by operation
+    """
+    if step is None:
+        return functools.partial(compile, state=state)
+    return Compiled(step, state)
+
+
+class Compiled:
+    """The function that `compile` returns."""
+
+    def __init__(self, step: Callable, state):
+        if not callable(step):
+            raise TypeError(f"compile takes a function, got {type(step).__name__}")
+        self.step, self.carried = step, Carried(_flat(state))
+        self.programs: dict[Any, Program] = {}
+        self.accumulating: set = set()  # the keys of programs that add to gradients which they find
+        self.calls = self.uncompiled = 0
+        self.traces: list[Trace] = []
+        self.xp: Any = None
+        self.reason: str | None = None
+        self.fresh = True  # the device was chosen since the last look at the state
+        functools.update_wrapper(self, step)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.step, '__name__', self.step)}: {self.info()}>"
+
+    def info(self) -> CompileInfo:
+        """Calls, traces with their shapes, modes and seconds so far."""
+        device = None if self.xp is None else self.xp.name
+        return CompileInfo(device, self.reason, self.calls, self.uncompiled, tuple(self.traces))
+
+    def __call__(self, *args, **kwargs):
+        if tracing.state.active:  # a compiled function inside another is part of it
+            return self.step(*args, **kwargs)
+        self.calls += 1
+        leaves: list = []
+        structure = flatten((args, kwargs), leaves, "the arguments")
+        self._choose_backend(leaves)
+        if self.reason is not None or state.mode & WATCH or state.anomaly:  # somebody looks at every operation's values
+            self.uncompiled += 1
+            return self.step(*args, **kwargs)
+        if self.fresh or self.carried.changed():
+            self.fresh = False
+            for optimizer in self.carried.optimizers:
+                optimizer.capture()
+            self.carried.collect()
+        arrays = [self._array(leaf) for leaf in leaves]
+        shapes = tuple([(a.shape, a.dtype) for a in arrays])
+        key = (self.carried.signature, structure, shapes, state.mode & GRAD)
+        keys = 64  # of random draws
+        while True:
+            whole = (key, self.carried.gradients()) if key in self.accumulating else (key, None)
+            program = self.programs.get(whole)
+            if program is None:
+                program = Program(self.step, self.carried, self.xp, structure, key in self.accumulating, keys)
+            try:
+                started = time.perf_counter()
+                result = program(leaves, arrays)
+            except GradientRead:
+                self.accumulating.add(key)
+            except tracing.KeysExhausted:
+                keys *= 4
+            except StateGrew:
+                return self._uncompiled(args, kwargs)
+            else:
+                self.programs[whole] = program
+                if program.traced:
+                    self._traced(program, arrays, time.perf_counter() - started)
+                return result
+
+    def _choose_backend(self, leaves) -> None:
+        """The device of the state, or of the first tensor among the arguments, and whether it compiles."""
+        t = next(iter(self.carried.tensors.values()), None)
+        if t is None:
+            t = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
+        xp = get(get_default_device()) if t is None else t._backend
+        if xp is not self.xp:
+            self.xp, self.reason, self.fresh = xp, xp.why_not_compiled(), True
+
+    def _array(self, leaf):
+        """An argument as an array of the state's device."""
+        if isinstance(leaf, Tensor):
+            return leaf._data if leaf._backend is self.xp else self.xp.asarray(leaf.numpy(), leaf.dtype.name)
+        return self.xp.asarray(leaf, "float32" if isinstance(leaf, float) else None)
+
+    def _uncompiled(self, args, kwargs):
+        """Runs the step operation by operation; where it raises, the state is put back."""
+        self.uncompiled += 1
+        before = Snapshot(self.carried)
+        try:
+            return self.step(*args, **kwargs)
+        except BaseException:
+            before.restore()
+            raise
+
+    def _traced(self, program: Program, arrays: list, seconds: float) -> None:
+        arguments = ", ".join(f"{self.xp.dtype_name(a)} {tuple(a.shape)}" for a in arrays)
+        mode = self.carried.training() + ("" if state.mode & GRAD else ", gradients off")
+        self.traces.append(Trace(arguments, mode, seconds))
+        if len(self.traces) == MANY:
+            warnings.warn(
+                f"{self!r}: traced {MANY} times, and every trace is kept. Use batches of one shape (drop_last), and pass what "
+                "changes at every step as a tensor or a float, not as an int or an attribute of a module",
+                stacklevel=3,
+            )
+
+
+def _flat(state) -> list:
+    """The objects of a list of objects and lists."""
+    if not isinstance(state, list | tuple):
+        return [state]
+    return [thing for item in state for thing in _flat(item)]

@@ -1,0 +1,254 @@
+"""One traced form of a step, and what can happen while it is traced."""
+
+import copy
+import linecache
+import os
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from minigrad import random
+from minigrad.backend import tracing
+from minigrad.compiler.carried import Carried, Leaked
+from minigrad.compiler.trees import Leaf, flatten, unflatten
+from minigrad.tensor import Tensor, _new, _tensor
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # of the package
+
+
+class CompileError(RuntimeError):
+    """A compiled step did something that only a step with values can do."""
+
+
+class StateGrew(Exception):
+    """The step made state that was not there before, as an optimizer's first step does."""
+
+
+class GradientRead(Exception):
+    """The step read a gradient that an earlier one left."""
+
+
+class _Leftover(Tensor):
+    """Stands for the gradient that an earlier step may have left. A step that drops it needs none; reading it tells that the
+    step adds to it."""
+
+    @property
+    def _data(self):
+        raise GradientRead
+
+
+class Snapshot:
+    """The state before a step, to be put back when the step raises or was only traced."""
+
+    def __init__(self, carried: Carried):
+        self.tensors = [(t, t._data, t.grad, t._requires_grad) for t in carried.tensors.values()]
+        self.containers: list[tuple[Any, Any]] = [(c, c.copy()) for c in (*carried.containers, *carried.groups)]
+        self.random = random.default.state
+
+    def restore_tensors(self) -> None:
+        """Arrays and gradients as they were, and the generator."""
+        for t, data, grad, _ in self.tensors:
+            t._data, t.grad = data, grad
+        random.default.state = self.random
+
+    def restore(self) -> None:
+        """Everything as it was."""
+        self.restore_tensors()
+        for t, _, _, requires_grad in self.tensors:
+            t._requires_grad = requires_grad
+        for container, before in self.containers:
+            container.clear()
+            container.update(before) if isinstance(container, dict) else container.extend(before)
+
+    def replaced(self) -> Iterator[tuple[dict, str, object, object]]:
+        """(container, key, value before or None, value now) for what the step put into dictionaries and attributes."""
+        for container, before in self.containers:
+            if isinstance(container, dict):
+                for key, value in list(container.items()):
+                    if before.get(key) is not value:
+                        yield container, key, before.get(key), value
+
+
+class Program:
+    """The step for one signature of the state, one structure and shape of the arguments, and one grad mode.
+
+    The compiled function takes one list of arrays: the state's distinct arrays, the varying options, keys for random draws,
+    the gradients that were found (where the step adds to them), the arguments. It gives the arrays of the state that
+    changed, the gradients that are left, and the results.
+    """
+
+    def __init__(self, step, carried: Carried, xp, structure, accumulates: bool, keys: int):
+        self.step, self.carried, self.xp, self.structure = step, carried, xp, structure
+        self.accumulates, self.keys = accumulates, keys
+        self.function = xp.compiled(self._trace)
+        self.traced = False  # by the last call
+        self.draws: int | None = None
+        self.rates: list[float] | None = None
+
+    def __call__(self, leaves: list, arrays: list):
+        carried, xp = self.carried, self.xp
+        tensors = list(carried.tensors.values())
+        if self.rates != (rates := carried.rates()):
+            self.rates, self.options = rates, xp.asarray(rates or [0.0], "float32")
+        if self.draws != 0:
+            self.drawn = xp.random_keys(*random.default.position(), self.keys)
+        found = [t.grad._data for t in tensors if t.grad is not None] if self.accumulates else []
+        self.traced = False
+        outputs = self.function([*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays])
+        if self.traced:
+            with xp.building():
+                xp.eval(*outputs)  # if that fails, nothing is changed yet
+        for i, place in self.changed:
+            tensors[i]._data = outputs[place]
+        for i, left in self.gradients:
+            tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
+        for i, place in self.argument_gradients:
+            g = _tensor(outputs[place], xp)
+            leaves[i].grad = g if leaves[i].grad is None else leaves[i].grad + g
+        for container, key, value in self.after:
+            container[key] = value
+        random.default.skip(self.draws or 0)
+        xp.start(outputs)
+        results = iter(outputs[self.first_result :])
+        return unflatten(self.result, results, lambda leaf, a: a if leaf.kind == "raw" else _tensor(a, xp))
+
+    # --- tracing --------------------------------------------------------------------------------------------------
+    def _trace(self, arrays: list) -> list:
+        """What the array library calls with arrays that have no values yet."""
+        before, now = Snapshot(self.carried), tracing.state
+        try:
+            inputs = iter(arrays)
+            self._bind(inputs)
+            now.active, now.draws, now.first = True, 0, random.default.position()[1]
+            now.known = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}
+            self.arguments: list[Tensor | None] = []
+            args, kwargs = unflatten(self.structure, inputs, self._argument)
+            outputs = self._outputs(self.step(*args, **kwargs), before)
+        except BaseException as error:
+            before.restore()
+            if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
+                raise CompileError(_where(error)) from None
+            raise
+        finally:
+            now.active = False
+        before.restore_tensors()
+        self.draws, self.traced = now.draws, True
+        return outputs
+
+    def _bind(self, inputs: Iterator) -> None:
+        """Points the state at the trace's arrays."""
+        carried = self.carried
+        self.given = [next(inputs) for _ in carried.sources]
+        for t, place in zip(carried.tensors.values(), carried.places, strict=True):
+            t._data = self.given[place]
+        options, tracing.state.keys = next(inputs), next(inputs)
+        self.set: dict[tuple[int, str], list] = {}  # the options' tensors
+        for i, (group, name, position) in enumerate(carried.numbers):
+            parts = self.set.setdefault((id(group), name), [group, name, []])
+            parts[2].append((option := _tensor(options[i], self.xp), option._data))
+            group[name] = option if position is None else tuple([t for t, _ in parts[2]])
+        for t in carried.tensors.values():
+            if self.accumulates and t.grad is not None:
+                t.grad = _tensor(next(inputs), self.xp)
+            elif not self.accumulates and t._requires_grad:
+                g = t.grad = _new(_Leftover)
+                g._backend, g._edge, g._hooks, g.grad, g._requires_grad = t._backend, None, None, None, False
+
+    def _argument(self, leaf: Leaf, array):
+        if leaf.kind == "raw":
+            self.arguments.append(None)
+            return array
+        t = _tensor(array, self.xp)
+        t._requires_grad = leaf.requires_grad
+        self.arguments.append(t)
+        return t
+
+    def _outputs(self, result, before: Snapshot) -> list:
+        """The arrays that come out, and where each goes."""
+        self._check_options()
+        for container, saved in before.containers:
+            if any(container is group for group in self.carried.groups):
+                container.update(saved)
+        look = copy.copy(self.carried)
+        look.collect()
+        if look.tensors.keys() != self.carried.tensors.keys():
+            raise StateGrew
+        outputs: list = []
+        places: dict[int, int] = {}
+
+        def place(array) -> int:
+            if id(array) not in places:
+                places[id(array)] = len(outputs)
+                outputs.append(array)
+            return places[id(array)]
+
+        self.changed = [
+            (i, place(t._data))
+            for i, (t, source) in enumerate(zip(look.tensors.values(), self.carried.places, strict=True))
+            if t._data is not self.given[source]
+        ]
+        self.gradients: list[tuple[int, int | None]] = []
+        for i, t in enumerate(self.carried.tensors.values()):
+            if self.accumulates:
+                self.gradients.append((i, None if t.grad is None else place(t.grad._data)))
+            elif t._requires_grad and not isinstance(t.grad, _Leftover):
+                self.gradients.append((i, None))
+        self.argument_gradients = [
+            (i, place(t.grad._data)) for i, t in enumerate(self.arguments) if t is not None and t.grad is not None
+        ]
+        self._keep_attributes(before)
+        self.first_result = len(outputs)
+        leaves: list = []
+        self.result = flatten(result, leaves, "the results", strict=True)
+        return outputs + [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+    def _check_options(self) -> None:
+        for group, name, parts in self.set.values():
+            now = group[name] if isinstance(group[name], tuple) else (group[name],)
+            if len(now) != len(parts) or any(a is not t or t._data is not b for a, (t, b) in zip(now, parts, strict=True)):
+                raise CompileError(
+                    f"the optimizer's {name!r} was set inside the compiled step, where it would stay at this value; {SCHEDULE}"
+                )
+
+    def _keep_attributes(self, before: Snapshot) -> None:
+        """Tensors that the step replaced come back (their arrays are outputs); what it cached loses its tape, having no
+        value; plain values stay, and are set again by every call."""
+        known = {id(t) for t, *_ in before.tensors}
+        self.after = []
+        for container, key, old, value in before.replaced():
+            if not isinstance(value, Tensor):
+                self.after.append((container, key, value))
+            elif id(old) in known:
+                container[key] = old
+            elif id(value) not in known:
+                leak = container[key] = _new(Leaked)
+                leak._data, leak._backend, leak._edge, leak._hooks, leak.grad = value._data, self.xp, None, None, None
+                leak._requires_grad = False
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+SCHEDULE = "set it, or call the schedule's step(), after the compiled function"
+REMEDIES = {
+    "__bool__": "choose with mg.where, or pass what decides as a bool argument (each value is traced once)",
+    "__index__": "pass the position as an int argument, or select with mg.where or gather",
+    "__getitem__": "a boolean index has a size that depends on values: use mg.where or a product with the mask",
+    "__repr__": "return the tensor and print it outside",
+    "__format__": "return the tensor and print it outside",
+}
+
+
+def _where(error: BaseException) -> str:
+    """The line of the step that asked for a value, and what to do instead."""
+    frames = [(frame.f_code, number) for frame, number in traceback.walk_tb(error.__traceback__)]
+    own = [code.co_filename.startswith(HERE) for code, _ in frames]
+    last = max((i for i, mine in enumerate(own) if not mine), default=len(frames) - 1)
+    code, number = frames[last]
+    called = [code.co_name for code, _ in frames[last + 1 :]]
+    remedy = next((REMEDIES[name] for name in called if name in REMEDIES), "return the tensor and read it outside")
+    if any("schedule" in code.co_filename for code, _ in frames[last + 1 :]):
+        remedy = SCHEDULE
+    text = linecache.getline(code.co_filename, number).strip()
+    return (
+        f"{code.co_filename}:{number}: `{text}` asks for a value inside a compiled step, where tensors have none (the step "
+        f"runs once, to be recorded); {remedy}"
+    )

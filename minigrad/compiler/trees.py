@@ -1,0 +1,94 @@
+"""Trees of tensors and constants: what goes into a compiled step and comes out of it, taken apart and put together."""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.tensor import Tensor
+
+CONSTANTS = (bool, int, float, str, bytes, complex, type(None))
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """The place of a tensor: what it was ("tensor", "array" of numpy, "raw" array of a backend, "float"), and whether it
+    requires a gradient."""
+
+    kind: str
+    requires_grad: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """A list, tuple, dict (with its keys) or dataclass of subtrees."""
+
+    cls: type
+    keys: tuple | None
+    children: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A value that is part of the structure; 1, 1.0 and True are three."""
+
+    cls: type
+    value: Hashable
+
+
+def flatten(tree: Any, leaves: list, where: str, strict: bool = False) -> Leaf | Branch | Constant:
+    """The structure of a tree; its tensors, arrays and floats are appended to `leaves`. With `strict`, other objects than
+    numbers and strings are refused instead of taken as constants, and floats are constants.
+
+    Raises:
+        TypeError: for an object that can't be part of a tree.
+    """
+    if isinstance(tree, Tensor):
+        leaves.append(tree)
+        return Leaf("tensor", tree._requires_grad)
+    if isinstance(tree, float) and not strict:
+        leaves.append(tree)
+        return Leaf("float")
+    if isinstance(tree, np.ndarray | np.generic):
+        leaves.append(tree)
+        return Leaf("array")
+    if isinstance(tree, list | tuple | dict) or dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        keys, items = _items(tree)
+        return Branch(type(tree), keys, tuple([flatten(item, leaves, where, strict) for item in items]))
+    if backend.of_array(tree) is not None:
+        leaves.append(tree)
+        return Leaf("raw")
+    if isinstance(tree, CONSTANTS):
+        return Constant(type(tree), tree)
+    if strict or not isinstance(tree, Hashable):
+        raise TypeError(
+            f"{where} of a compiled step can be tensors, numbers, strings, None, and lists, tuples, dicts and dataclasses of "
+            f"these; got {type(tree).__name__}"
+        )
+    return Constant(type(tree), tree)
+
+
+def _items(tree) -> tuple[tuple | None, list]:
+    if isinstance(tree, dict):
+        return tuple(tree), list(tree.values())
+    if isinstance(tree, list | tuple):
+        return None, list(tree)
+    names = tuple(field.name for field in dataclasses.fields(tree))
+    return names, [getattr(tree, name) for name in names]
+
+
+def unflatten(structure: Leaf | Branch | Constant, leaves: Iterator, make: Callable[[Leaf, Any], Any]) -> Any:
+    """The tree again, with `make(leaf, value)` at the places of the leaves."""
+    if isinstance(structure, Leaf):
+        return make(structure, next(leaves))
+    if isinstance(structure, Constant):
+        return structure.value
+    items = [unflatten(child, leaves, make) for child in structure.children]
+    make_branch: Callable = structure.cls
+    if issubclass(structure.cls, dict):
+        return dict(zip(structure.keys or (), items, strict=True))
+    if structure.keys is not None:
+        return make_branch(**dict(zip(structure.keys, items, strict=True)))
+    return make_branch(*items) if hasattr(make_branch, "_fields") else make_branch(items)
