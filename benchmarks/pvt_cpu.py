@@ -14,12 +14,12 @@ import statistics
 import time
 from pathlib import Path
 
-import minigrad as mg  # before numpy: it chooses BLAS kernels
+import common
+import numpy as np
+
+import minigrad as mg
 from minigrad import models
 from minigrad.nn import functional as F
-
-import common  # isort: skip
-import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -269,6 +269,14 @@ def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=Non
     return softmax(logits) * kept(logits.shape, dropout_p) @ v
 
 
+def conv_mlp(x, w1, b1, taps, b, w2, b2, size, relu):
+    h = x @ w1.T + (0 if b1 is None else b1)
+    h = np.maximum(h, 0) if relu else h
+    image = np.swapaxes(h, 1, 2).reshape(len(x), len(taps), *size)
+    image = conv2d(image, taps, b, padding=tuple(n // 2 for n in taps.shape[2:]), groups=len(taps))
+    return gelu(np.swapaxes(image.reshape(len(x), len(taps), x.shape[1]), 1, 2)) @ w2.T + (0 if b2 is None else b2)
+
+
 def reduce(losses, reduction):
     return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](losses)
 

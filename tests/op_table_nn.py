@@ -109,6 +109,12 @@ row("F.dropout", X(5, 6), lambda x, p: x * 0, p=1.0)
 row("F.dropout", X(5, 6), lambda x, training: x, training=False)
 row("F.drop_path", X(4, 3, 2), lambda x, p: x * o.kept((4, 1, 1), p), p=0.5)
 
+MLP = X(8, 3), X(8), X(8, 1, 3, 3), X(8), X(4, 8), X(4)
+for n, size in [(2, (4, 6)), (1, (3, 5)), (3, (1, 2)), (0, (2, 2))]:
+    for relu in [False, True]:
+        row("F.conv_mlp", D(n, size[0] * size[1], 3), *MLP, o.conv_mlp, size=size, relu=relu)
+row("F.conv_mlp", X(1, 12, 2), X(4, 2), None, X(4, 1, 5, 1), None, X(2, 4), None, o.conv_mlp, size=(4, 3), relu=False)
+
 # --- kernels fed with what broadcasting repeats -----------------------------------------------------------------------
 form("erf, expanded", lambda x: mg.erf(x.expand(3, 4)), X(3, 1), ref=lambda x: o.erf(np.broadcast_to(x, (3, 4))))
 form("gelu, expanded", lambda x: F.gelu(x.expand(3, 4)), X(3, 1), ref=lambda x: o.gelu(np.broadcast_to(x, (3, 4))))

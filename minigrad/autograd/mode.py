@@ -69,6 +69,11 @@ def is_grad_enabled() -> bool:
     return bool(state.mode & GRAD)
 
 
+def is_observed() -> bool:
+    """Whether somebody observes the operations of this thread, see `observe`."""
+    return bool(state.mode & WATCH)
+
+
 @contextlib.contextmanager
 def observe(callback: Callable):
     """Calls `callback(name, inputs, output, static)` after every operation executed inside, innermost observer last.

@@ -22,6 +22,7 @@ and may have overrides of fused operations (see `minigrad.ops.fused`).
 """
 
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.backend.numpy_threads import get_num_threads, set_num_threads
 
 _BACKENDS: dict = {"cpu": NumpyBackend()}
 NAMES = ("cpu", "mlx", "gpu")
@@ -54,16 +55,6 @@ def get(device: str):
     if device == "gpu" and not backend.has_gpu():
         raise BackendError("device 'gpu' was asked for, but MLX finds no GPU on this machine; use 'mlx' or 'cpu'")
     return backend
-
-
-def set_num_threads(n: int) -> None:
-    """How many threads numpy's matrix products use from now on. One is the quickest for small models: threads that wait for
-    each other on a busy machine cost more than they bring."""
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"the number of threads is a whole number of at least 1, got {n!r}")
-    from threadpoolctl import threadpool_limits  # takes 20 ms, and few call this
-
-    threadpool_limits(n, "blas")
 
 
 def of_array(array):

@@ -199,7 +199,7 @@ class MLXBackend:
             return _nchw(w)
         return _nchw(mx.vjp(forward, [w], [_nhwc(g)])[1][0])
 
-    def layer_norm(self, x, weight, bias, *, axes, eps):
+    def layer_norm(self, x, weight, bias, *, axes, eps, save):
         """MLX's own kernel, for norms over the last axis of something; it keeps nothing but its inputs."""
         if len(axes) != 1 or not x.size:
             return None

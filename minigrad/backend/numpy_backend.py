@@ -6,7 +6,7 @@ change between a map and its tokens (N, H·W, C) is a view.
 
 import numpy as np
 
-from minigrad.backend import numpy_conv, numpy_erf, numpy_fused
+from minigrad.backend import numpy_attention, numpy_conv, numpy_erf, numpy_fused, numpy_gelu, numpy_mlp
 
 DTYPES = {name: np.dtype(name) for name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()}
 
@@ -38,6 +38,12 @@ class NumpyBackend:
     conv2d_weight = staticmethod(numpy_conv.conv2d_weight)
     layer_norm = staticmethod(numpy_fused.layer_norm)
     layer_norm_vjp = staticmethod(numpy_fused.layer_norm_vjp)
+    gelu = staticmethod(numpy_gelu.gelu)
+    gelu_vjp = staticmethod(numpy_gelu.gelu_vjp)
+    attention = staticmethod(numpy_attention.attention)
+    attention_vjp = staticmethod(numpy_attention.attention_vjp)
+    conv_mlp = staticmethod(numpy_mlp.conv_mlp)
+    conv_mlp_vjp = staticmethod(numpy_mlp.conv_mlp_vjp)
 
     def __getattr__(self, name):
         value = getattr(np, name)

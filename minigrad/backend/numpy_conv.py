@@ -1,13 +1,18 @@
 """Convolution in numpy: the forward kernel and its two derivatives, each the derivative of the others.
 
 Arrays are (N, C, H, W) by shape; the work is done channels-last, and results are channels-last in memory. Weights are
-(O, C/groups, kh, kw). Three ways, by shape: one matrix product over gathered windows (im2col), the same a group, and for
-depthwise convolutions (groups = C = O) shifted multiply-adds, one for each kernel position.
+(O, C/groups, kh, kw). Three ways, by shape: depthwise (groups = C = O) by `numpy_depthwise`; kernels that don't overlap
+(kernel = stride, no padding) and 1×1 as one matrix product over rearranged pixels; all others over gathered windows (im2col),
+some images at a time.
 """
 
 import numpy as np
 
-BLOCK = 1 << 16  # numbers of an image array that a depthwise convolution works on at a time
+from minigrad.backend import numpy_depthwise
+from minigrad.backend.numpy_gemm import linear_into, transposed_product
+from minigrad.backend.numpy_threads import parallel
+
+COLUMNS = 1 << 20  # numbers of gathered windows at a time, unless a single image has more
 
 
 def _nhwc(x):
@@ -19,7 +24,7 @@ def _nchw(x):
 
 
 def _padded(x, padding):
-    """Zeros around a channels-last image."""
+    """Zeros around channels-last images."""
     (ph, pw), (n, h, w, c) = padding, x.shape
     if ph == pw == 0:
         return x
@@ -52,8 +57,9 @@ def _windows(x, kernel, size, stride, dilation):
     return np.lib.stride_tricks.as_strided(x, shape, (n, h * sh, w * sw, h * dh, w * dw, c), writeable=False)
 
 
-def _columns(x, kernel, size, stride, dilation, groups):
-    """The windows copied into a matrix: (groups, N·oh·ow, kh·kw·C/groups)."""
+def _columns(x, kernel, size, stride, padding, dilation, groups):
+    """The windows as a matrix: (groups, N·oh·ow, kh·kw·C/groups); a view for 1×1 kernels without stride."""
+    x = _padded(x, padding)
     v = _windows(x, kernel, size, stride, dilation)
     rows, c = v.shape[0] * v.shape[1] * v.shape[2], x.shape[3]
     if groups == 1:
@@ -72,12 +78,10 @@ def _depthwise(w, groups):
     return groups > 1 and w[0] == groups and w[1] == 1
 
 
-def _blocks(*images):
-    """Some images of each array at a time, so many that a block stays in the cache."""
-    n, size = images[0].shape[0], max(x[:1].size for x in images)
-    step = max(1, BLOCK // max(size, 1))
-    for i in range(0, n, step):
-        yield tuple(x[i : i + step] for x in images)
+def _batches(n: int, numbers: int) -> list[slice]:
+    """Some images at a time, so many that their windows stay within `COLUMNS` numbers."""
+    step = max(1, COLUMNS // max(numbers, 1))
+    return [slice(i, i + step) for i in range(0, n, step)]
 
 
 def _by_group(x, groups):
@@ -89,25 +93,26 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, i·s + u·d - p, j·s + v·d - p]."""
     kernel = w.shape[2:]
     size = out_size(x.shape[2:], kernel, stride, padding, dilation)
-    x = _padded(_nhwc(x), padding)
+    x = _nhwc(x)
+    y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     if _depthwise(w.shape, groups):
-        y = _depthwise_forward(x, w, size, stride, dilation)
-    else:
-        product = _columns(x, kernel, size, stride, dilation, groups) @ _matrix(w, groups)
-        y = product.transpose(1, 0, 2).reshape(x.shape[0], *size, w.shape[0])
-    if b is not None:
-        y += b
+        numpy_depthwise.correlate(x, numpy_depthwise.taps_of(w), b, y, padding, stride, dilation)
+        return _nchw(y)
+    matrix = _matrix(w, groups)
+    batches = _batches(x.shape[0], size[0] * size[1] * matrix.shape[0] * matrix.shape[1])
+
+    def work(i):
+        part = y[batches[i]]
+        columns = _columns(x[batches[i]], kernel, size, stride, padding, dilation, groups)
+        if groups == 1:
+            linear_into(columns[0], matrix[0], b, part.reshape(-1, w.shape[0]))
+            return
+        part[...] = (columns @ matrix).transpose(1, 0, 2).reshape(part.shape)
+        if b is not None:
+            part += b
+
+    parallel(work, len(batches))
     return _nchw(y)
-
-
-def _depthwise_forward(x, w, size, stride, dilation):
-    taps = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0))
-    y = np.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
-    for image, out in _blocks(x, y):
-        buffer = np.empty_like(out)
-        for i, j in np.ndindex(*w.shape[2:]):
-            out += np.multiply(image[_shift(i, j, size, stride, dilation)], taps[i, j], out=buffer)
-    return y
 
 
 def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
@@ -115,34 +120,62 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
     kernel, (ph, pw) = w.shape[2:], padding
     out, channels = g.shape[2:], w.shape[1] * groups
     g = _nhwc(g)
-    dx = np.zeros((g.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, channels), g.dtype)
     if _depthwise(w.shape, groups):
-        taps = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0))
-        for image, part in _blocks(g, dx):
-            buffer = np.empty_like(image)
-            for i, j in np.ndindex(*kernel):
-                part[_shift(i, j, out, stride, dilation)] += np.multiply(image, taps[i, j], out=buffer)
-    else:
-        product = _by_group(g, groups) @ _matrix(w, groups).transpose(0, 2, 1)
-        product = product.reshape(groups, g.shape[0], *out, *kernel, channels // groups)
-        parts = dx.reshape(*dx.shape[:3], groups, channels // groups)
-        for i, j in np.ndindex(*kernel):
-            parts[_shift(i, j, out, stride, dilation)] += product[:, :, :, :, i, j].transpose(1, 2, 3, 0, 4)
-    return _nchw(dx[:, ph : ph + size[0], pw : pw + size[1]])
+        return _nchw(numpy_depthwise.scattered(g, numpy_depthwise.taps_of(w), size, padding, stride, dilation))
+    dx = np.empty((g.shape[0], *size, channels), g.dtype)
+    matrix = np.ascontiguousarray(_matrix(w, groups).transpose(0, 2, 1))
+    batches = _batches(g.shape[0], out[0] * out[1] * matrix.shape[0] * matrix.shape[2])
+
+    def work(i):
+        part = g[batches[i]]
+        if groups == 1:
+            product = np.empty((1, part.shape[0] * out[0] * out[1], matrix.shape[2]), g.dtype)
+            linear_into(part.reshape(-1, part.shape[3]), matrix[0], None, product[0])
+        else:
+            product = _by_group(part, groups) @ matrix
+        product = product.reshape(groups, part.shape[0], *out, *kernel, channels // groups)
+        padded = np.zeros((part.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, groups, channels // groups), g.dtype)
+        for u, v in np.ndindex(*kernel):
+            padded[_shift(u, v, out, stride, dilation)] += product[:, :, :, :, u, v].transpose(1, 2, 3, 0, 4)
+        dx[batches[i]] = padded[:, ph : ph + size[0], pw : pw + size[1]].reshape(part.shape[0], *size, channels)
+
+    if kernel == stride and groups == 1 and padding == (0, 0) and dilation == (1, 1):
+        work = _tiles_back(g, matrix[0], kernel, dx, batches)
+    parallel(work, len(batches))
+    return _nchw(dx)
+
+
+def _tiles_back(g, matrix, kernel, dx, batches):
+    """The work of `conv2d_input` where windows are tiles: every pixel belongs to one, or, at the far edges, to none."""
+    (kh, kw), (oh, ow), c = kernel, g.shape[1:3], dx.shape[3]
+
+    def work(i):
+        part = g[batches[i]]
+        product = np.empty((part.shape[0] * oh * ow, matrix.shape[1]), g.dtype)
+        linear_into(part.reshape(-1, part.shape[3]), matrix, None, product)
+        tiles = product.reshape(-1, oh, ow, kh, kw, c).transpose(0, 1, 3, 2, 4, 5)
+        image = dx[batches[i]]
+        image[:, : oh * kh, : ow * kw] = tiles.reshape(-1, oh * kh, ow * kw, c)
+        image[:, oh * kh :], image[:, :, ow * kw :] = 0, 0
+
+    return work
 
 
 def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     """The derivative by the weight (O, C/groups, kh, kw): every window times its output's gradient, summed."""
     out, channels = g.shape[2:], x.shape[1] // groups
-    x, g = _padded(_nhwc(x), padding), _nhwc(g)
+    x, g = _nhwc(x), _nhwc(g)
     if channels == 1 and g.shape[3] == groups > 1:
-        dw = np.zeros((*kernel, groups), g.dtype)
-        for image, part in _blocks(x, g):
-            buffer = np.empty_like(part)
-            ones = np.ones(buffer.size // groups, g.dtype)
-            for i, j in np.ndindex(*kernel):
-                np.multiply(image[_shift(i, j, out, stride, dilation)], part, out=buffer)
-                dw[i, j] += ones @ buffer.reshape(-1, groups)
+        dw = numpy_depthwise.correlate_taps(x, g, kernel, padding, stride, dilation)
         return dw.transpose(2, 0, 1)[:, None]
-    product = _by_group(g, groups).transpose(0, 2, 1) @ _columns(x, kernel, out, stride, dilation, groups)
+    batches = _batches(x.shape[0], out[0] * out[1] * kernel[0] * kernel[1] * x.shape[3])
+
+    def work(i):
+        columns = _columns(x[batches[i]], kernel, out, stride, padding, dilation, groups)
+        part = _by_group(g[batches[i]], groups)
+        return transposed_product(part[0], columns[0])[None] if groups == 1 else part.transpose(0, 2, 1) @ columns
+
+    product = np.zeros((groups, g.shape[3] // groups, kernel[0] * kernel[1] * channels), g.dtype)
+    for part in parallel(work, len(batches)):
+        product += part
     return product.reshape(g.shape[3], *kernel, channels).transpose(0, 3, 1, 2)

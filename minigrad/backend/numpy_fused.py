@@ -4,40 +4,73 @@ import math
 
 import numpy as np
 
+from minigrad.backend.numpy_gemm import column_sums, row_blocks
+from minigrad.backend.numpy_threads import parallel
 
-def layer_norm(x, weight, bias, *, axes, eps):
+BLOCK = 1 << 16  # numbers of a matrix worked on at a time
+
+
+def layer_norm(x, weight, bias, *, axes, eps, save):
     """y = (x - mean)·rstd·weight + bias over the last axes; saves mean and rstd, one number a row."""
     rows = _rows(x, axes)
+    y = np.empty(rows.shape, x.dtype)
+    mean, rstd = np.empty((2, rows.shape[0], 1), x.dtype)
     ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
-    mean = rows @ ones  # a product with ones beats .mean: BLAS
-    y = rows - mean
-    rstd = 1 / np.sqrt(np.square(y) @ ones + eps)
-    y *= rstd
-    y = y.reshape(x.shape)
-    if weight is not None:
-        y *= weight
-    if bias is not None:
-        y += bias
-    return y, (mean, rstd)
+    blocks = row_blocks(rows.shape[0], rows.shape[1], BLOCK)
+    gain, shift = (None if a is None else a.reshape(-1) for a in (weight, bias))
+
+    def work(i):
+        part, out, deviation = rows[blocks[i]], y[blocks[i]], rstd[blocks[i]]
+        np.matmul(part, ones, out=mean[blocks[i]])  # a product with ones beats .mean: BLAS
+        np.subtract(part, mean[blocks[i]], out)
+        np.matmul(np.square(out), ones, out=deviation)
+        deviation += eps
+        np.sqrt(deviation, deviation)
+        np.divide(1, deviation, deviation)
+        out *= deviation
+        if gain is not None:
+            out *= gain
+        if shift is not None:
+            out += shift
+
+    parallel(work, len(blocks))
+    return y.reshape(x.shape), (mean, rstd)
 
 
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
     mean, rstd = saved
     rows, g = _rows(x, axes), _rows(g, axes)
+    dx = np.empty(rows.shape, x.dtype)
     ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
-    normal = (rows - mean) * rstd
-    dweight = dbias = None
-    column = np.ones((1, g.shape[0]), x.dtype)
-    if bias is not None:
-        dbias = (column @ g).reshape(bias.shape)
-    if weight is not None:
-        dweight = (column @ (g * normal)).reshape(weight.shape)
-        g = g * weight.reshape(-1)
-    dx = g - g @ ones
-    normal *= (g * normal) @ ones
-    dx -= normal
-    dx *= rstd
+    blocks = row_blocks(rows.shape[0], rows.shape[1], BLOCK)
+    gain = None if weight is None else weight.reshape(-1)
+
+    def work(i):
+        part, out, deviation = g[blocks[i]], dx[blocks[i]], rstd[blocks[i]]
+        normal = rows[blocks[i]] - mean[blocks[i]]
+        normal *= deviation
+        dbias = None if bias is None else column_sums(part)
+        dweight = None
+        if gain is not None:
+            product = part * normal
+            dweight = column_sums(product)
+            inner = product @ (gain * ones[0, 0])[:, None]
+            np.multiply(part, gain, out)
+        else:
+            inner = (part * normal) @ ones
+            out[...] = part
+        out -= out @ ones
+        normal *= inner
+        out -= normal
+        out *= deviation
+        return dweight, dbias
+
+    sums = list(zip(*parallel(work, len(blocks)), strict=True)) or [(None,), (None,)]
+    dweight, dbias = (
+        None if like is None else (sum(parts[1:], parts[0]) if blocks else np.zeros_like(like)).reshape(like.shape)
+        for like, parts in zip((weight, bias), sums, strict=True)
+    )
     return dx.reshape(x.shape), dweight, dbias
 
 

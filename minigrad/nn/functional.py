@@ -36,6 +36,7 @@ from minigrad.ops import elementwise as _e
 from minigrad.ops import fused as _fused
 from minigrad.ops import index as _index
 from minigrad.ops import shape as _shape
+from minigrad.ops.fused import conv_mlp  # noqa: F401
 from minigrad.ops.pool import unfold  # noqa: F401
 from minigrad.tensor import Tensor, _tensor
 
@@ -44,7 +45,7 @@ from minigrad.tensor import Tensor, _tensor
 def gelu(input, approximate="none"):
     """x·Φ(x), exactly; with approximate="tanh" 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))). arXiv 1606.08415."""
     if approximate == "none":
-        return _a.gelu(input)
+        return _fused.gelu(input)
     if approximate == "tanh":
         inner = (input + 0.044715 * input * input * input) * math.sqrt(2 / math.pi)
         return 0.5 * input * (1 + tanh(inner))
@@ -184,6 +185,8 @@ def scaled_dot_product_attention(
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
     if enable_gqa:
         key, value = (_repeated(t, query.shape[-3]) for t in (key, value))
+    if attn_mask is None and dropout_p == 0 and not is_causal and not need_weights:
+        return _fused.attention(query, key, value, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     mask = None
     if dropout_p > 0:
         lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])

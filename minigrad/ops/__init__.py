@@ -12,7 +12,7 @@ from types import FunctionType as _FunctionType
 
 from minigrad.autograd.guard import guarded as _guarded
 from minigrad.ops import index
-from minigrad.ops.activation import elu, gelu, leaky_relu, relu, softplus
+from minigrad.ops.activation import elu, leaky_relu, relu, softplus
 from minigrad.ops.compare import (
     eq,
     ge,
@@ -61,7 +61,7 @@ from minigrad.ops.elementwise import (
     tanh,
     where,
 )  # fmt: skip
-from minigrad.ops.fused import layer_norm, scaled_dot_product_attention
+from minigrad.ops.fused import gelu, layer_norm, scaled_dot_product_attention
 from minigrad.ops.index import (
     diagonal,
     embedding,

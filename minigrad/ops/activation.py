@@ -18,17 +18,13 @@ def relu(xp, a):
 relu.defvjp(lambda xp, g, y: xp.where(y <= 0, 0.0, g))
 
 
-@elementwise
-def gelu(xp, a):
-    """a·Φ(a) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415."""
-    return a * _normal_cdf(xp, a)
-
-
-def _normal_cdf(xp, a):
+@elementwise(floats=True)
+def normal_cdf(xp, a):
+    """Φ(a) = (1 + erf(a/√2)) / 2, the normal distribution function."""
     return xp.erf(a * SQRT_HALF) * 0.5 + 0.5
 
 
-gelu.defvjp(lambda xp, g, a: g * (_normal_cdf(xp, a) + a * xp.exp(a * a * -0.5) * INV_SQRT_2PI))
+normal_cdf.defvjp(lambda xp, g, a: g * xp.exp(a * a * -0.5) * INV_SQRT_2PI)
 
 
 @elementwise

@@ -2,27 +2,33 @@
 
 The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
 (output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
-ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs.
+ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs. The method is
+told whether a derivative may follow (`save`); if not, it needn't keep anything.
 """
 
+import functools
 import math
 
 from minigrad.autograd import walk
 from minigrad.autograd.anomaly import user_line
-from minigrad.autograd.mode import enable_grad, is_grad_enabled, state
+from minigrad.autograd.mode import WATCH, enable_grad, is_grad_enabled, state
 from minigrad.autograd.op import Node, Op, input_tensor
+from minigrad.ops.activation import normal_cdf
+from minigrad.ops.activation import relu as relu_
+from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
-from minigrad.ops.linalg import matmul
+from minigrad.ops.linalg import linear, matmul
 from minigrad.ops.reduce import mean, softmax
 from minigrad.tensor import Tensor, _tensor
 
 
 class Fused(Op):
-    """An operation with a definition on tensors and optional kernels in the backends."""
+    """An operation with a definition on tensors and optional kernels in the backends. One with `parts` runs as its
+    definition while somebody observes operations: whoever counts or draws them wants to see the parts."""
 
-    def __init__(self, definition):
+    def __init__(self, definition, parts: bool = False):
         super().__init__(definition)
-        self.definition = definition
+        self.definition, self.parts = definition, parts
 
     def __call__(self, *inputs, **static):
         given = [t for t in inputs if t is not None]
@@ -30,14 +36,16 @@ class Fused(Op):
         kernel = getattr(type(xp), self.name, None)
         if kernel is None or len({(t._backend.name, t._data.dtype) for t in given}) > 1:
             return self.definition(*inputs, **static)
+        if self.parts and state.mode & WATCH:
+            return self.definition(*inputs, **static)
         arrays = [None if t is None else t._data for t in inputs]
-        result = getattr(xp, self.name)(*arrays, **static)
+        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad] if is_grad_enabled() else []
+        result = getattr(xp, self.name)(*arrays, save=bool(wanted), **static)
         if result is None:
             return self.definition(*inputs, **static)
         y, saved = result
         out = _tensor(y, xp)
-        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad]
-        if wanted and is_grad_enabled():
+        if wanted:
             node = Node()
             node.op, node.xp, node.plan, node.special = self, xp, wanted, True
             node.saved = (arrays, saved, static)
@@ -61,9 +69,9 @@ class Fused(Op):
         return list(walk.grad(y, [inputs[k] for k in node.plan], g, create_graph=True))
 
 
-def fused(definition) -> Fused:
+def fused(definition=None, /, **options):
     """Decorator that makes a `Fused` operation of its definition."""
-    return Fused(definition)
+    return functools.partial(Fused, **options) if definition is None else Fused(definition)
 
 
 @fused
@@ -74,6 +82,33 @@ def layer_norm(x, weight, bias, *, axes, eps):
     y = centred * rsqrt(mean(centred * centred, axes, True) + eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
+
+
+@fused
+def gelu(x):
+    """x·Φ(x) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415."""
+    return x * normal_cdf(x)
+
+
+@fused(parts=True)
+def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):
+    """The feed-forward network of PVT v2, w2·gelu(taps ∗ (w1·x + b1) + b) + b2: (N, H·W, C) → (N, H·W, O).
+
+    `taps`, (hidden, 1, kh, kw) with kh and kw odd, are convolved with the hidden map of `size` (H, W), channel by channel
+    and zero-padded to the same size; with `relu` a ReLU stands before that. Wang et al. 2022, arXiv 2106.13797.
+    """
+    n, length, hidden = x.shape[0], x.shape[1], w1.shape[0]
+    h = linear(x, w1, b1)
+    h = relu_(h) if relu else h
+    image = h.permute(0, 2, 1).reshape(n, hidden, *size)
+    image = conv2d(image, taps, b, padding=(taps.shape[2] // 2, taps.shape[3] // 2), groups=hidden)
+    return linear(gelu(image.reshape(n, hidden, length).permute(0, 2, 1)), w2, b2)
+
+
+@fused(parts=True)
+def attention(q, k, v, *, scale):
+    """softmax(q·kᵀ·scale)·v: (…, L, E), (…, S, E), (…, S, D) → (…, L, D). Vaswani et al. 2017, arXiv 1706.03762."""
+    return matmul(softmax(matmul(q * scale, k.mT), -1), v)
 
 
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask=None, is_causal=False, scale=None):

@@ -1,0 +1,282 @@
+"""The numpy backend's kernels against the definitions they stand in for: any shape, stride, layout and number of threads."""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.backend import (
+    numpy_attention,
+    numpy_conv,
+    numpy_depthwise,
+    numpy_fused,
+    numpy_gelu,
+    numpy_gemm,
+    numpy_mlp,
+)
+from minigrad.backend import numpy_threads as threads
+from minigrad.nn import functional as F
+from minigrad.ops.fused import Fused
+
+FORWARD = {"float32": 2e-6, "float64": 1e-13}
+GRADIENT = {"float32": 2e-5, "float64": 1e-12}
+few = settings(max_examples=25, deadline=None)
+small = st.integers(1, 5)
+dtypes = st.sampled_from(["float32", "float64"])
+layouts = st.sampled_from(["plain", "reversed", "strided", "expanded"])
+
+
+@pytest.fixture(autouse=True)
+def tiny_blocks(monkeypatch):
+    """Blocks so small that small arrays have several, of unequal size."""
+    monkeypatch.setattr(numpy_fused, "BLOCK", 7)
+    monkeypatch.setattr(numpy_gelu, "BLOCK", 5)
+    monkeypatch.setattr(numpy_gelu, "PART", 15)
+    monkeypatch.setattr(numpy_mlp, "BLOCK", 5)
+    monkeypatch.setattr(numpy_mlp, "HIDDEN", 60)
+    monkeypatch.setattr(numpy_attention, "QUERIES", 9)
+    monkeypatch.setattr(numpy_conv, "COLUMNS", 50)
+    monkeypatch.setattr(numpy_depthwise, "BLOCK", 40)
+    monkeypatch.setattr(numpy_gemm, "BLOCK", 10)
+
+
+@contextlib.contextmanager
+def definitions():
+    """Fused operations run as they are defined."""
+    with mock.patch.object(Fused, "__call__", lambda self, *inputs, **static: self.definition(*inputs, **static)):
+        yield
+
+
+@contextlib.contextmanager
+def number_of_threads(n: int):
+    before = threads.get_num_threads()
+    mg.set_num_threads(n)
+    try:
+        yield
+    finally:
+        mg.set_num_threads(before)
+
+
+def array(rng, shape, layout="plain"):
+    """Float64 numbers whose memory isn't what the shape suggests."""
+    if layout == "reversed":
+        return rng.standard_normal(shape[::-1]).transpose()
+    if layout == "strided":
+        return rng.standard_normal([2 * n for n in shape])[tuple(slice(None, None, 2) for _ in shape)]
+    if layout == "expanded" and shape:
+        return np.broadcast_to(rng.standard_normal((1, *shape[1:])), shape)
+    return rng.standard_normal(shape)
+
+
+def raw(a, dtype):
+    """A tensor around an array with its memory layout."""
+    t = mg.zeros(1)
+    t.data = np.asarray(a).astype(dtype, order="K", copy=False)
+    return t
+
+
+def derivatives(function, arrays, dtype, seed=0):
+    """Value and gradients of a function of tensors."""
+    tensors = [None if a is None else raw(a, dtype).requires_grad_() for a in arrays]
+    y = function(*tensors)
+    weights = np.random.default_rng(seed).standard_normal(y.shape)
+    y.backward(mg.tensor(weights, dtype=dtype))
+    return y.numpy(), [None if t is None else t.grad.numpy() for t in tensors]
+
+
+def close(got, expected, tolerance) -> None:
+    assert got.shape == expected.shape and got.dtype == expected.dtype
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
+
+
+def held(function, arrays, dtype) -> None:
+    """The kernel gives what the definition gives, in float64 both, and in float32 the kernel what float64 gives."""
+    with definitions():
+        value, grads = derivatives(function, arrays, "float64")
+    got, got_grads = derivatives(function, arrays, dtype)
+    assert got.dtype == dtype
+    close(got.astype("float64"), value, FORWARD[dtype])
+    for a, b in zip(got_grads, grads, strict=True):
+        if b is not None:
+            close(a.astype("float64"), b, GRADIENT[dtype])
+    without = function(*[None if a is None else raw(a, dtype) for a in arrays]).numpy()  # nothing kept
+    close(without, got, FORWARD[dtype])
+
+
+@few
+@given(st.lists(st.integers(0, 5), max_size=4), layouts, dtypes, st.integers(0, 99))
+def test_gelu(shape, layout, dtype, seed):
+    held(F.gelu, [3 * array(np.random.default_rng(seed), shape, layout)], dtype)
+
+
+def test_gelu_everywhere():
+    """float32 against float64, from 1e-8 to where squares overflow."""
+    x = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-8, 1e30, 500), -np.geomspace(1e-8, 1e30, 500)])
+    x = x.astype(np.float32)
+    wide, narrow = (F.gelu(mg.tensor(x.astype(dtype))).numpy() for dtype in ("float64", "float32"))
+    error = np.abs(narrow - wide)
+    assert np.all(error <= 3e-7 * np.maximum(np.abs(wide), 1))
+    assert np.all(np.isnan(F.gelu(mg.tensor([np.nan])).numpy())) and F.gelu(mg.tensor([np.inf])).item() == np.inf
+
+
+@few
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=3),
+    st.integers(1, 40),
+    layouts,
+    dtypes,
+    st.booleans(),
+    st.booleans(),
+)
+def test_layer_norm(lead, size, layout, dtype, weight, bias):
+    rng = np.random.default_rng(size)
+    arrays = [array(rng, (*lead, size), layout), *(rng.standard_normal(size) if b else None for b in (weight, bias))]
+    held(lambda x, w, b: F.layer_norm(x, size, w, b, eps=1e-3), arrays, dtype)
+
+
+@few
+@given(st.integers(0, 3), small, st.integers(1, 30), small, small, small, layouts, dtypes)
+def test_attention(n, heads, queries, keys, size, value, layout, dtype):
+    rng = np.random.default_rng(queries)
+    shapes = [(n, heads, queries, size), (n, heads, keys, size), (n, heads, keys, value)]
+    held(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.7),
+        [array(rng, s, layout) for s in shapes],
+        dtype,
+    )
+
+
+def test_attention_with_large_logits():
+    q, k = 1e3 * np.ones((1, 4, 2)), np.array([[[1.0, 0], [0, 2], [3, 3]]])
+    y = F.scaled_dot_product_attention(*(mg.tensor(a, dtype="float32") for a in (q, k, np.eye(3)[None]))).numpy()
+    np.testing.assert_array_equal(y, np.broadcast_to([0, 0, 1], (1, 4, 3)))
+
+
+@few
+@given(st.integers(0, 3), small, small, st.integers(1, 9), st.booleans(), st.booleans(), layouts, dtypes)
+def test_conv_mlp(n, height, width, hidden, relu, bias, layout, dtype):
+    rng = np.random.default_rng(hidden)
+    shapes = [(hidden, 3), (hidden,), (hidden, 1, 3, 3), (hidden,), (4, hidden), (4,)]
+    weights = [rng.standard_normal(s) if bias or len(s) > 1 else None for s in shapes]
+    x = array(rng, (n, height * width, 3), layout)
+    held(lambda *a: F.conv_mlp(*a, size=(height, width), relu=relu), [x, *weights], dtype)
+
+
+geometry = st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2))  # stride, padding, dilation
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def convolved(x, w, b, stride, padding, dilation, groups):
+    """The definition, by loops over the kernel's positions."""
+    reach = [d * (k - 1) + 1 for k, d in zip(w.shape[2:], dilation, strict=True)]
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
+    oh, ow = ((n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, stride, strict=True))
+    y = np.zeros((len(x), len(w), oh, ow), x.dtype)
+    per, out = x.shape[1] // groups, len(w) // groups
+    for group in range(groups):
+        for i, j in np.ndindex(*w.shape[2:]):
+            rows = slice(i * dilation[0], i * dilation[0] + stride[0] * (oh - 1) + 1, stride[0])
+            columns = slice(j * dilation[1], j * dilation[1] + stride[1] * (ow - 1) + 1, stride[1])
+            image = x[:, group * per : (group + 1) * per, rows, columns]
+            y[:, group * out : (group + 1) * out] += np.einsum(
+                "nchw,oc->nohw", image, w[group * out : (group + 1) * out, :, i, j]
+            )
+    return y + b[:, None, None]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 3),
+    sizes,
+    sizes,
+    geometry,
+    geometry,
+    st.sampled_from(["full", "depthwise", "grouped", "tiles"]),
+    layouts,
+    dtypes,
+)
+def test_conv2d(n, size, kernel, vertical, horizontal, kind, layout, dtype):
+    """Value, and both gradients by being its transposes: <g, conv(x, w)> is linear in x and in w."""
+    stride, padding, dilation = (list(pair) for pair in zip(vertical, horizontal, strict=True))
+    kernel = [min(k, 4) for k in kernel]
+    if kind == "tiles":
+        stride, padding, dilation = list(kernel), [0, 0], [1, 1]
+    size = [max(s, d * (k - 1) + 1 - 2 * p) for s, k, d, p in zip(size, kernel, dilation, padding, strict=True)]
+    groups, channels, out = {"full": (1, 3, 4), "depthwise": (5, 5, 5), "grouped": (2, 4, 6), "tiles": (1, 3, 2)}[kind]
+    rng = np.random.default_rng(n)
+    x, w, b = (
+        array(rng, (n, channels, *size), layout),
+        array(rng, (out, channels // groups, *kernel)),
+        array(rng, (out,)),
+    )
+    options = {"stride": tuple(stride), "padding": tuple(padding), "dilation": tuple(dilation)}
+
+    def call(x, w, b):
+        return F.conv2d(x, w, b, groups=groups, **options)
+
+    expected = convolved(x, w, b, stride, padding, dilation, groups)
+    y, (dx, dw, db) = derivatives(call, [x, w, b], dtype)
+    close(y.astype("float64"), expected, FORWARD[dtype])
+    g = np.random.default_rng(0).standard_normal(y.shape)
+    v, u = rng.standard_normal(x.shape), rng.standard_normal(w.shape)
+    zero = np.zeros(out)
+    scale = max(1.0, float(np.abs(g).sum()))
+    assert (
+        abs((dx * v).sum() - (g * convolved(v, w, zero, stride, padding, dilation, groups)).sum())
+        < GRADIENT[dtype] * scale
+    )
+    assert (
+        abs((dw * u).sum() - (g * convolved(x, u, zero, stride, padding, dilation, groups)).sum())
+        < GRADIENT[dtype] * scale
+    )
+    close(db.astype("float64"), g.sum((0, 2, 3)), GRADIENT[dtype])
+
+
+def block_step():
+    """Logits and gradients of a small model; every kernel runs."""
+    mg.manual_seed(0)
+    model = mg.models.create_model("pvt_v2_tiny", num_classes=3)
+    loss = F.cross_entropy(model(mg.randn(5, 3, 32, 32)), mg.tensor([0, 1, 2, 0, 1]))
+    loss.backward()
+    return [loss.numpy(), *(p.grad.numpy() for p in model.parameters())]
+
+
+def test_threads_change_nothing():
+    """Work is cut up the same way and summed in the same order, whatever the number of threads, run after run."""
+    results = []
+    for n in (1, 2, 3, 3):
+        with number_of_threads(n):
+            results.append(block_step())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_parallel():
+    for n in (1, 2, 4):
+        with number_of_threads(n):
+            assert threads.parallel(lambda i: threads.parallel(lambda j: (i, j), 2), 5) == [
+                [(i, 0), (i, 1)] for i in range(5)
+            ]
+            assert threads.parallel(abs, 0) == []
+            with pytest.raises(ZeroDivisionError), np.errstate(divide="raise"):
+                threads.parallel(lambda i: 1 // (3 - i), 7)
+            with pytest.raises(FloatingPointError), np.errstate(divide="raise"):  # in every thread
+                threads.parallel(lambda i: np.ones(2) / np.zeros(2), 3)
+
+
+def test_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(threads._State, "threads", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads.get_num_threads() == 3
+    monkeypatch.setattr(threads._State, "threads", None)
+    monkeypatch.setenv("MINIGRAD_NUM_THREADS", "2")
+    assert threads.get_num_threads() == 2
+    for wrong in (0, -1, 1.5, True, "2"):
+        with pytest.raises(ValueError, match="whole number"):
+            mg.set_num_threads(wrong)
