@@ -155,7 +155,8 @@ def test_outputs():
     x, labels = mg.randn(2, 3, 32, 32), mg.tensor([0, 4])
     logits = model(x)
     out = model(x, labels=labels, output_hidden_states=True, output_attentions=True)
-    assert isinstance(logits, mg.Tensor) and np.array_equal(out.logits.numpy(), logits.numpy())
+    assert isinstance(logits, mg.Tensor)  # attention whose weights are asked for isn't the fused one: other roundings
+    np.testing.assert_allclose(out.logits.numpy(), logits.numpy(), rtol=0, atol=1e-6)
     assert out.loss.item() == pytest.approx(F.cross_entropy(logits, labels).item())
     assert [m.shape for m in out.hidden_states] == [(2, 8, 8, 8), (2, 12, 4, 4), (2, 16, 2, 2)]
     assert len(out.attentions) == 4 and out["logits"] is out.logits is out[1] and len(out) == 4
