@@ -35,8 +35,9 @@ def narrow(device="cpu", **fields):
 CONFIG = PVTV2Config(img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1))
 
 
-def equal(a, b, atol=0.0) -> bool:
-    """Whether two outputs, tuples or tensors hold the same numbers."""
+def equal(a, b, atol=2e-6) -> bool:
+    """Whether two outputs, tuples or tensors hold the same numbers: up to rounding, since attention whose weights are
+    asked for runs in parts and not as one kernel."""
     if isinstance(a, mg.Tensor):
         return a.shape == b.shape and bool(np.allclose(a.numpy(), b.numpy(), rtol=0, atol=atol))
     return len(a) == len(b) and all(equal(x, y, atol) for x, y in zip(a, b, strict=True))
