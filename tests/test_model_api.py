@@ -376,9 +376,9 @@ def test_checkpointing_takes_less_memory():
     assert peaks[1] < 0.4 * peaks[0]
 
 
-@pytest.mark.parametrize(("linear", "least", "most"), [(True, 3.8, 4.1), (False, 10, 17)])
-def test_memory_of_attention_beside_the_number_of_pixels(linear, least, most):
-    """Four times the pixels: four times the memory with linear attention, and up to 16 times with a reduced map."""
+@pytest.mark.parametrize("linear", [True, False])
+def test_memory_of_attention_beside_the_number_of_pixels(linear):
+    """Four times the pixels: four times the memory, with a reduced map too, since queries are taken some at a time."""
     model, peaks = b0(linear=linear).eval(), []
     for side in (256, 512):
         with mg.no_grad():
@@ -387,7 +387,7 @@ def test_memory_of_attention_beside_the_number_of_pixels(linear, least, most):
             model.stages[0].blocks[0].attn(tokens, size)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-    assert least < peaks[1] / peaks[0] < most
+    assert 3 < peaks[1] / peaks[0] < 4.1
 
 
 # --- the backbone -------------------------------------------------------------------------------------------------------
