@@ -71,6 +71,31 @@ def test_every_parameter_of_every_variant_gets_its_gradient(name):
         assert np.isfinite(p.grad.numpy()).all() and p.grad.numpy().any(), key
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_outputs_of_every_variant(name, tmp_path):
+    model = models.create_model(name, **B0).eval()
+    config, x = model.config, mg.randn(2, 3, 64, 64)
+    with mg.no_grad():
+        out = model(x, output_hidden_states=True, output_attentions=True)
+        sides = [(16, 16), (8, 8), (4, 4), (2, 2)]
+        keys = 49 if config.linear else 4
+        assert [t.shape for t in out.hidden_states] == [(2, c, *side) for c, side in zip(config.embed_dims, sides, strict=True)]
+        assert [t.shape for t in out.attentions] == [
+            (2, heads, math.prod(side), keys) for heads, side in zip(config.num_heads, sides, strict=True)
+        ]
+        assert equal(model(x), out.logits) and np.isfinite(out.logits.numpy()).all()
+        assert equal(model(x[1:]), out.logits[1:], 5e-4)
+        last, maps = model.forward_intermediates(x)
+        assert equal(last, model.forward_features(x)) and equal(maps, out.hidden_states)
+        mg.save(tmp_path / "model.safetensors", model.state_dict())
+        other = models.create_model(name, **B0, checkpoint_path=tmp_path / "model.safetensors").eval()
+        assert equal(other(x), out.logits)
+        model.reset_classifier(0)
+        assert model(x).shape == (2, model.num_features)
+        model.reset_classifier(0, "")
+        assert equal(model(x), last)
+
+
 @pytest.mark.parametrize("build", [models.pvt_v2_tiny, lambda: models.pvt_v2_b2_li(**SHALLOW), lambda: models.pvt_v2_b0(**SHALLOW)])
 def test_the_smallest_image_and_one_pixel_less(build):
     model = build().eval()
