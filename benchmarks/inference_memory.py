@@ -39,15 +39,15 @@ def process_peak(name: str, side: int) -> dict:
     }
 
 
-def attention_peak(name: str, side: int) -> float:
-    """Megabytes that the attention of the largest map takes beyond its input."""
+def attention_peak(name: str, side: int, kept: bool) -> float:
+    """Megabytes that the attention of the largest map takes beyond its input, without or with its weights as a result."""
     model = models.create_model(name, depths=(1, 1, 1, 1)).eval()
     attention = model.stages[0].blocks[0].attn
     with mg.no_grad():
         tokens, size = model.patch_embed(image(side))
         attention(tokens, size)
         tracemalloc.start()
-        attention(tokens, size)
+        attention(tokens, size, [] if kept else None)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return peak / 1e6
@@ -73,12 +73,13 @@ def main() -> None:
         found["process"][name] = got
         print(f"| {name} | {got['before']:.0f} | {got['peak']:.0f} | {got['seconds']:.1f} |")
     titles = [f"{side}×{side}" for side in sides]
-    print(f"\n| attention of stage 1, MB (× the size before) | {' | '.join(titles)} |\n{'| --- ' * (len(sides) + 1)}|")
-    for name in names:
-        peaks = [attention_peak(name, side) for side in sides]
-        found["attention"][name] = dict(zip(titles, peaks, strict=True))
-        cells = [f"{peaks[0]:.1f}", *(f"{b:.1f} ({b / a:.2f})" for a, b in zip(peaks, peaks[1:], strict=False))]
-        print(f"| {name} | {' | '.join(cells)} |")
+    for kept, what in ((False, "attention of stage 1"), (True, "the same with its weights handed out")):
+        print(f"\n| {what}, MB (× the size before) | {' | '.join(titles)} |\n{'| --- ' * (len(sides) + 1)}|")
+        for name in names:
+            peaks = [attention_peak(name, side, kept) for side in sides]
+            found["attention"].setdefault(what, {})[name] = dict(zip(titles, peaks, strict=True))
+            cells = [f"{peaks[0]:.1f}", *(f"{b:.1f} ({b / a:.2f})" for a, b in zip(peaks, peaks[1:], strict=False))]
+            print(f"| {name} | {' | '.join(cells)} |")
     if given.write:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "inference_memory.json").write_text(json.dumps(found, indent=1) + "\n")
