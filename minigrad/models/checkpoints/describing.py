@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.models.checkpoints.reading import Weights
 from minigrad.models.config import PVTV2Config, hf_num_labels, short
 from minigrad.serialize import CheckpointError
 
@@ -236,36 +237,37 @@ def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | 
 # ---- both together -------------------------------------------------------------------------------------------------
 
 
-def resolve(arrays: Mapping[str, np.ndarray], layout: str, said: Description, source: str) -> PVTV2Config:
-    """The configuration of weights, from their shapes and what is said of them.
+def resolve(weights: Weights, said: Description, source: str) -> PVTV2Config:
+    """The configuration of weights, from their shapes and what is said of them in the file `source`.
 
     Raises:
-        CheckpointError: when the two contradict one another, or the weights are no PVT v2.
+        CheckpointError: when the two contradict one another, a value doesn't fit, or the weights are no PVT v2.
         ValueError: when the number of heads isn't known.
     """
-    found = infer_fields(arrays)
     try:
-        for name in FROM_SHAPES:
-            if name in said.fields and name in found and not _agree(name, said.fields[name], found):
-                raise CheckpointError(
-                    f"{source} says {name} = {short(said.fields[name])}, but the weights have {short(found[name])}"
-                )
-        merged = {"layer_norm_eps": 1e-6, "embed_norm_eps": 1e-6 if layout == "hf" else 1e-5, **found, **said.fields}
-        if found["num_classes"] and said.id2label is not None and len(said.id2label) != found["num_classes"]:
-            raise CheckpointError(f"{source} names {len(said.id2label)} classes, but the weights have {found['num_classes']}")
-        merged["num_classes"] = found["num_classes"]
-        if "num_heads" not in merged:
-            if found["embed_dims"] not in KNOWN_HEADS:
-                raise ValueError(
-                    f"these weights don't tell how many attention heads they have, and no published PVT v2 has the widths "
-                    f"{found['embed_dims']}; give the configuration, config=PVTV2Config(…), or num_heads=(…)"
-                )
-            merged["num_heads"] = KNOWN_HEADS[found["embed_dims"]]
-        if "sr_ratios" not in merged:  # linear: without effect
-            merged["sr_ratios"] = ((8, 4, 2) + (1,) * len(found["depths"]))[: len(found["depths"])]
-        return PVTV2Config.from_dict(merged)
-    except (ArithmeticError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{source}: {str(error)[:200]}") from None
+        found = infer_fields(weights.arrays)
+    except CheckpointError as error:
+        raise CheckpointError(f"{weights.path}: {error}") from None
+    for name in FROM_SHAPES:
+        if name in said.fields and name in found and not _agree(name, said.fields[name], found):
+            raise CheckpointError(f"{source} says {name} = {short(said.fields[name])}, but the weights have {short(found[name])}")
+    if found["num_classes"] and said.id2label is not None and len(said.id2label) != found["num_classes"]:
+        raise CheckpointError(f"{source} names {len(said.id2label)} classes, but the weights have {found['num_classes']}")
+    eps = {"layer_norm_eps": 1e-6, "embed_norm_eps": 1e-6 if weights.layout == "hf" else 1e-5}
+    fields = {**eps, **found, **said.fields, "num_classes": found["num_classes"]}
+    if "num_heads" not in fields:
+        if found["embed_dims"] not in KNOWN_HEADS:
+            raise ValueError(
+                f"{weights.path} doesn't tell how many attention heads its model has, and no published PVT v2 has the widths "
+                f"{short(found['embed_dims'])}; give the configuration, config=PVTV2Config(…), or num_heads=(…)"
+            )
+        fields["num_heads"] = KNOWN_HEADS[found["embed_dims"]]
+    if "sr_ratios" not in fields:  # linear: without effect
+        fields["sr_ratios"] = (8, 4, 2, 1) if len(found["depths"]) == 4 else (1,) * len(found["depths"])
+    try:
+        return PVTV2Config.from_dict(fields)
+    except (ValueError, ArithmeticError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{source}: {str(error)[:300]}") from None
 
 
 def _agree(name: str, said: Any, found: Mapping[str, Any]) -> bool:

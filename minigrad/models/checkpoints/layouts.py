@@ -31,6 +31,11 @@ _BLOCK_FROM_HF = {theirs: ours for ours, theirs in _BLOCK.items()}
 _NATIVE = re.compile(r"(?:(patch_embed)|stages\.([0-9]{1,4})\.(?:(downsample)|(norm)|blocks\.([0-9]{1,6})))\.(.+)")
 
 
+def shown(name: str) -> str:
+    """A name from a file as an error can show it: short, and without what changes a terminal."""
+    return name[:80] if name[:80].isprintable() else ascii(name[:80])
+
+
 def detect_layout(names: Iterable[str]) -> str:
     """ "timm" (minigrad's, too), "original" (Lucid's, too) or "hf", by the names of the tensors.
 
@@ -44,9 +49,9 @@ def detect_layout(names: Iterable[str]) -> str:
         return "original"
     if any(n.startswith(("encoder.layers.", "pvt_v2.encoder.layers.")) for n in names):
         return "hf"
-    shown = ", ".join(name[:60] for name in sorted(names)[:3]) or "none"
+    found = ", ".join(map(shown, sorted(names)[:3])) or "none"
     raise CheckpointError(
-        f"these are no PVT v2 weights: expected names such as stages.0.…, block1.0.… or encoder.layers.0.…, got {shown} …"
+        f"these are no PVT v2 weights: expected names such as stages.0.…, block1.0.… or encoder.layers.0.…, got {found} …"
     )
 
 
@@ -132,16 +137,16 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
     renamed: dict[str, np.ndarray] = {}
     for name, value in state.items():
         if renamed.setdefault(rename(name), value) is not value:
-            raise CheckpointError(f"the checkpoint has {rename(name)} twice, once as {name[:100]}")
+            raise CheckpointError(f"the checkpoint has {shown(rename(name))} twice, once as {shown(name)}")
     for name in [n for n in renamed if ".attn.key." in n or ".attn.value." in n]:
         if name not in renamed:  # joined already
             continue
         pair = [name.replace(".attn.value.", ".attn.key."), name.replace(".attn.key.", ".attn.value.")]
         if not all(one in renamed for one in pair):
-            raise CheckpointError(f"the checkpoint has {name[:100]} but not the {'key' if name == pair[1] else 'value'} beside it")
+            raise CheckpointError(f"the checkpoint has {shown(name)} but not the {'key' if name == pair[1] else 'value'} beside it")
         parts = [renamed.pop(one) for one in pair]
         if parts[0].shape != parts[1].shape or not parts[0].ndim:
-            raise CheckpointError(f"{pair[0][:100]} has shape {parts[0].shape}, but the value beside it {parts[1].shape}")
+            raise CheckpointError(f"{shown(pair[0])} has shape {parts[0].shape}, but the value beside it {parts[1].shape}")
         renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate(parts)
     return renamed
 

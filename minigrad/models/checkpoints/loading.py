@@ -20,6 +20,7 @@ from minigrad.models.checkpoints.describing import (
     expected_shapes,
     resolve,
 )
+from minigrad.models.checkpoints.layouts import shown
 from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read_weights
 from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
@@ -149,7 +150,7 @@ def _settings(weights: Weights, config, changes: dict[str, Any]) -> tuple[PVTV2C
         raise ValueError(f"PVTV2Config has no field {', '.join(unknown)}; it has {', '.join(PVTV2Config.__dataclass_fields__)}")
     shapes = {name: changes.pop(name) for name in list(changes) if name in FROM_SHAPES}
     said.fields |= changes
-    return resolve(weights.arrays, weights.layout, said, source).replace(**shapes), said
+    return resolve(weights, said, source).replace(**shapes), said
 
 
 def _fitted(weights: Weights, config: PVTV2Config) -> dict[str, np.ndarray]:
@@ -215,5 +216,4 @@ def _check(arrays: Mapping[str, np.ndarray], expected: dict[str, tuple[int, ...]
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(name[:80] for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.models.checkpoints.layouts import shown
 from minigrad.serialize import CheckpointError
 
-LARGEST_PICKLE = 4 << 20  # bytes; that of PVTv2-B5 with its optimiser has 0.6 MiB. A byte can make 200 bytes of objects.
+LARGEST_PICKLE = 2 << 20  # bytes; that of PVTv2-B5 with an average and AdamW's state has 0.42 MiB. One can make 100 bytes of objects.
 STORAGES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bfloat16", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -166,7 +167,7 @@ class Machine:
                 raise ValueError("it names something by no text")
             name = f"{module}.{attribute}"
             if name not in KNOWN:
-                raise CheckpointError(f"it asks for {name[:100]}, which weights don't need; it was refused and nothing was run")
+                raise CheckpointError(f"it asks for {shown(name)}, which weights don't need; it was refused and nothing was run")
             stack.append(Name(name))
         elif code == "BINPERSID":
             stack.append(_storage(stack.pop()))
@@ -259,9 +260,9 @@ def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     """An entry's bytes, which PyTorch never compresses."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise ValueError(f"{name[:60]} is compressed, which PyTorch's files never are")
+        raise ValueError(f"{shown(name)} is compressed, which PyTorch's files never are")
     if info.file_size > largest:
-        raise ValueError(f"{name[:60]} has {info.file_size} bytes, more than can be")
+        raise ValueError(f"{shown(name)} has {info.file_size} bytes, more than can be")
     return archive.read(info)
 
 
@@ -308,7 +309,7 @@ class _Reader:
             raise ValueError(f"its storages would have {self.read} bytes, more than the file")
         raw = _entry(self.archive, name, nbytes)
         if len(raw) != nbytes:
-            raise ValueError(f"storage {storage.key[:40]} has {len(raw)} bytes, expected {nbytes}")
+            raise ValueError(f"storage {shown(storage.key)} has {len(raw)} bytes, expected {nbytes}")
         return np.frombuffer(raw, self.order + ("u2" if storage.dtype == "bfloat16" else storage.dtype))
 
     def view(self, flat: np.ndarray, tensor: Strided) -> np.ndarray:

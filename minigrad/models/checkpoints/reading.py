@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad import serialize
 from minigrad.models.checkpoints import pickled
-from minigrad.models.checkpoints.layouts import detect_layout, to_native
+from minigrad.models.checkpoints.layouts import detect_layout, shown, to_native
 from minigrad.serialize import CheckpointError
 
 CONFIG = "config.json"
@@ -106,7 +106,7 @@ def read_shards(index: Path) -> dict[str, np.ndarray]:
         found, _ = read_file(index.parent / name)
         lacking = [tensor for tensor in tensors if tensor not in found]
         if lacking:
-            raise CheckpointError(f"{index.parent / name} lacks {lacking[0][:100]}, which {index.name} says it holds")
+            raise CheckpointError(f"{index.parent / name} lacks {shown(lacking[0])}, which {index.name} says it holds")
         arrays |= {tensor: found[tensor] for tensor in tensors}
     return arrays
 
@@ -121,12 +121,12 @@ def shards(index: Path) -> dict[str, list[str]]:
         if (
             not isinstance(name, str)
             or name != Path(name).name
-            or name in ("", "..")
-            or set(name) & set('/\\:\0')
-            or not name.endswith(ENDINGS)
+            or not (name.isprintable() and len(name.encode()) < 256)
+            or set(name) & set("/\\:")
+            or not name.endswith(ENDINGS)  # and so it isn't ".."
         ):
-            shown = repr(name[:100]) if isinstance(name, str) else f"a {type(name).__name__}"
-            raise CheckpointError(f"{index} puts {tensor[:100]} into {shown}, which is no file of weights beside it")
+            where = repr(shown(name)) if isinstance(name, str) else f"a {type(name).__name__}"
+            raise CheckpointError(f"{index} puts {shown(tensor)} into {where}, which is no file of weights beside it")
         files.setdefault(name, []).append(tensor)
     return files
 
@@ -150,7 +150,7 @@ def read_weights(path: Path, layout: str | None = None) -> Weights:
         raise CheckpointError(f"{file}: {error}") from None
     for name, array in arrays.items():
         if array.dtype.kind != "f":
-            raise CheckpointError(f"{file}: {name[:100]} holds {array.dtype} numbers, and weights are floating point")
+            raise CheckpointError(f"{file}: {shown(name)} holds {array.dtype} numbers, and weights are floating point")
     beside = file.parent / CONFIG
     config = read_json(beside) if (folder or file.name in WEIGHTS) and beside.is_file() else None
     return Weights(arrays, found, file, metadata, config)

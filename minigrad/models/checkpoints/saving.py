@@ -33,8 +33,8 @@ def save_pretrained(
     Args:
         model: a `PVT_V2`, or an encoder without a classifier.
         folder: made if need be. Files of these names in it are replaced, and only when all are written.
-        layout: "hf": `transformers.AutoModelForImageClassification.from_pretrained(folder)` loads it (AutoModel and
-            AutoBackbone, where there is no classifier). "timm": `timm.create_model("local-dir:FOLDER", pretrained=True)`
+        layout: "hf": `transformers.AutoModelForImageClassification.from_pretrained(folder)` loads it (AutoModel or
+            PvtV2Backbone, where there is no classifier). "timm": `timm.create_model("local-dir:FOLDER", pretrained=True)`
             loads it. "original": the names of the original code and of Lucid, with our configuration, which has their fields.
         id2label: the classes' names; the model's own (`model.id2label`) if None.
         image_processor: how images are prepared: an object with `to_dict()`, or Hugging Face's dictionary. If None, what the
