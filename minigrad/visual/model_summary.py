@@ -1,14 +1,13 @@
 """A table of a model's layers: names, output shapes, parameters and multiply-accumulate operations."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import minigrad as mg
-from minigrad.autograd import observe
+from minigrad.visual.watch import input_shape_of, run_watched, zeros_for
 
 POOLINGS = (mg.nn.AvgPool2d, mg.nn.MaxPool2d, mg.nn.AdaptiveAvgPool2d)
 
@@ -86,19 +85,10 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
     parameters  15
     MACs        12
     """
-    if input_shape is None:
-        config = getattr(model, "config", None)
-        if config is None:
-            raise ValueError(f"{type(model).__name__} has no config with an image size; give input_shape=(N, C, H, W)")
-        size = config.img_size
-        input_shape = (1, config.in_channels, *((size, size) if isinstance(size, int) else size))
-    shape = tuple(input_shape)
-    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(f"input_shape must be positive integers with the batch first, got {input_shape!r}")
+    shape = input_shape_of(model, input_shape)
     if depth is not None and depth < 0:
         raise ValueError(f"depth must be at least 0, got {depth}")
 
-    names = {id(module): name for name, module in model.named_modules()}
     parameters = dict(model.named_parameters())
     poolings = {name for name, module in model.named_modules() if isinstance(module, POOLINGS)}
     own, outputs, active = Counter[str](), dict[str, tuple[int, ...] | None](), [""]
@@ -107,17 +97,15 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
         if active[-1] not in poolings:  # which may be matrix products inside
             own[active[-1]] += macs(op, inputs, output)
 
-    first = next(iter(parameters.values()), None)
-    where = {} if first is None else {"dtype": first.dtype, "device": first.device}
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with mg.no_grad(), _announced(model, names, outputs, active), observe(count):
-            model(mg.zeros(shape, **where))
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    def enter(name: str, module: mg.nn.Module, args: tuple, kwargs: dict) -> None:
+        active.append(name)
 
+    def leave(name: str, module: mg.nn.Module, result: Any) -> Any:
+        active.pop()
+        outputs[name] = _shape(result)
+        return result
+
+    run_watched(model, [zeros_for(model, shape)], enter, leave, count)
     rows = tuple(
         Row(
             name,
@@ -147,38 +135,6 @@ def macs(op: str, inputs: tuple, output: Any) -> int:
         query, key, value = (tensor.shape for tensor in inputs[:3])
         return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
     return 0
-
-
-@contextmanager
-def _announced(model: mg.nn.Module, names: dict[int, str], outputs: dict, active: list[str]) -> Iterator[None]:
-    """While open, each module's `forward` notes which module is running and what shape came out."""
-
-    def announce(module: mg.nn.Module, name: str) -> None:
-        forward = module.forward
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            active.append(name)
-            try:
-                result = forward(*args, **kwargs)
-            finally:
-                active.pop()
-            outputs[name] = _shape(result)
-            return result
-
-        module.__dict__["forward"] = wrapped
-
-    modules = list(model.modules())
-    before = [module.__dict__.get("forward") for module in modules]
-    try:
-        for module in modules:
-            announce(module, names[id(module)])
-        yield
-    finally:
-        for module, forward in zip(modules, before, strict=True):
-            if forward is None:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = forward
 
 
 def _shape(result: Any) -> tuple[int, ...] | None:

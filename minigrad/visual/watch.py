@@ -1,0 +1,87 @@
+"""Running a model once to see what it does: which module runs when, and which operations it executes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import minigrad as mg
+from minigrad.autograd import observe
+
+Enter = Callable[[str, mg.nn.Module, tuple, dict], None]
+Leave = Callable[[str, mg.nn.Module, Any], Any]
+
+
+def input_shape_of(model: mg.nn.Module, input_shape: Sequence[int] | None) -> tuple[int, ...]:
+    """`input_shape`, checked; None means one image of the size in `model.config`.
+
+    Raises:
+        ValueError: when there is no shape, or it holds something other than positive integers.
+    """
+    if input_shape is None:
+        config = getattr(model, "config", None)
+        if config is None:
+            raise ValueError(f"{type(model).__name__} has no config with an image size; give input_shape=(N, C, H, W)")
+        size = config.img_size
+        input_shape = (1, config.in_channels, *((size, size) if isinstance(size, int) else size))
+    shape = tuple(input_shape)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"input_shape must be positive integers with the batch first, got {input_shape!r}")
+    return shape
+
+
+def zeros_for(model: mg.nn.Module, shape: tuple[int, ...]) -> mg.Tensor:
+    """Zeros of a shape, of the dtype and on the device of the model's first floating-point parameter."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return mg.zeros(shape) if first is None else mg.zeros(shape, dtype=first.dtype, device=first.device)
+
+
+def run_watched(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave, operation: Callable) -> Any:
+    """`model(*inputs)` in evaluation mode and off the tape; its training flags are as before afterwards.
+
+    Args:
+        enter: called with (name, module, args, kwargs) before a module's forward; a module's name is the first one
+            that `named_modules` has for it.
+        leave: called with (name, module, result) after it, with None when the forward raised; what it returns is what
+            the caller of the module gets.
+        operation: an observer, see `minigrad.autograd.observe`.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with mg.no_grad(), _wrapped(model, enter, leave), observe(operation):
+            return model(*inputs)
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def _wrapped(model: mg.nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
+    """While open, each module's `forward` is announced."""
+
+    def announce(name: str, module: mg.nn.Module) -> None:
+        forward = module.forward
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            enter(name, module, args, kwargs)
+            result = None
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                result = leave(name, module, result)
+            return result
+
+        module.__dict__["forward"] = wrapped
+
+    modules = list(model.named_modules())
+    before = [module.__dict__.get("forward") for _, module in modules]
+    try:
+        for name, module in modules:
+            announce(name, module)
+        yield
+    finally:
+        for (_, module), forward in zip(modules, before, strict=True):
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = forward
