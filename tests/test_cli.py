@@ -90,6 +90,12 @@ def test_version(capsys):
         (["summary", "pvt_v3"], "pvt_v2_b0"),
         (["summary", "pvt_v2_b0", "--image-size", "0"], "0"),
         (["summary", "pvt_v2_b0", "--depth", "-1"], "--depth"),
+        (["graph"], "MODEL"),
+        (["graph", "pvt_v3"], "pvt_v2_b0"),
+        (["graph", "pvt_v2_tiny", "--depth", "-1"], "--depth"),
+        (["graph", "pvt_v2_tiny", "--format", "png"], "--format"),
+        (["graph", "pvt_v2_tiny", "-o", "graph.png"], "none of .svg, .mmd, .txt"),
+        (["graph", "pvt_v2_tiny", "-o", "nowhere/graph.svg"], "can't write nowhere/graph.svg"),
         (["info", "please"], "please"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: `python -m minigrad train | eval | predict | convert | summary | info`.
+"""The command line: `python -m minigrad train | eval | predict | convert | summary | graph | info`.
 
 Each command is a module here: `TEXT` (one line of help), `EXAMPLES`, `options(parser)` and `run(**options)`, which
 returns the exit status: 0 when it worked, 1 when training had to stop, 2 for a mistake in what was asked for, 130 after
@@ -15,11 +15,19 @@ from typing import NoReturn
 
 import minigrad as mg
 from minigrad import backend
-from minigrad.cli import convert, evaluate, info, predict, summary, train
+from minigrad.cli import convert, evaluate, graph, info, predict, summary, train
 from minigrad.cli.errors import UsageError, one_line
 from minigrad.training import TrainingError
 
-COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "convert": convert, "summary": summary, "info": info}
+COMMANDS = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "convert": convert,
+    "summary": summary,
+    "graph": graph,
+    "info": info,
+}
 
 
 class Parser(argparse.ArgumentParser):

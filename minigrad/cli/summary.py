@@ -24,7 +24,12 @@ def run(model: str, image_size: int | None, depth: int | None) -> int:
     """Prints the summary, returns the exit status."""
     if depth is not None and depth < 0:
         raise UsageError(f"--depth must be at least 0, got {depth}")
-    if model not in models.list_models():
-        raise UsageError(f"there is no model {model!r}; choose one of {', '.join(models.list_models())}")
-    print(visual.summary(models.create_model(model, img_size=image_size), depth=depth))
+    print(visual.summary(build(model, image_size), depth=depth))
     return 0
+
+
+def build(name: str, image_size: int | None) -> models.PVT_V2:
+    """A named model, for images of a given size."""
+    if name not in models.list_models():
+        raise UsageError(f"there is no model {name!r}; choose one of {', '.join(models.list_models())}")
+    return models.create_model(name, img_size=image_size)

@@ -1,4 +1,4 @@
-"""Looking at models and at their training: tables and pictures.
+"""Looking at models, at what autograd records and at trainings: tables and pictures.
 
 Nothing is imported until it is used, and the pictures of a training run need matplotlib: `pip install 'minigrad[plots]'`.
 """
@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minigrad.visual.attention import attention_overlay, feature_pyramid
+    from minigrad.visual.model_graph import ModuleGraph, module_graph
     from minigrad.visual.model_summary import Summary, summary
     from minigrad.visual.pictures import confusion_matrix, prediction_grid, training_curves
+    from minigrad.visual.tape_graph import AutogradGraph, autograd_graph
 
 _HOMES = {
+    "module_graph": "model_graph",
+    "ModuleGraph": "model_graph",
+    "autograd_graph": "tape_graph",
+    "AutogradGraph": "tape_graph",
     "summary": "model_summary",
     "Summary": "model_summary",
     "attention_overlay": "attention",
@@ -21,7 +27,8 @@ _HOMES = {
     "prediction_grid": "pictures",
 }
 __all__ = [
-    "Summary", "attention_overlay", "confusion_matrix", "feature_pyramid", "prediction_grid", "summary", "training_curves",
+    "AutogradGraph", "ModuleGraph", "Summary", "attention_overlay", "autograd_graph", "confusion_matrix",
+    "feature_pyramid", "module_graph", "prediction_grid", "summary", "training_curves",
 ]  # fmt: skip
 
 
