@@ -4,6 +4,7 @@ import numpy as np
 
 from minigrad import random
 from minigrad.dtypes import dtype as _dtype
+from minigrad.dtypes import plain
 from minigrad.ops.shape import _sizes
 from minigrad.tensor import Tensor
 
@@ -33,10 +34,11 @@ def _filled(values: np.ndarray, dtype, device, requires_grad) -> Tensor:
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A tensor of one value. Its dtype follows the value: float32, int64 or bool."""
+    fill_value = plain(fill_value)
     kind = _dtype(dtype or type(fill_value))
     stored = "float32" if kind.name == "bfloat16" else kind.name
     return _filled(
-        np.full(_sizes((size,) if isinstance(size, int) else (tuple(size),)), fill_value, stored),
+        np.full(_sizes((size,)), fill_value, stored),
         kind,
         device,
         requires_grad,
@@ -74,6 +76,7 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     """start, start + step, … below end; int64 for whole numbers, else float32."""
     if end is None:
         start, end = 0, start
+    start, end, step = plain(start), plain(end), plain(step)
     kind = dtype or ("float32" if any(isinstance(v, float) for v in (start, end, step)) else "int64")
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} doesn't lead from {start} to {end}")
@@ -82,7 +85,7 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """`steps` evenly spaced numbers from start to end, both included."""
-    return _filled(np.linspace(start, end, steps), dtype or "float32", device, requires_grad)
+    return _filled(np.linspace(plain(start), plain(end), steps), dtype or "float32", device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:

@@ -7,6 +7,8 @@ Python numbers; then the wider type wins. numpy's own table differs (float32 wit
 
 from functools import cache
 
+import numpy as np
+
 
 class DType:
     """A data type such as `mg.float32`. Compares equal to its name: `x.dtype == "float32"`."""
@@ -65,6 +67,11 @@ def dtype(spec) -> DType:
     if name in ALL:
         return ALL[name]
     raise TypeError(f"there is no dtype {spec!r}; minigrad has {', '.join(ALL)}")
+
+
+def plain(value):
+    """A numpy number as a Python one; anything else as it is. Beside an array of float32, np.float64 would make float64 of it."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @cache

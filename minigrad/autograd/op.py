@@ -25,7 +25,7 @@ from typing import Any
 from minigrad.autograd.anomaly import user_line
 from minigrad.autograd.mode import GRAD, WATCH, state
 from minigrad.backend import BackendError
-from minigrad.dtypes import ALL
+from minigrad.dtypes import ALL, plain
 
 REGISTRY: dict[str, "Op"] = {}
 
@@ -167,6 +167,8 @@ class Op:
                 arrays.append(t)
                 mixed = True
             bit <<= 1
+        if static and self.elementwise:
+            static = {name: plain(value) for name, value in static.items()}
         if self.elementwise and (mixed or self.floats):
             changed = matched(self, inputs)
             if changed is not None:

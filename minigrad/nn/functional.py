@@ -8,6 +8,7 @@ import numpy as np
 from minigrad import random
 from minigrad.autograd import no_grad
 from minigrad.autograd.guard import guarded as _guarded
+from minigrad.dtypes import plain as _plain
 from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
@@ -80,7 +81,7 @@ def softplus(input, beta=1.0, threshold=20.0):
 # --- normalisation ----------------------------------------------------------------------------------------------------
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / √(var + eps)·weight + bias over the last dimensions, `normalized_shape`. arXiv 1607.06450."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
     if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
         raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {shape}")
     for name, p in (("weight", weight), ("bias", bias)):
@@ -145,7 +146,7 @@ def _keep_mask(input, shape, p, name):
     """1/(1-p) with probability 1-p, else 0, in the input's dtype."""
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: the probability must lie in [0, 1], got {p}")
-    xp = input.backend
+    xp, p = input.backend, _plain(p)
     if p == 1:
         return _tensor(xp.zeros(shape, dtype=input.data.dtype), xp)
     u = random.default.device_uniform(xp, shape, "float32")
@@ -388,7 +389,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
     """x / max(‖x‖_p, eps) along `dim`."""
-    size = _e.abs(input)
+    size, p = _e.abs(input), _plain(p)
     if p == math.inf:
         norm = amax(size, dim, True)
     elif p == 0:

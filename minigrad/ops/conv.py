@@ -5,6 +5,7 @@ transpose in w; what a derivative of either gives is one of the three again.
 """
 
 from minigrad.autograd.op import op
+from minigrad.dtypes import plain
 from minigrad.ops.linalg import _same_dtype
 from minigrad.ops.shape import pad_zeros, reshape
 
@@ -63,7 +64,7 @@ conv2d_weight.defvjp(
 
 def _pair(value, name) -> tuple[int, int]:
     """An int or two of them as two."""
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    pair = tuple(map(plain, value if isinstance(value, tuple | list) else (value, value)))
     if len(pair) == 1:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):

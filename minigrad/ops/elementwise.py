@@ -8,6 +8,7 @@ import builtins
 import math
 
 from minigrad.autograd.pointwise import elementwise
+from minigrad.dtypes import plain
 from minigrad.tensor import Tensor
 
 
@@ -120,6 +121,7 @@ def _times_log(xp, g, a, b, y):
 @pow.call_form
 def pow(input, exponent):
     """input ** exponent, with broadcasting. The gradient by a zero base's exponent is 0."""
+    exponent = plain(exponent)
     if isinstance(input, Tensor) and input.is_floating_point():
         if isinstance(exponent, int | float) and exponent == 2:
             return square(input)

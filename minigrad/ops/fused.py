@@ -13,6 +13,7 @@ from minigrad.autograd import walk
 from minigrad.autograd.anomaly import user_line
 from minigrad.autograd.mode import WATCH, enable_grad, is_grad_enabled, state
 from minigrad.autograd.op import Node, Op, input_tensor
+from minigrad.dtypes import plain
 from minigrad.ops.activation import normal_cdf
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
@@ -31,6 +32,7 @@ class Fused(Op):
         self.definition, self.parts = definition, parts
 
     def __call__(self, *inputs, **static):
+        static = {name: plain(value) for name, value in static.items()}
         given = [t for t in inputs if t is not None]
         xp = given[0]._backend
         kernel = getattr(type(xp), self.name, None)

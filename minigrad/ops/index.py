@@ -302,7 +302,7 @@ def one_hot(tensor, num_classes=-1):
         num_classes = top if num_classes == -1 else num_classes
         if values.min(initial=0) < 0 or top > num_classes:
             raise ValueError(f"one_hot: values lie from {values.min()} to {top - 1}, outside 0 … {num_classes - 1}")
-    classes = _tensor(tensor.backend.arange(num_classes), tensor.backend)
+    classes = _tensor(tensor.backend.arange(operator.index(num_classes)), tensor.backend)
     return eq(tensor.reshape((*tensor.shape, 1)), classes.long()).long()
 
 

@@ -2,7 +2,7 @@
 
 from minigrad.autograd.op import op
 from minigrad.dtypes import promote
-from minigrad.ops.shape import _dim
+from minigrad.ops.shape import _dim, _sizes
 from minigrad.tensor import Tensor
 
 
@@ -70,7 +70,8 @@ def split(tensor, split_size_or_sections, dim=0):
     """Pieces of one size (the last may be smaller), or of the sizes given, along `dim`."""
     dim, sizes = _dim(dim, tensor.ndim), split_size_or_sections
     n = tensor.shape[dim]
-    if isinstance(sizes, int):
+    if not isinstance(sizes, tuple | list):
+        sizes = _sizes((sizes,))[0]
         if sizes <= 0 and not (sizes == 0 == n):
             raise ValueError(f"split: the piece size must be positive, got {sizes}")
         sizes = [min(sizes, n - i) for i in range(0, n, max(sizes, 1))] or [0]

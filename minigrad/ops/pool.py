@@ -89,7 +89,8 @@ def _place(xp, step, start, dilation):
 def _geometry(name, input, kernel_size, stride, padding, ceil_mode, dilation=1):
     """Kernel, stride, dilation as pairs; padding as (before, after) pairs, larger after where ceil_mode adds a window."""
     kernel = _pair(kernel_size, "kernel_size")
-    stride = kernel if stride is None or stride == () or stride == [] else _pair(stride, "stride")
+    given = stride is not None and not (isinstance(stride, tuple | list) and not stride)
+    stride = _pair(stride, "stride") if given else kernel
     pad, dilation = _pair(padding, "padding"), _pair(dilation, "dilation")
     if input.ndim != 4:
         raise ValueError(f"{name}: expected (N, C, H, W) or (C, H, W), got shape {input.shape}")
@@ -169,7 +170,7 @@ def adaptive_avg_pool2d(input, output_size):
 
     Images smaller than output_size are enlarged by repetition. None in output_size keeps that size.
     """
-    size = (output_size, output_size) if output_size is None or isinstance(output_size, int) else tuple(output_size)
+    size = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
     if len(size) == 2 <= input.ndim:
         size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
     if input.ndim not in (3, 4) or 0 in input.shape[-2:] or len(size) != 2 or min(size) < 0:
@@ -217,7 +218,7 @@ def interpolate(
         scales = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * rank
         size = [math.floor(n * s) for n, s in zip(input.shape[2:], scales, strict=True)]
         scales = [None] * rank if recompute_scale_factor else scales
-    size = (size,) * rank if isinstance(size, int) else tuple(size)
+    size = tuple(size) if isinstance(size, tuple | list) else (size,) * rank
     if len(size) != rank or min(size) < 1 or min(input.shape[2:]) < 1:
         raise ValueError(f"interpolate: can't resize {input.shape[2:]} to {tuple(size)}; sizes must be at least 1")
     ratios = [1 / s if s else n / m for s, n, m in zip(scales, input.shape[2:], size, strict=True)]

@@ -282,10 +282,14 @@ roll.defvjp(lambda xp, g, shifts, dims: xp.roll(g, shifts=tuple(-s for s in shif
 @roll.call_form
 def roll(input, shifts, dims=None):
     """Elements shifted by `shifts`, coming in again at the other end; without `dims` in the flattened order."""
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    if dims is None or dims == ():
-        return reshape(roll.op(reshape(input, -1), shifts=shifts, dims=(0,)), input.shape)
-    dims = tuple(_dim(d, input.ndim) for d in (dims if isinstance(dims, tuple | list) else (dims,)))
+    shifts, dims = _sizes((shifts,)), () if dims is None else _sizes((dims,))
+    if not shifts:
+        raise ValueError("roll: no shifts given; say by how many places the elements move")
+    if not dims:
+        return reshape(roll.op(reshape(input, -1), shifts=shifts[:1], dims=(0,)), input.shape)
+    if not input.ndim:
+        raise IndexError(f"roll: a tensor without dimensions has no dimension {dims[0]}; leave dims out")
+    dims = tuple(_dim(d, input.ndim) for d in dims)
     if len(dims) != len(shifts):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dimensions; give one for each")
     return roll.op(input, shifts=shifts, dims=dims)

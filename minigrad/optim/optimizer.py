@@ -12,6 +12,7 @@ from typing import Any
 
 from minigrad.autograd import enable_grad
 from minigrad.backend import BackendError, tracing
+from minigrad.dtypes import plain
 from minigrad.tensor import Tensor
 
 
@@ -75,11 +76,10 @@ class Optimizer:
             warnings.warn("optimizer contains a parameter group with duplicate parameters", UserWarning, stacklevel=3)
         if not set(tensors).isdisjoint(p for group in self.param_groups for p in group["params"]):
             raise ValueError("some parameters appear in more than one parameter group")
-        group = {**param_group, "params": tensors}
+        group = {name: plain(value) for name, value in {**self.defaults, **param_group}.items()}
+        group["params"] = tensors
         if named:
             group["param_names"] = [name for name, _ in named]
-        for name, value in self.defaults.items():
-            group.setdefault(name, value)
         self.check(group)
         self.param_groups.append(group)
 
@@ -274,7 +274,7 @@ def _shared(known: dict, count: Tensor):
 def scalar(value, p: Tensor):
     """An option as an operand beside p's raw array: a number, or the array of a Tensor that is on the same device."""
     if not isinstance(value, Tensor):
-        return value
+        return plain(value)
     return value.data.reshape(()) if value.backend is p.backend else value.item()
 
 
