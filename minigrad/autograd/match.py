@@ -57,7 +57,7 @@ def explained(op, error: Exception, inputs, static) -> Exception:
             )
         if any(isinstance(t, Tensor) and t.dtype == "bool" for t in inputs):
             return TypeError(f"{op.name}: {given} can't be computed with; use ~, &, |, ^ for booleans, or .int()")
-    options = "".join(f", {k}={v!r}" for k, v in static.items() if isinstance(v, int | float | tuple | str))
+    options = "".join(f", {k}={v!r}"[:60] for k, v in static.items() if isinstance(v, int | float | tuple | str))
     return kind(f"{op.name}: can't work on {given}{options}: {str(error).strip().rstrip('.')}")
 
 

@@ -58,7 +58,10 @@ class Binary(Op):
         mode = state.mode
         if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
             return Op.__call__(self, input, other)
-        z = self.forward(xp, x, y)
+        try:
+            z = self.forward(xp, x, y)
+        except (TypeError, ValueError):
+            return Op.__call__(self, input, other)  # which tells what is wrong
         if z.__class__ is not xp.array_type or self.floats and z.dtype != x.dtype:
             return Op.__call__(self, input, other)
         wanted = input._requires_grad + 2 * other._requires_grad

@@ -173,6 +173,12 @@ class MLXBackend:
         out[index] = values
         return out
 
+    def subtract(self, a, b):
+        y = mx.subtract(a, b)
+        if y.dtype == mx.bool_:
+            raise TypeError("booleans can't be subtracted")  # as in numpy; MLX says True - True = False
+        return y
+
     def ascontiguousarray(self, a):
         return mx.contiguous(a)
 

@@ -90,7 +90,8 @@ class NumpyBackend:
         return 1 / np.sqrt(a)
 
     def sign(self, a):
-        return np.greater(a, 0).astype(a.dtype) - np.less(a, 0)  # 0 for NaN, as in MLX and PyTorch
+        positive = np.greater(a, 0).astype(a.dtype)
+        return positive if a.dtype.kind == "b" else positive - np.less(a, 0)  # 0 for NaN, as in MLX and PyTorch
 
     def sigmoid(self, a):
         return 0.5 * np.tanh(0.5 * a) + 0.5

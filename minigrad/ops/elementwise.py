@@ -8,7 +8,7 @@ import builtins
 import math
 
 from minigrad.autograd.pointwise import elementwise
-from minigrad.dtypes import plain
+from minigrad.dtypes import bool_, plain
 from minigrad.tensor import Tensor
 
 
@@ -394,13 +394,25 @@ where.defvjp(
 
 @where.call_form
 def where(condition, input, other):
-    """input where condition is true, other elsewhere; the three are broadcast together."""
-    condition = condition.bool()
+    """input where the boolean condition is true, other elsewhere; the three are broadcast together."""
+    condition = _boolean(condition, "condition")
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = Tensor(input, device=condition.device)
     return where.op(condition, input, other)
 
 
 def masked_fill(input, mask, value):
-    """input with `value` where the boolean mask is true."""
-    return where(mask, value, input)
+    """input, in its own dtype, with `value` (a number, or a tensor without dimensions) where the boolean mask is true."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(f"value must be a number or have no dimensions, got shape {value.shape}; use mg.where")
+        value = value.astype(input.dtype)
+    elif not input.is_floating_point():
+        value = bool(value) if input.dtype == "bool" else int(value)
+    return where(_boolean(mask, "mask"), value, input)
+
+
+def _boolean(mask, what):
+    if mask.dtype is not bool_:
+        raise TypeError(f"the {what} must be boolean, got {mask.dtype.name}; compare it, as in x != 0")
+    return mask.to()

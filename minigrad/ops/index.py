@@ -9,11 +9,13 @@ from types import EllipsisType
 
 import numpy as np
 
+from minigrad.autograd.match import describe
 from minigrad.autograd.op import op
 from minigrad.backend import of_array
 from minigrad.ops.compare import eq
+from minigrad.ops.elementwise import _boolean
 from minigrad.ops.elementwise import where as choose
-from minigrad.ops.shape import _dim, _dims, reshape
+from minigrad.ops.shape import _dim, _dims, _integer, reshape
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -174,6 +176,9 @@ def narrow(input, dim, start, length):
     if not input.ndim:
         raise IndexError(f"narrow: a tensor without dimensions has no dimension {dim} to take from")
     dim = _dim(dim, input.ndim)
+    if isinstance(start, Tensor) and (start.ndim or _kind(start) != "i"):
+        raise TypeError(f"narrow: start is an integer or a tensor of one without dimensions, got {describe(start)}")
+    start, length = _integer(start, "start"), _integer(length, "length")
     start = start + input.shape[dim] if start < 0 else start
     if not 0 <= start <= start + length <= input.shape[dim]:
         raise IndexError(f"narrow: {start} … {start + length} lies outside dimension {dim} of shape {input.shape}")
@@ -214,7 +219,8 @@ def unfold(input, dimension, size, step):
 
 
 def masked_select(input, mask):
-    """The elements where the mask (broadcast to the input's shape) is true, as a vector."""
+    """The elements where the boolean mask is true, both broadcast together, as a vector."""
+    _boolean(mask, "mask")
     shape = np.broadcast_shapes(input.shape, mask.shape) or (1,)
     return getitem(input.broadcast_to(shape), mask.broadcast_to(shape))
 
@@ -275,6 +281,8 @@ def scatter_add(input, dim, index, src):
         return reshape(scatter_add(reshape(input, 1), 0, reshape(index, -1), reshape(src, -1)), ())
     if index.ndim != input.ndim or src.ndim != input.ndim:
         raise ValueError(f"scatter_add: dimensions differ: tensor {input.shape}, index {index.shape}, src {src.shape}")
+    if src.dtype is not input.dtype:
+        raise TypeError(f"scatter_add: the tensor is {input.dtype.name}, src {src.dtype.name}; cast it with .astype")
     if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
         raise ValueError(f"scatter_add: index of shape {index.shape} is larger than src of shape {src.shape}")
     grid = _grid(index, dim)
@@ -286,8 +294,17 @@ def scatter_add(input, dim, index, src):
 def index_add(input, dim, index, source, *, alpha=1):
     """input with the slices of `source` added at the positions of an integer vector along `dim`."""
     dim = _dim(dim, input.ndim)
+    expected = tuple(index.numel() if i == dim else n for i, n in enumerate(input.shape))
+    if index.ndim > 1 or source.shape != expected:
+        raise ValueError(
+            f"index_add: {index.shape} positions along dimension {dim} of shape {input.shape} need a source of shape "
+            f"{expected}, got {source.shape}"
+        )
+    if source.dtype is not input.dtype:
+        raise TypeError(f"index_add: the tensor is {input.dtype.name}, the source {source.dtype.name}; cast it with .astype")
     if not input.ndim:
         return reshape(index_add(reshape(input, 1), 0, reshape(index, 1), reshape(source, 1), alpha=alpha), ())
+    index = index if index.ndim else reshape(index, 1)
     where = (slice(None),) * dim + (_positions(index, input, dim),)
     return input + scatter(source * alpha, shape=input.shape, index=where)
 
@@ -308,6 +325,8 @@ def one_hot(tensor, num_classes=-1):
 
 def embedding(input, weight, padding_idx=None):
     """Rows of `weight` (V, D) at the positions `input` (…) → (…, D). Row `padding_idx` gets no gradient."""
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the weight has one row an entry, (V, D); got shape {weight.shape}")
     if padding_idx is not None:
         keep = one_hot(Tensor([padding_idx % weight.shape[0]], device=weight.device), weight.shape[0])[0].reshape(-1, 1)
         weight = choose(keep != 0, weight.detach(), weight)

@@ -24,7 +24,13 @@ def cat(tensors, dim=0):
     """Tensors joined along an existing dimension; dtypes are promoted."""
     tensors = _promoted(tensors, "cat")
     tensors = [t for t in tensors if t.shape != (0,)] or tensors[:1]
-    return cat.op(*tensors, dim=_dim(dim, tensors[0].ndim))
+    dim = _dim(dim, tensors[0].ndim)
+    if len({(t.ndim, t.shape[:dim] + t.shape[dim + 1 :]) for t in tensors}) > 1 or not tensors[0].ndim:
+        raise ValueError(
+            f"cat: tensors of shapes {', '.join(str(t.shape) for t in tensors)} can't be joined along dimension {dim}; they "
+            "must agree in all others"
+        )
+    return cat.op(*tensors, dim=dim)
 
 
 @op
@@ -39,6 +45,10 @@ stack.defvjp(lambda xp, g, i, dim: xp.getitem(g, index=(slice(None),) * dim + (i
 def stack(tensors, dim=0):
     """Tensors of one shape joined along a new dimension."""
     tensors = _promoted(tensors, "stack")
+    if len({t.shape for t in tensors}) > 1:
+        raise ValueError(
+            f"stack: the shapes {', '.join(str(t.shape) for t in tensors)} differ; tensors are stacked that have one shape"
+        )
     return stack.op(*tensors, dim=_dim(dim, tensors[0].ndim + 1))
 
 
@@ -103,4 +113,6 @@ unbind.defvjp(lambda xp, g, dim: xp.stack(*g, dim=dim))
 @unbind.call_form
 def unbind(input, dim=0):
     """The slices along `dim`, without it."""
+    if not input.ndim:
+        raise IndexError("unbind: a tensor without dimensions, of shape (), has no slices")
     return unbind.op(input, dim=_dim(dim, input.ndim))

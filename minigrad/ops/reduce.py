@@ -219,7 +219,7 @@ def _extreme(input, dim, keepdim, full, arg, pairwise):
     if dim is None:
         return full(input)
     if hasattr(dim, "backend"):
-        return getattr(elementwise, pairwise)(input, dim)
+        return getattr(elementwise, pairwise)(input.to(), dim)
     if not input.ndim:
         _dim(dim, 0)
         return input, arg(input)

@@ -11,6 +11,9 @@ from minigrad.autograd.pointwise import elementwise
 from minigrad.tensor import _tensor
 
 
+MOST_DIMENSIONS = 64  # numpy's limit, and PyTorch's
+
+
 def _integer(value, what: str) -> int:
     try:
         return operator.index(value)
@@ -45,7 +48,10 @@ def _sizes(shape) -> tuple[int, ...]:
     """A shape given as separate numbers or as one sequence."""
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
         shape = shape[0]
-    return tuple(_integer(n, "size") for n in shape)
+    sizes = tuple(_integer(n, "size") for n in shape)
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ValueError(f"a tensor has at most {MOST_DIMENSIONS} dimensions, got {len(sizes)}")
+    return sizes
 
 
 # --- dtype and device -------------------------------------------------------------------------------------------------
