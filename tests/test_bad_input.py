@@ -118,6 +118,22 @@ CASES = [
     (lambda: F.dropout(x5, 1.5), ValueError, "dropout [0, 1] 1.5"),
     (lambda: F.cross_entropy(x23, whole, label_smoothing=2), ValueError, "cross_entropy label_smoothing 2"),
     (lambda: F.scaled_dot_product_attention(x23, x23, x23, x23, is_causal=True), ValueError, "attn_mask is_causal"),
+    (lambda: mg.where(x23, x23, x23), TypeError, "where condition boolean float32 != 0"),
+    (lambda: x23.masked_fill(x23, 0), TypeError, "masked_fill mask boolean float32"),
+    (lambda: mg.masked_select(x23, whole), TypeError, "masked_select mask boolean int64"),
+    (lambda: x23.masked_fill(x23 > 0, mg.ones(1)), ValueError, "masked_fill value (1,) mg.where"),
+    (lambda: mg.scatter_add(x5, 0, whole, whole), TypeError, "scatter_add float32 int64 .astype"),
+    (lambda: mg.index_add(x5, 0, whole, whole), TypeError, "index_add float32 int64 .astype"),
+    (lambda: mg.index_add(x23, 0, whole, mg.ones(3)), ValueError, "index_add (2,) dimension 0 (2, 3) (3,)"),
+    (lambda: mg.index_add(x23, 0, whole, mg.ones(1, 3)), ValueError, "index_add (2,) dimension 0 (2, 3) (1, 3)"),
+    (lambda: mg.index_add(x23, 0, mg.tensor([[0, 1]]), x23), ValueError, "index_add (1, 2) dimension 0 (2, 3)"),
+    (lambda: F.embedding(whole, x5), ValueError, "embedding (V, D) (5,)"),
+    (lambda: mg.cat(x23), TypeError, "cat list Tensor"),
+    (lambda: mg.cat([x5, mg.tensor(1.0)]), ValueError, "cat (5,) () dimension 0"),
+    (lambda: x5.roll([]), ValueError, "roll no shifts"),
+    (lambda: mg.tensor(1.0).roll(1, 0), IndexError, "roll without dimension 0"),
+    (lambda: mg.ones(1).reshape((1,) * 65), ValueError, "reshape 64 65"),
+    (lambda: mg.zeros(*[1] * 65), ValueError, "64 65"),
     # positions and dimensions
     (lambda: x23.sum(2), IndexError, "dimension 2 -2 1"),
     (lambda: x23.sum((0, 0)), ValueError, "twice (0, 0)"),
@@ -148,6 +164,9 @@ CASES = [
     (lambda: mg.index_select(x23, 0, mg.tensor([2])), IndexError, "2 dimension 0 length 2"),
     (lambda: mg.index_select(x23, 0, mg.tensor([[0]])), IndexError, "index_select (1, 1)"),
     (lambda: x23.narrow(1, 2, 2), IndexError, "narrow 1 (2, 3)"),
+    (lambda: x23.narrow(1, whole, 2), TypeError, "narrow start int64 (2,)"),
+    (lambda: x23.narrow(1, mg.tensor(True), 2), TypeError, "narrow start bool ()"),
+    (lambda: x23.narrow(1, 0.5, 2), TypeError, "narrow start 0.5"),
     (lambda: F.embedding(mg.tensor([3]), x34), IndexError, "3 dimension 0 length 3"),
     (lambda: F.cross_entropy(x23, mg.tensor([0, 3])), IndexError, "class 2 3"),
     (lambda: F.one_hot(whole, 1), ValueError, "one_hot 0 1"),
@@ -281,6 +300,23 @@ def test_mixed_devices():
         x23.to("cuda")
     with pytest.raises(TypeError, match="float64.*float32"):
         other.astype("float64")
+
+
+def test_booleans(device):
+    """numpy refuses to subtract them, MLX doesn't; neither result is PyTorch's."""
+    true = mg.tensor([True], device=device)
+    for call, name in [(lambda: -true, "neg"), (lambda: true - true, "sub"), (lambda: 1 - true == true - True, "sub")]:
+        with pytest.raises(TypeError) as error:
+            call()
+        holds(sentence(error), f"{name} bool (1,) ^")
+    assert mg.sign(true).tolist() == [True]
+
+
+def test_masked_fill_keeps_the_dtype(device):
+    mask = mg.tensor([True, False], device=device)
+    for dtype, value in [("int64", 1.5), ("int64", mg.tensor(1.5, device=device)), ("float32", True), ("bool", 2)]:
+        filled = mg.zeros(2, dtype=dtype, device=device).masked_fill(mask, value)
+        assert filled.dtype == dtype and filled.tolist() == [1.5 if dtype == "float" else 1, 0]
 
 
 def test_shapes_on_mlx():

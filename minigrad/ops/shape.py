@@ -10,7 +10,6 @@ from minigrad.autograd.op import Op, op
 from minigrad.autograd.pointwise import elementwise
 from minigrad.tensor import _tensor
 
-
 MOST_DIMENSIONS = 64  # numpy's limit, and PyTorch's
 
 
