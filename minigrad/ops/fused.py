@@ -33,10 +33,14 @@ class Fused(Op):
 
     def __call__(self, *inputs, **static):
         static = {name: plain(value) for name, value in static.items()}
-        given = [t for t in inputs if t is not None]
-        xp = given[0]._backend
+        try:
+            kinds = {(t._backend.name, t._data.dtype) for t in inputs if t is not None}
+            xp = inputs[0]._backend
+        except AttributeError:
+            came = ", ".join(type(t).__name__ for t in inputs)
+            raise TypeError(f"{self.name}: expected tensors, got {came}; use mg.tensor(…)") from None
         kernel = getattr(type(xp), self.name, None)
-        if kernel is None or len({(t._backend.name, t._data.dtype) for t in given}) > 1:
+        if kernel is None or len(kinds) > 1:
             return self.definition(*inputs, **static)
         if self.parts and state.mode & WATCH:
             return self.definition(*inputs, **static)
