@@ -86,6 +86,9 @@ def test_version(capsys):
         (["predict", "nowhere"], "IMAGE"),
         (["predict", "nowhere", "x.png"], "nowhere"),
         (["predict", "nowhere", "x.png", "--top-k", "0"], "--top-k"),
+        (["predict", "nowhere", "x.png", "--batch-size", "0"], "--batch-size"),
+        (["predict", "nowhere", "x.png", "--json", "--csv", "-"], "--json and --csv"),
+        (["predict", "nowhere", *["x.png"] * 17, "--attention", "a.png"], "16 images at most, not 17"),
         (["summary"], "MODEL"),
         (["summary", "pvt_v3"], "pvt_v2_b0"),
         (["summary", "pvt_v2_b0", "--image-size", "0"], "0"),
@@ -178,9 +181,10 @@ def test_damaged_checkpoints(capsys, run, tmp_path):
 
 def test_predict(capsys, run, digit):
     assert main(["predict", str(run), str(digit), "--top-k", "3"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{digit}  (bright background: inverted)" and len(lines) == 4
-    chances = [float(line.split()[1]) for line in lines[1:]]
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["image", "chance", "class"] and len(lines) == 3
+    assert lines[0].split()[0].endswith("digit.png") and lines[0].endswith("(bright background: inverted)")
+    chances = [float(line.split("%")[0].split()[-1]) for line in lines]
     assert chances == sorted(chances, reverse=True)
 
 
@@ -228,7 +232,7 @@ def test_predict_names_what_it_cannot_read_and_goes_on(capsys, run, digit, tmp_p
     names = [str(tmp_path / name) for name in ("no.png", "gone.png", "blank.png")]
     assert main(["predict", str(run), *names, str(digit)]) == 2
     out, err = capsys.readouterr()
-    assert out.startswith(str(digit)) and err.count("minigrad: error: ") == 3 and err.count("\n") == 3
+    assert "digit.png" in out.splitlines()[1] and err.count("minigrad: error: ") == 3 and err.count("\n") == 3
     assert "shows no digit" in err
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 from minigrad.data.images import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.models import preprocessor_files
+from minigrad.models.checkpoints.loading import locate
+from minigrad.models.checkpoints.reading import PREPROCESSOR
 from minigrad.serialize import atomic_write_json
 from minigrad.tensor import Tensor
 
@@ -176,15 +178,22 @@ class ImageProcessor:
     # ---- files -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, source: str | PathLike) -> "ImageProcessor":
-        """What a folder says about its pictures: Hugging Face's `preprocessor_config.json`, timm's `config.json`, or the
-        `model.safetensors` of a run; or one of these files itself.
+    def from_pretrained(cls, source: str | PathLike, **of_the_hub) -> "ImageProcessor":
+        """What a folder says about its pictures: the `model.safetensors` of a run, timm's `config.json`, or Hugging Face's
+        `preprocessor_config.json`; or one of these files itself, or a name on the Hugging Face hub (extra `hub`), which
+        takes `local_files_only`, `cache_dir` and `revision` as `models.from_pretrained` does.
 
         Raises:
-            FileNotFoundError: when there is nothing at `source`.
+            FileNotFoundError: when there is nothing at `source`. HubError: when the hub can't be reached or lacks it.
             ValueError: when it says nothing about pictures, asks for a step that doesn't exist here, or is damaged.
         """
-        values, path = preprocessor_files.read(Path(source))
+        found = preprocessor_files.read(locate(source, **of_the_hub))
+        if found is None:
+            raise ValueError(
+                f"{source} doesn't say how pictures are prepared: there is no {PREPROCESSOR}, no config.json with timm's "
+                "pretrained_cfg and no note of a training run; make an ImageProcessor(size=…) yourself"
+            )
+        values, path = found
         try:
             return cls.from_dict(values)
         except ValueError as error:
@@ -231,7 +240,7 @@ class ImageProcessor:
     def save_pretrained(self, folder: str | PathLike) -> None:
         """Write `preprocessor_config.json` into a folder, which is made when it doesn't exist."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        atomic_write_json(Path(folder) / preprocessor_files.HF_FILE, self.to_dict())
+        atomic_write_json(Path(folder) / PREPROCESSOR, self.to_dict())
 
 
 def _size(name: str, value) -> dict[str, int]:

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
 from minigrad.serialize import read_header
 
 if TYPE_CHECKING:
     from minigrad.models.image_processor import ImageProcessor
-
-HF_FILE, CONFIG_FILE, WEIGHTS_FILE = "preprocessor_config.json", "config.json", "model.safetensors"
-MAX_JSON = 1 << 24  # bytes
 
 # Hugging Face's entries under the same names here, and steps of other processors, which would change the pixels.
 SAME = (
@@ -22,35 +20,21 @@ SAME = (
 UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_color_quantize")
 
 
-def read(path: Path) -> tuple[dict[str, Any], Path]:
-    """What a folder or one of its files says about pictures, and the file that says it."""
+def read(path: Path) -> tuple[dict[str, Any], Path] | None:
+    """What a folder or one of its files says about pictures, and the file that says it; None when it says nothing."""
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or file {path}")
-    if not path.is_dir():
-        return (_run(path) if path.suffix == ".safetensors" else read_json(path)), path
-    if (path / CONFIG_FILE).is_file() and _is_timm(values := read_json(path / CONFIG_FILE)):
-        return values, path / CONFIG_FILE
-    if (path / HF_FILE).is_file():
-        return read_json(path / HF_FILE), path / HF_FILE
-    if (path / WEIGHTS_FILE).is_file():
-        return _run(path / WEIGHTS_FILE), path / WEIGHTS_FILE
-    raise ValueError(
-        f"{path} doesn't say how pictures are prepared: it has no {HF_FILE}, no {CONFIG_FILE} with timm's pretrained_cfg "
-        "and no weights of a training run; make an ImageProcessor(size=…) yourself"
-    )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object."""
-    if path.stat().st_size > MAX_JSON:
-        raise ValueError(f"{path} is larger than {MAX_JSON} bytes, too large for a configuration")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object, but it holds {type(values).__name__}")
-    return values
+    if path.suffix == ".json" and not path.name.endswith(".index.json") and path.is_file():
+        return read_json(path), path
+    folder = path if path.is_dir() else path.parent if path.name in WEIGHTS else None
+    weights = path / WEIGHTS[0] if path.is_dir() else path
+    if (noted := _of_run(weights)) is not None:
+        return noted, weights
+    if folder and (folder / CONFIG).is_file() and _is_timm(values := read_json(folder / CONFIG)):
+        return values, folder / CONFIG
+    if folder and (folder / PREPROCESSOR).is_file():
+        return read_json(folder / PREPROCESSOR), folder / PREPROCESSOR
+    return None
 
 
 def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,22 +121,26 @@ def _share(value) -> float:
     return value
 
 
-def _run(path: Path) -> dict[str, Any]:
-    """What a training run noted beside its weights."""
+def _of_run(path: Path) -> dict[str, Any] | None:
+    """What a training run noted beside its weights; None for other files."""
+    if path.suffix != ".safetensors" or not path.is_file() or "classifier" not in (metadata := read_header(path)[1]):
+        return None
     try:
-        values = json.loads(read_header(path)[1]["classifier"])["preprocessing"]
-    except (KeyError, TypeError, json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{path} doesn't say how pictures are prepared; no training run wrote it") from None
-    return values if isinstance(values, dict) else {}
+        values = json.loads(metadata["classifier"])["preprocessing"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: the note of its training run is damaged")
+    return values
 
 
 def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
     """`training.tasks.Preprocessing`: the shorter side to `size`, the central square."""
-    if values["kind"] != "images":
+    if values.get("kind") != "images":
         raise ValueError(
-            f"this run was trained on {values['kind']}, which aren't prepared as pictures are; use training.Classifier"
+            f"this run was trained on {values.get('kind')}, which aren't prepared as pictures are; use training.Classifier"
         )
-    if not isinstance(values["maximum"], int | float) or not values["maximum"]:
+    if not isinstance(values["maximum"], int | float) or not values["maximum"] > 0:
         raise ValueError(f"maximum must be a positive number, got {values['maximum']!r}")
     out = {"size": {"shortest_edge": values.get("size")}, "do_center_crop": True, "crop_size": values.get("size")}
     return {**out, "rescale_factor": 1 / values["maximum"], "image_mean": values.get("mean"), "image_std": values.get("std")}

@@ -1,6 +1,7 @@
 """A trained classifier and what it needs to look at an image file: weights, class names, preprocessing."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -11,10 +12,13 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 import minigrad as mg
-from minigrad.data import DataLoader, ImageError, read_image
-from minigrad.models import create_model
+from minigrad.data import DataLoader, ImageError, open_image
+from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained, preprocessor_files
+from minigrad.models.checkpoints.loading import locate
+from minigrad.models.checkpoints.reading import find_weights, read_weights
+from minigrad.models.checkpoints.saving import preprocessing
 from minigrad.nn import functional as F
-from minigrad.serialize import CheckpointError, load_arrays
+from minigrad.serialize import CheckpointError, load_arrays, read_header
 from minigrad.training.checkpoint import WEIGHTS, RunFolderError
 from minigrad.training.config import TrainConfig
 from minigrad.training.tasks import Preprocessing, Task, load_task
@@ -33,40 +37,51 @@ class Prediction:
 
 
 class Classifier:
-    """A model with its class names and preprocessing: what `model.safetensors` of a run folder holds.
+    """A model with its class names and preprocessing: what `model.safetensors` of a run folder holds, or a checkpoint.
 
     >>> classifier = Classifier.load("runs/mine")                                # doctest: +SKIP
     >>> classifier.classes[classifier.predict("seven.png").probabilities.argmax()]  # doctest: +SKIP
     '7'
+
+    Attributes:
+        model: in evaluation mode, when it was loaded.
+        classes: their names in order.
+        processor: what prepares pictures; None for models of the scans of digits, whose pictures `digit_scan` prepares.
     """
 
     def __init__(
         self,
-        name: str,
-        fields: Mapping[str, Any],
+        model: PVT_V2,
         classes: list[str],
-        preprocessing: Preprocessing,
-        data: str,
+        preprocessing: Preprocessing | ImageProcessor,
         device: str,
+        name: str = "",
+        fields: Mapping[str, Any] | None = None,
+        data: str = "",
     ):
-        self.name, self.fields, self.classes, self.preprocessing, self.data = name, fields, classes, preprocessing, data
-        self.device = device
-        self.model = create_model(name, **fields).to(device)
+        self.model, self.classes, self.preprocessing, self.device = model.to(device), classes, preprocessing, device
+        self.name, self.fields, self.data = name, fields, data
+        self.processor: ImageProcessor | None = None
+        if isinstance(preprocessing, ImageProcessor):
+            self.processor = preprocessing
+        elif preprocessing.kind != "digits":
+            self.processor = ImageProcessor.from_dict(asdict(preprocessing))
 
     @classmethod
     def create(cls, config: TrainConfig, task: Task) -> "Classifier":
         """An untrained one for a training run."""
-        fields = {
+        fields: dict[str, Any] = {
             "num_classes": len(task.classes),
             "in_channels": task.preprocessing.channels,
             "img_size": task.preprocessing.size,
             "drop_path_rate": config.drop_path,
         }
-        return cls(config.model, fields, task.classes, task.preprocessing, config.data, config.device)
+        model = create_model(config.model, **fields)
+        return cls(model, task.classes, task.preprocessing, config.device, config.model, fields, config.data)
 
     @classmethod
     def load(cls, path: str | PathLike, device: str = "cpu") -> "Classifier":
-        """From a run folder (its best weights) or a `model.safetensors`.
+        """From a run folder (its best weights) or a `model.safetensors` that training wrote.
 
         Raises:
             RunFolderError: for a folder without weights. FileNotFoundError: when there is nothing at `path`.
@@ -80,8 +95,9 @@ class Classifier:
         arrays, metadata = load_arrays(path)
         try:
             about = json.loads(metadata["classifier"])
+            name, fields, classes = about["model"], about["fields"], about["classes"]
             preprocessing = Preprocessing.from_dict(about["preprocessing"])
-            classifier = cls(about["model"], about["fields"], about["classes"], preprocessing, about["data"], device)
+            classifier = cls(create_model(name, **fields), classes, preprocessing, device, name, fields, about["data"])
         except (KeyError, TypeError, json.JSONDecodeError):
             raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote") from None
         try:
@@ -90,6 +106,28 @@ class Classifier:
             raise CheckpointError(f"{path}: {error}") from None
         classifier.model.eval()
         return classifier
+
+    @classmethod
+    def from_pretrained(cls, source: str | PathLike, device: str = "cpu", local_files_only: bool = False) -> "Classifier":
+        """From anything that holds a classifier: a run (see `load`), or what `models.from_pretrained` reads: a folder, a file, a
+        name on the Hugging Face hub. Pictures are prepared as the checkpoint says; where it says nothing, with a warning, as for
+        the published weights of its layout. Classes without names are numbered.
+
+        Raises:
+            ValueError: when the checkpoint has no classifier.
+            FileNotFoundError, HubError, CheckpointError, ValueError: as `models.from_pretrained`.
+        """
+        path = locate(source, local_files_only=local_files_only)
+        file = find_weights(path) if path.is_dir() else path
+        if file.suffix == ".safetensors" and "classifier" in read_header(file)[1]:
+            return cls.load(file, device)
+        model = from_pretrained(path)
+        count = model.config.num_classes
+        if not count:
+            raise ValueError(f"{source} is an encoder without a classifier, so it can't name what images show")
+        processor = _processor(path, model.config)
+        names = getattr(model, "id2label", None) or {}
+        return cls(model, [names.get(i, str(i)) for i in range(count)], processor, device)
 
     def save(self, path: str | PathLike, **numbers: float) -> None:
         """Write weights, classes and preprocessing as one safetensors file; `numbers` are noted beside them."""
@@ -109,6 +147,8 @@ class Classifier:
         Raises:
             FileNotFoundError: when the data isn't there. ValueError: when it has no such part, or other classes.
         """
+        if isinstance(self.preprocessing, ImageProcessor):
+            raise ValueError("this model comes from a checkpoint, not from a training run, and has no data of its own")
         data = self.data if data is None else data
         task = load_task(data, self.preprocessing.size)
         if task.classes != self.classes:
@@ -116,21 +156,49 @@ class Classifier:
             raise ValueError(f"{data} has the classes {now}, but the model was trained on {then}")
         return task.batches(part, batch_size, self.device)
 
-    def predict(self, path: str | PathLike) -> Prediction:
-        """The class probabilities of one image file.
+    def prepare(self, image) -> tuple[np.ndarray, str]:
+        """One picture (a path, a Pillow image or an array) as the model takes it, (C, H, W), and a note of what was done to it.
 
         Raises:
-            ImageError: when the file is no image, or (for digits) shows nothing. FileNotFoundError: when there is none.
+            ImageError: when it is no image, or (for digits) shows nothing. FileNotFoundError: when there is none.
         """
-        if self.preprocessing.kind == "digits":
-            image, inverted = digit_scan(read_image(path, "L")[0], str(path))
-            note = "bright background: inverted" if inverted else ""
-        else:
-            image, note = read_image(path, "RGB", self.preprocessing.size), ""
-        batch = self.preprocessing.transform()(image.reshape(1, -1, *image.shape[-2:]), None)
+        if self.processor is not None:
+            return self.processor.array(image), ""
+        assert isinstance(self.preprocessing, Preprocessing)
+        name = str(image) if isinstance(image, str | PathLike) else "the image"
+        scan, inverted = digit_scan(np.asarray(open_image(image, "L")), name)
+        batch = self.preprocessing.transform()(scan[None, None], None)
+        return batch[0], "bright background: inverted" if inverted else ""
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) of prepared pictures → (N, classes)."""
         with mg.no_grad():
-            logits = self.model(mg.tensor(batch, device=self.device))
-            return Prediction(F.softmax(logits, dim=-1).numpy()[0], note)
+            return F.softmax(self.model(mg.tensor(batch, device=self.device)), dim=-1).numpy()
+
+    def predict(self, image) -> Prediction:
+        """The class probabilities of one picture (see `prepare`).
+
+        Raises:
+            ImageError: when it is no image, or (for digits) shows nothing. FileNotFoundError: when there is none.
+        """
+        pixels, note = self.prepare(image)
+        return Prediction(self.probabilities(pixels[None])[0], note)
+
+
+def _processor(path: Path, config: PVTV2Config) -> ImageProcessor:
+    """How pictures are prepared for the checkpoint at `path`."""
+    if preprocessor_files.read(path) is not None:
+        processor = ImageProcessor.from_pretrained(path)
+    else:
+        layout = read_weights(path).layout
+        whose = {"hf": "Hugging Face's", "timm": "timm's", "original": "the original code's"}[layout]
+        warnings.warn(f"{path} doesn't say how pictures are prepared; doing it as for {whose} weights", stacklevel=3)
+        processor = ImageProcessor.from_dict(preprocessing(layout, *config.image_shape, config.in_channels))
+    if len(processor.image_mean) != config.in_channels:
+        raise ValueError(
+            f"{path}: pictures are prepared with {len(processor.image_mean)} channels, but the model takes {config.in_channels}"
+        )
+    return processor
 
 
 def digit_scan(pixels: np.ndarray, name: str = "the image") -> tuple[np.ndarray, bool]:

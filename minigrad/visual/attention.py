@@ -51,8 +51,8 @@ def attention_overlay(
 
     Args:
         model: a `PVT_V2`, `PVTV2Model` or `PVTV2Backbone`, or a model with one as `backbone`. It is run in evaluation mode.
-        image: a picture (a path, a Pillow image, an array) or a list of them, a row of panels each; or a Tensor (N, C, H, W)
-            or (C, H, W) that the model takes as it is.
+        image: a picture (a path, a Pillow image, an array), or a Tensor (C, H, W) that the model takes as it is; or a list of
+            them, or a Tensor (N, C, H, W), for a row of panels each.
         processor: prepares pictures; by default `ImageProcessor(size=config.img_size)`. For a Tensor it tells the colours;
             without it they are stretched.
         query: (row, column) in pixels of the model's input: attention of this place alone.
@@ -154,20 +154,20 @@ def _evaluation(model) -> Iterator[None]:
 def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Tensor], list[np.ndarray]]:
     """Each image as a model's input (1, C, H, W) and as uint8 (C, H, W) for looking at."""
     config, device = _encoder(model).config, next(model.parameters()).device
-    if isinstance(image, Tensor):
-        batch = image if image.ndim == 4 else image.reshape(1, *image.shape)
-        batch = batch.to(device)
-        inputs = [batch[i : i + 1] for i in range(len(batch))]
-        if processor is not None:
-            return inputs, [processor.restore(x.numpy()[0]) for x in inputs]
-        return inputs, [_as_picture(x.numpy()[0].astype(np.float64)) for x in inputs]
-    if processor is None:
-        if config.in_channels != 3:
+    if isinstance(image, Tensor) and image.ndim == 4:
+        image = [image[i] for i in range(len(image))]
+    inputs, pictures = [], []
+    for picture in image if isinstance(image, list | tuple) else [image]:
+        if isinstance(picture, Tensor):
+            inputs.append(picture.reshape(1, *picture.shape[-3:]).to(device))
+        elif processor is not None or config.in_channels == 3:
+            processor = processor or mg.models.ImageProcessor(size=config.image_shape)
+            inputs.append(processor(picture, device))
+        else:
             raise ValueError(f"how a picture becomes {config.in_channels} channels isn't known; give a processor, or a Tensor")
-        processor = mg.models.ImageProcessor(size=config.image_shape)
-    images = image if isinstance(image, list | tuple) else [image]
-    inputs = [processor(picture, device) for picture in images]
-    return inputs, [processor.restore(x.numpy()[0]) for x in inputs]
+        pixels = inputs[-1].numpy()[0]
+        pictures.append(_as_picture(pixels.astype(np.float64)) if processor is None else processor.restore(pixels))
+    return inputs, pictures
 
 
 def _as_picture(pixels: np.ndarray) -> np.ndarray:

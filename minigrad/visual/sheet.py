@@ -86,6 +86,6 @@ def write_png(image: Image.Image, path: str | PathLike | None) -> Image.Image:
     """The image, written as a PNG when there is a path."""
     if path is not None:
         buffer = io.BytesIO()
-        image.save(buffer, "PNG", optimize=True)
+        image.save(buffer, "PNG")
         atomic_write(path, buffer.getvalue())
     return image
