@@ -183,6 +183,13 @@ class MLXBackend:
         return mx.contiguous(a)
 
     # The derivatives below are mx.vjp's; the convolution itself is lazy there and never computed.
+    def linear(self, x, w, b):
+        y = x @ w
+        return y if b is None else y + b
+
+    def transposed_product(self, a, b):
+        return a.T @ b
+
     def conv2d(self, x, w, b, *, stride, padding, dilation, groups):
         y = _convolve(_nhwc(x), _nhwc(w), stride, padding, dilation, groups)
         return _nchw(y if b is None else y + b)

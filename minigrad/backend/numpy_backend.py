@@ -6,7 +6,16 @@ change between a map and its tokens (N, H·W, C) is a view.
 
 import numpy as np
 
-from minigrad.backend import numpy_attention, numpy_conv, numpy_erf, numpy_fused, numpy_gelu, numpy_mlp
+from minigrad.backend import (
+    numpy_attention,
+    numpy_conv,
+    numpy_erf,
+    numpy_fused,
+    numpy_gelu,
+    numpy_gemm,
+    numpy_mlp,
+    numpy_optim,
+)
 
 DTYPES = {name: np.dtype(name) for name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()}
 
@@ -36,6 +45,9 @@ class NumpyBackend:
     conv2d = staticmethod(numpy_conv.conv2d)
     conv2d_input = staticmethod(numpy_conv.conv2d_input)
     conv2d_weight = staticmethod(numpy_conv.conv2d_weight)
+    adam = staticmethod(numpy_optim.adam)
+    linear = staticmethod(numpy_gemm.linear)
+    transposed_product = staticmethod(numpy_gemm.transposed_product)
     layer_norm = staticmethod(numpy_fused.layer_norm)
     layer_norm_vjp = staticmethod(numpy_fused.layer_norm_vjp)
     gelu = staticmethod(numpy_gelu.gelu)

@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from minigrad.backend.numpy_erf import erf
-from minigrad.backend.numpy_threads import parallel
+from minigrad.backend.numpy_threads import parallel, scratch
 
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 PART = 1 << 18  # numbers that one thread takes at a time
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -41,7 +41,7 @@ def cdf(x, square, out) -> None:
     add(out, 0.5, out)
 
 
-def gelu_block(x, y, slope=None, buffers=None) -> None:
+def gelu_block(x, y, slope=None) -> None:
     """x·Φ(x) into y, and, where it is given, Φ(x) + x·φ(x) into slope. Flat contiguous arrays; y may be x itself."""
     if x.dtype != np.float32:
         phi = erf(x * SQRT_HALF) * 0.5 + 0.5
@@ -49,7 +49,7 @@ def gelu_block(x, y, slope=None, buffers=None) -> None:
             np.add(phi, x * np.exp(x * x * -0.5) * INV_SQRT_2PI, slope)
         np.multiply(x, phi, y)
         return
-    square, phi = np.empty((2, x.size), x.dtype) if buffers is None else buffers[:, : x.size]
+    square, phi = scratch(2 * x.size, x.dtype).reshape(2, -1)
     np.multiply(x, x, square)
     cdf(x, square, phi)
     if slope is not None:

@@ -28,6 +28,18 @@ def linear_into(x, w, b, out) -> None:
     parallel(work, len(blocks))
 
 
+def linear(x, w, b):
+    """x·w + b for matrices x (M, K), w (K, N), and b (N,) or None."""
+    if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK:
+        y = x @ w
+        if b is not None:
+            y += b
+        return y
+    out = np.empty((x.shape[0], w.shape[1]), x.dtype)
+    linear_into(x, w, b, out)
+    return out
+
+
 def transposed_product(a, b):
     """aᵀ·b for a (M, K), b (M, N) with many rows M: (K, N), summed over blocks of rows in their order."""
     blocks = row_blocks(a.shape[0], max(a.shape[1], b.shape[1]), 8 * BLOCK)

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 
 class _State:
     threads: int | None = None  # None until it is asked for or set
@@ -58,6 +60,15 @@ def _limit_blas() -> None:
 
         threadpool_limits(1, "blas")
         _State.limited = True
+
+
+def scratch(size: int, dtype):
+    """A flat array of this thread's own, with anything in it; the next call in the thread gives the same memory again."""
+    kept = _worker.__dict__.setdefault("scratch", {})
+    array = kept.get(dtype)
+    if array is None or array.size < size:
+        array = kept[dtype] = np.empty(size, dtype)
+    return array[:size]
 
 
 def parallel(work: Callable[[int], object], count: int) -> list:

@@ -97,16 +97,14 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
 
 @op
 def linear(xp, x, w, b):
-    y = xp.matmul(xp.reshape(x, (-1, x.shape[-1])), xp.transpose(w))
-    if b is not None:
-        y += b
+    y = xp.linear(xp.reshape(x, (-1, x.shape[-1])), xp.transpose(w), b)
     return xp.reshape(y, (*x.shape[:-1], w.shape[0]))
 
 
 @op
 def linear_weight(xp, g, x):
     """Σ over rows of g (…, O) and x (…, K): (O, K), the derivative of `linear` by its weight."""
-    return xp.matmul(xp.transpose(xp.reshape(g, (-1, g.shape[-1]))), xp.reshape(x, (-1, x.shape[-1])))
+    return xp.transposed_product(xp.reshape(g, (-1, g.shape[-1])), xp.reshape(x, (-1, x.shape[-1])))
 
 
 linear.defvjp(

@@ -63,13 +63,21 @@ class Adam(Optimizer):
         xp, data, lr, decay = p.backend, p.data, scalar(group["lr"], p), scalar(group["weight_decay"], p)
         beta1, beta2 = (scalar(beta, p) for beta in group["betas"])
         correction, root = self._corrections(p, group)
+        m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
+        options = (group["lr"], group["weight_decay"], group["eps"], *group["betas"])
+        plain = not (group["amsgrad"] or group["capturable"] or any(isinstance(option, Tensor) for option in options))
+        if plain and hasattr(type(xp), "adam"):
+            new, m.data, v.data = xp.adam(
+                data, grad, m.data, v.data, lr=lr, betas=(beta1, beta2), correction=correction, root=root,
+                eps=group["eps"], decay=decay, decoupled=group["decoupled_weight_decay"],
+            )  # fmt: skip
+            return new
         decays = isinstance(group["weight_decay"], Tensor) or decay != 0
         if decays and group["decoupled_weight_decay"]:
             data = data * (1 - lr * decay)
         elif decays:
             grad = grad + decay * data
 
-        m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
         mean = grad - m.data  # m + (1 - β₁)(g - m), from the nearer end
         if isinstance(group["betas"][0], Tensor) or beta1 > 0.5:
             mean *= 1 - beta1
