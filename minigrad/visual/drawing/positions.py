@@ -72,7 +72,13 @@ def set_positions(layers: list[list[Vertex]], links: list[Link]) -> None:
             v.x -= x / 2
     _relax(layers, pulls, SWEEPS, set())
     spines, bypasses = _chains(straight)
-    pinned = {v for chain in spines if _aligned(chain, layers, outermost=False) for v, _ in chain}
+    pinned: set[Vertex] = set()
+    while spines:
+        chain = spines.pop()
+        if _aligned(chain, layers, outermost=False):
+            pinned.update(v for v, _ in chain)
+        elif len(chain) > 2:  # perhaps there is room for its halves
+            spines += [chain[: len(chain) // 2], chain[len(chain) // 2 :]]
     _relax(layers, pulls, SWEEPS // 2, pinned)
     for chain in bypasses:
         _aligned(chain, layers, outermost=True)
