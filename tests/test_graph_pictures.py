@@ -132,10 +132,11 @@ def test_depths_of_b0():
     two = module_graph(model, (1, 3, 64, 64), 2)
     assert [n.lines[0] for n in two.nodes.values() if n.times == 2] == ["blocks.0–1"] * 4
     assert [n.heading for n in two.nodes.values() if n.times == 2] == ["Block × 2"] * 4
-    whole = module_graph(model, (1, 3, 64, 64))
-    assert [n.heading for n in whole.nodes.values() if n.kind == "matmul"] == ["matmul"] * 8
+    whole = flow(module_graph(model, (1, 3, 64, 64)))
     attention = "stages.0.blocks.0.attn."
-    assert {(attention + "kv", "matmul"), ("matmul", attention + "proj"), (attention + "q", "× 0.1768")} < set(flow(whole))
+    assert {(attention + "sr", attention + "norm"), (attention + "norm", attention + "kv")} < set(whole)
+    behind = {b for a, b in whole if a in (attention + "q", attention + "kv")}  # how attention is computed is the backend's
+    assert behind and attention + "proj" not in behind
 
 
 def test_default_shape_is_the_models():
@@ -148,8 +149,8 @@ def test_default_shape_is_the_models():
 def test_same_graph_on_both_devices(name, device):
     fields = dict(img_size=64, embed_dims=(8, 16, 40, 32), depths=(1, 2, 1, 1)) if name != "pvt_v2_tiny" else {}
     model = models.create_model(name, **fields)
-    expected = module_graph(model, (1, 3, 64, 64)).mermaid()
-    assert module_graph(model.to(device), (1, 3, 64, 64)).mermaid() == expected
+    expected = module_graph(model, (1, 3, 64, 64), 3).mermaid()
+    assert module_graph(model.to(device), (1, 3, 64, 64), 3).mermaid() == expected
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -312,11 +313,13 @@ def test_nothing_is_kept_alive():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [((None,), "give input_shape"), (((1, 0),), "positive integers"), (((1, 4), -1), "depth must be at least 0, got -1")],
+    [((None,), "give input_shape"), (((1, 0),), "positive integers"), (((1, 4), -1), "from 0 on, .* got -1")],
 )
 def test_mistakes(arguments, words):
     with pytest.raises(ValueError, match=words):
         module_graph(nn.Linear(4, 4), *arguments)
+    with pytest.raises(TypeError, match="got function"):
+        module_graph(lambda x: x, (1, 4))
 
 
 # --- the tape ---------------------------------------------------------------------------------------------------------
@@ -394,7 +397,7 @@ def test_no_tape():
     for tensor in (w, mg.ones(2) + 1, (w * 2).detach()):
         with pytest.raises(ValueError, match="is on no tape"):
             autograd_graph(tensor)
-    with pytest.raises(ValueError, match="got float for 'w'"):
+    with pytest.raises(TypeError, match="got float for 'w'"):
         autograd_graph(w * 2, w=1.0)
     for _ in range(1001):
         w = w + 1

@@ -100,6 +100,7 @@ def module_graph(model: mg.nn.Module, input_shape: Any = None, depth: int | None
 
     Raises:
         ValueError: when there is no input shape, it holds something other than positive integers, or depth is negative.
+        TypeError: when the model is no Module.
 
     >>> net = mg.nn.Sequential(mg.nn.Linear(4, 8), mg.nn.ReLU(), mg.nn.Linear(8, 8), mg.nn.Linear(8, 8))
     >>> graph = module_graph(net, (1, 4))
@@ -111,8 +112,10 @@ def module_graph(model: mg.nn.Module, input_shape: Any = None, depth: int | None
     2–3: Linear × 2  1×8  ← 1
     Output           1×8  ← 2–3
     """
-    if depth is not None and depth < 0:
-        raise ValueError(f"depth must be at least 0, got {depth}")
+    if not isinstance(model, mg.nn.Module):
+        raise TypeError(f"module_graph draws a Module, got {type(model).__name__}")
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+        raise ValueError(f"depth must be a whole number from 0 on, or None for all levels, got {depth!r}")
     inputs = _inputs(model, input_shape)
     root, outputs = trace(model, inputs)
     return _Builder(root, [t.shape for t in inputs], outputs, depth).graph

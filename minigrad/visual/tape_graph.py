@@ -40,6 +40,7 @@ def autograd_graph(tensor: Tensor, /, **named: Tensor) -> AutogradGraph:
 
     Raises:
         ValueError: when the tensor is on no tape, the tape was freed by `backward`, or it has more than 1000 operations.
+        TypeError: when something is no tensor.
 
     >>> import minigrad as mg
     >>> x, w, b = mg.ones(2, 3), mg.ones(3, requires_grad=True), mg.ones(1, requires_grad=True)
@@ -55,7 +56,7 @@ def autograd_graph(tensor: Tensor, /, **named: Tensor) -> AutogradGraph:
     """
     for name, value in {"tensor": tensor, **named}.items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"autograd_graph draws the tape of a Tensor, got {type(value).__name__} for {name!r}")
+            raise TypeError(f"autograd_graph takes Tensors, got {type(value).__name__} for {name!r}")
     if tensor._edge is None:
         raise ValueError(
             f"this tensor of shape {tensor.shape} is on no tape: nothing that requires a gradient was computed to get it"
