@@ -217,6 +217,16 @@ def test_the_hubs_cache(cache, tmp_path):
             load("OpenGVLab/pvt_v2_b0", **options)
 
 
+def test_the_hubs_environment_variables(cache, tmp_path):
+    code = "from minigrad import models; print(models.pvt_v2_b0(pretrained=True).id2label)"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {"HF_HUB_OFFLINE": "1"}
+    for variable, place in (("HF_HOME", tmp_path), ("HF_HUB_CACHE", tmp_path / "hub")):
+        done = subprocess.run([sys.executable, "-c", code], env={**env, variable: str(place)}, capture_output=True, text=True)
+        assert done.stdout == "{0: 'a', 1: 'b', 2: 'c'}\n", done.stderr
+    done = subprocess.run([sys.executable, "-c", code], env={**env, "HF_HOME": str(tmp_path / "no")}, capture_output=True, text=True)
+    assert "HubError: OpenGVLab/pvt_v2_b0 is no file or folder here, not in the cache" in done.stderr.splitlines()[-1]
+
+
 def test_offline_says_what_to_do(cache, capsys):
     with pytest.raises(models.HubError) as caught:
         models.pvt_v2_b1(pretrained=True)

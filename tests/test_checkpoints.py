@@ -272,6 +272,9 @@ def test_the_classes_names(tmp_path, layout):
     assert models.from_pretrained(tmp_path / "b").id2label == LABELS
     assert getattr(quietly(models.from_pretrained, tmp_path / "b", num_classes=5), "id2label", None) == LABELS
     assert getattr(quietly(models.from_pretrained, tmp_path / "b", num_classes=4), "id2label", None) is None
+    back.reset_classifier(2)  # the names are of other classes now
+    quietly(models.save_pretrained, back, tmp_path / "d", layout)
+    assert getattr(models.from_pretrained(tmp_path / "d"), "id2label", None) in (None, {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ValueError, match="id2label must name the 5 classes from 0 on, got the numbers .1, 2"):
         models.save_pretrained(model, tmp_path / "c", layout, id2label={1: "a", 2: "b"})
     assert not (tmp_path / "c").exists()
@@ -446,11 +449,33 @@ def test_preprocessing_of_each_layout(tmp_path):
         quietly(models.save_pretrained, randomised(img_size=224), tmp_path / layout, layout)
         about = json.loads((tmp_path / layout / "preprocessor_config.json").read_text())
         assert {**about, **entries} == about and about["image_mean"] == [0.485, 0.456, 0.406]
-    given = {"size": {"shortest_edge": 300}, "resample": 2, "crop_size": {"height": 224, "width": 224}, "image_mean": [0.5] * 3}
-    quietly(models.save_pretrained, randomised(img_size=224), tmp_path / "own", "timm", image_processor=given)
-    assert json.loads((tmp_path / "own" / "preprocessor_config.json").read_text()) == given
-    cfg = json.loads((tmp_path / "own" / "config.json").read_text())["pretrained_cfg"]
-    assert int(224 / cfg["crop_pct"]) == 300 and cfg["interpolation"] == "bilinear" and cfg["mean"] == [0.5] * 3
+        processor = models.ImageProcessor.from_pretrained(tmp_path / layout)
+        assert processor.output_size == (224, 224)
+        if layout == "hf":
+            assert processor == models.ImageProcessor()
+    given = models.ImageProcessor(size={"shortest_edge": 300}, do_center_crop=True, crop_size=224, image_mean=(0.5, 0.4, 0.3))
+    for how in (given, given.to_dict()):
+        quietly(models.save_pretrained, randomised(img_size=224), tmp_path / "own", "timm", image_processor=how)
+        assert json.loads((tmp_path / "own" / "preprocessor_config.json").read_text()) == given.to_dict()
+        cfg = json.loads((tmp_path / "own" / "config.json").read_text())["pretrained_cfg"]
+        assert int(224 / cfg["crop_pct"]) == 300 and cfg["interpolation"] == "bilinear" and cfg["mean"] == [0.5, 0.4, 0.3]
+    with pytest.raises(ValueError, match="timm always resizes"):
+        quietly(models.save_pretrained, randomised(), tmp_path / "no", "timm", image_processor=models.ImageProcessor(do_rescale=False))
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("fields", [{"img_size": (96, 64)}, {"in_channels": 1}, {"in_channels": 5}])
+def test_preprocessing_of_other_images(tmp_path, layout, fields):
+    """It gives what the model takes; five channels are no picture."""
+    model = randomised(**fields)
+    quietly(models.save_pretrained, model, tmp_path, layout)
+    assert models.from_pretrained(tmp_path).config.in_channels == model.config.in_channels
+    if model.config.in_channels == 5:
+        assert not (tmp_path / "preprocessor_config.json").exists()
+        return
+    processor = models.ImageProcessor.from_pretrained(tmp_path)
+    assert processor.output_size == model.config.image_shape and len(processor.image_mean) == model.config.in_channels
 
 
 # --- the command --------------------------------------------------------------------------------------------------------
@@ -477,13 +502,18 @@ def test_convert(tmp_path, capsys, monkeypatch):
         assert main(["convert", "x.pth", to, "--to", to, "--config", "own.json"]) == 0
         streams = capsys.readouterr()
         assert streams.out == f"{to}: PVT v2 with {sum(p.numel() for p in model.parameters()):,} parameters, 5 classes\n"
-        assert ("one ε for all norms" in streams.err) == (to == "hf") and streams.err.count("\n") == (to == "hf")
+        assert ("one ε for all norms" in streams.err) == (to == "hf") and streams.err.count("\n") == 1 + (to == "hf")
+        assert "x.pth doesn't say how pictures are prepared" in streams.err and "the original's published weights take" in streams.err
+        assert json.loads(Path(to, "preprocessor_config.json").read_text())["size"] == {"shortest_edge": 73}  # 64 · 256 / 224
         back = models.from_pretrained(to)
         assert back.config == model.config.replace(embed_norm_eps=1e-6 if to == "hf" else 1e-5)
         assert same(models.from_pretrained(to, embed_norm_eps=1e-5), model)
     assert main(["convert", "timm", "small", "--to", "original", "--num-classes", "2"]) == 0
     assert models.from_pretrained("small").config.num_classes == 2
-    assert "untrained" in capsys.readouterr().err
+    processors = [models.ImageProcessor.from_pretrained(folder) for folder in ("timm", "original", "hf", "small")]
+    assert len({(p.resample, p.output_size, tuple(p.size.items())) for p in processors}) == 1
+    err = capsys.readouterr().err
+    assert "untrained" in err and "pictures" not in err
     assert "the folder hf isn't empty; give another" in fails("timm", "hf", "--to", "hf")
     Path("hf/model.safetensors").write_bytes(b"x")
     assert "is not a safetensors file" in fails("hf", "new", "--to", "timm")

@@ -52,7 +52,8 @@ def test_readme_example(tmp_path):
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 
-def test_the_page_on_operations():
-    """Every block of docs/operations.md runs, one after the other."""
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], ROOT)
+@pytest.mark.parametrize("name", ["operations", "checkpoints"])
+def test_pages(name, tmp_path):
+    """Every block of the page runs, one after the other."""
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], tmp_path)

@@ -1,10 +1,15 @@
 """`minigrad convert`."""
 
 import argparse
+import warnings
 from pathlib import Path
+from typing import Any
 
 from minigrad import models
 from minigrad.cli.errors import UsageError
+from minigrad.models.checkpoints.loading import locate
+from minigrad.models.checkpoints.reading import read_weights
+from minigrad.models.checkpoints.saving import preprocessing
 
 TEXT = "rewrite a checkpoint in the layout of Hugging Face, timm or the original code"
 EXAMPLES = """examples:
@@ -13,7 +18,9 @@ EXAMPLES = """examples:
   python -m minigrad convert runs/digits-20250101-120000 digits-hf --to hf
   python -m minigrad convert weights.safetensors out --to original --config config.json
 
-SOURCE is a folder, a file (.safetensors, .pth, .bin, *.index.json) or a name on the hub; its layout is recognised."""
+SOURCE is a folder, a file (.safetensors, .pth, .bin, *.index.json) or a name on the hub; its layout is recognised. How
+pictures are prepared goes along, where it says so."""
+ORIGINS = {"hf": "Hugging Face's", "timm": "timm's", "original": "the original's"}
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -32,10 +39,29 @@ def run(source: str, target: str, to: str, num_classes: int | None, config: str 
     """Converts, says what was written, returns the exit status."""
     if num_classes is not None and num_classes < 0:
         raise UsageError(f"--num-classes must be at least 0, got {num_classes}")
-    if Path(target).is_dir() and any(Path(target).iterdir()):
+    if Path(target).exists() and not Path(target).is_dir():
+        raise UsageError(f"{target} is a file; give a folder")
+    if Path(target).exists() and any(Path(target).iterdir()):
         raise UsageError(f"the folder {target} isn't empty; give another")
-    model = models.from_pretrained(source, config=config, num_classes=num_classes, local_files_only=local_files_only)
-    folder = models.save_pretrained(model, target, layout=to)
+    path = locate(source, local_files_only=local_files_only)
+    model = models.from_pretrained(path, config=config, num_classes=num_classes)
+    folder = models.save_pretrained(model, target, layout=to, image_processor=_processor(path, model.config))
     count = sum(p.numel() for p in model.parameters())
     print(f"{folder}: PVT v2 with {count:,} parameters, {model.config.num_classes or 'no'} classes")
     return 0
+
+
+def _processor(path: Path, config: models.PVTV2Config) -> Any:
+    """How the source's pictures are prepared; as its origin's published weights have it, where it doesn't say."""
+    if config.in_channels not in (1, 3):
+        return None
+    try:
+        return models.ImageProcessor.from_pretrained(path)
+    except ValueError:
+        layout = read_weights(path).layout
+        warnings.warn(
+            f"{path} doesn't say how pictures are prepared, or prepares them otherwise than by size and colour; written is what "
+            f"{ORIGINS[layout]} published weights take",
+            stacklevel=2,
+        )
+        return preprocessing(layout, *config.image_shape, config.in_channels)

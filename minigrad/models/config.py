@@ -233,12 +233,12 @@ class PVTV2Config:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"PVTV2Config has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+            raise ValueError(f"PVTV2Config has no field {', '.join(map(str, unknown))[:80]}; it has {', '.join(sorted(known))}")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         norm = values.get("norm_layer")
         if isinstance(norm, str):
             if norm not in ("LayerNorm",):
-                raise ValueError(f"norm_layer {norm!r} is unknown; a configuration file can name LayerNorm only")
+                raise ValueError(f"norm_layer {short(norm)} is unknown; a configuration file can name LayerNorm only")
             values["norm_layer"] = nn.LayerNorm
         return cls(**values)
 

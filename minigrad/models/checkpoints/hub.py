@@ -53,8 +53,9 @@ def fetch(
     def get(name: str) -> Path | None:
         """One file, or None when the repository has no such file (or, offline, the cache)."""
         try:
+            local = local_files_only or bool(offline)  # once without a network, always
             found = huggingface_hub.hf_hub_download(
-                repo, name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+                repo, name, revision=revision, cache_dir=cache_dir, local_files_only=local
             )
             return Path(found)
         except LocalEntryNotFoundError as error:

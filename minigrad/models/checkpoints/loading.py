@@ -105,10 +105,12 @@ def from_pretrained(
     complete = _check(arrays, expected_shapes(fit), weights.path, strict)
     with init.no_random() if complete and whole else contextlib.nullcontext():
         model = model_class(settings, **extra)
-    own = model.state_dict()
-    model.load_state_dict({name: Tensor(arrays[name], dtype=own[name].dtype) for name in own if name in arrays}, strict=False)
     if "head.weight" in arrays and said.id2label is not None:
         model.id2label = said.id2label
+    weights.arrays.clear()  # so that no array is kept beside its tensor
+    own = model.state_dict()
+    state = {name: Tensor(arrays.pop(name), dtype=tensor.dtype) for name, tensor in own.items() if name in arrays}
+    model.load_state_dict(state, strict=False)
     return model.eval()
 
 

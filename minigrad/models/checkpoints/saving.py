@@ -39,7 +39,7 @@ def save_pretrained(
         id2label: the classes' names; the model's own (`model.id2label`) if None.
         image_processor: how images are prepared: an object with `to_dict()`, or Hugging Face's dictionary. If None, what the
             layout's published weights take: resized to 224×224 (bilinear) for "hf", the centre of a bicubic resize to 248 for
-            "timm" and to 256 for "original".
+            "timm" and to 256 for "original". Nothing for models of other than 1 or 3 channels, whose input is no picture.
 
     Warns when Hugging Face's single ε is to stand for two.
 
@@ -55,21 +55,29 @@ def save_pretrained(
     {0: 'cat', 1: 'dog'}
     """
     config: PVTV2Config = getattr(model, "config")  # noqa: B009
-    names = getattr(model, "id2label", None) if id2label is None else {int(k): str(v) for k, v in dict(id2label).items()}
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     config = config.replace(num_classes=config.num_classes if "head.weight" in state else 0)
-    if not config.num_classes:
-        names = None
-    if names is not None and sorted(names) != list(range(config.num_classes)):
-        raise ValueError(f"id2label must name the {config.num_classes} classes from 0 on, got the numbers {sorted(names)[:10]}")
+    names = _names(model, id2label, config.num_classes)
     prepared = _as_dict(image_processor, config, check_layout(layout))
     about = {"hf": _hf_config, "timm": _timm_config, "original": _own_config}[layout](model, config, names, prepared)
     arrays = from_native(state, layout)
     with new_files(folder) as place:
         serialize.save(place / WEIGHTS, arrays, metadata={"format": "pt"})  # without it transformers refuses the file
         serialize.atomic_write_json(place / CONFIG, about)
-        serialize.atomic_write_json(place / PREPROCESSOR, prepared)
+        if prepared is not None:
+            serialize.atomic_write_json(place / PREPROCESSOR, prepared)
     return Path(folder)
+
+
+def _names(model: Module, id2label: Mapping[int, str] | None, count: int) -> dict[int, str] | None:
+    """The classes' names; the model's own only if its classifier is still of so many classes."""
+    if id2label is None:
+        own = getattr(model, "id2label", None)
+        return dict(own) if own and count and sorted(own) == list(range(count)) else None
+    names = {int(key): str(name) for key, name in dict(id2label).items()}
+    if sorted(names) != list(range(count)):
+        raise ValueError(f"id2label must name the {count} classes from 0 on, got the numbers {sorted(names)[:10]}")
+    return names
 
 
 class new_files:
@@ -108,27 +116,28 @@ class new_files:
 # ---- configurations ------------------------------------------------------------------------------------------------
 
 
-def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict) -> dict[str, Any]:
+def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
     features = getattr(model, "out_features", None)
     kind = "PvtV2ForImageClassification" if config.num_classes else "PvtV2Backbone" if features else "PvtV2Model"
-    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": "float32"}
+    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": next(model.parameters()).numpy().dtype.name}
     if features:
         out["out_features"] = list(features)
     return out
 
 
-def _own_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict) -> dict[str, Any]:
+def _own_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
     _check_scale(config, "the original")
     return config.to_dict() | ({} if names is None else {"id2label": {str(i): name for i, name in sorted(names.items())}})
 
 
-def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict) -> dict[str, Any]:
+def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict | None) -> dict[str, Any]:
     """What timm's `create_model` takes; its PVT v2 has fixed kernels, strides, activation and ε.
 
     Raises:
         ValueError: when timm's model can't be like this one.
     """
-    from minigrad.models.registry import VARIANTS  # which imports this package
+    from minigrad.models.image_processor import ImageProcessor
+    from minigrad.models.registry import VARIANTS  # both import this package
 
     args = {n: getattr(config, n) for n in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios", "qkv_bias", "linear")}
     usual = PVTV2Config(num_stages=config.num_stages, img_size=config.img_size, **args)
@@ -137,7 +146,6 @@ def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | Non
             raise ValueError(f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}")
     _check_scale(config, "timm's")
     known = (name for name, fields in VARIANTS.items() if all(getattr(usual, n) == v for n, v in fields.items()))
-    height, width = config.image_shape
     about: dict[str, Any] = {
         "architecture": next(known, "pvt_v2_b2"),
         "num_classes": config.num_classes,
@@ -146,11 +154,11 @@ def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | Non
         "model_args": {name: list(v) if isinstance(v, tuple) else v for name, v in args.items()},
         "pretrained_cfg": {
             "custom_load": False,
-            "input_size": [config.in_channels, height, width],
             "fixed_input_size": False,
-            **_timm_preprocessing(prepared, height),
+            "input_size": [config.in_channels, *config.image_shape],
+            **({} if prepared is None else ImageProcessor.from_dict(prepared).to_timm()),
             "num_classes": config.num_classes,
-            "pool_size": list(config.map_sizes(height, width)[-1]),
+            "pool_size": list(config.map_sizes(*config.image_shape)[-1]),
             "first_conv": "patch_embed.proj",
             "classifier": "head",
         },
@@ -175,39 +183,21 @@ def _check_scale(config: PVTV2Config, whose: str) -> None:
 
 
 def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
-    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take."""
-    mean, std = MEAN, STD
-    if channels != 3:
-        mean, std = [sum(MEAN) / 3] * channels, [sum(STD) / 3] * channels
+    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take, of 1 or 3 channels."""
+    mean, std = (MEAN, STD) if channels == 3 else ([sum(MEAN) / 3], [sum(STD) / 3])
     colours = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std}
     exact = {"height": height, "width": width}
     if layout == "hf":
         kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
         return {**kind, **colours}
-    edge = min(height, width)
-    edge = math.floor(edge / TIMM_CROP) if layout == "timm" else edge * 256 // 224
-    resize = {"do_resize": True, "size": {"shortest_edge": edge}, "resample": BICUBIC}
+    larger = [math.floor(n / TIMM_CROP) if layout == "timm" else n * 256 // 224 for n in (height, width)]
+    size = {"shortest_edge": larger[0]} if height == width else dict(zip(("height", "width"), larger, strict=True))
+    resize = {"do_resize": True, "size": size, "resample": BICUBIC}
     return {"image_processor_type": "BitImageProcessor", **resize, "do_center_crop": True, "crop_size": exact, **colours}
 
 
-def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any]:
+def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any] | None:
     if image_processor is None:
-        return preprocessing(layout, *config.image_shape, config.in_channels)
+        return None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
     values = image_processor if isinstance(image_processor, Mapping) else image_processor.to_dict()
     return dict(values)
-
-
-def _timm_preprocessing(prepared: Mapping[str, Any], height: int) -> dict[str, Any]:
-    """timm's words for a `preprocessor_config.json`."""
-    filters = {0: "nearest", 1: "lanczos", BILINEAR: "bilinear", BICUBIC: "bicubic"}
-    edge = prepared.get("size", {}).get("shortest_edge")
-    crop = 1.0 if edge is None else min(height / edge, 1.0)
-    if edge is not None and math.floor(height / crop) != edge:
-        crop = height / (edge + 0.5)
-    return {
-        "interpolation": filters.get(prepared.get("resample", BICUBIC), "bicubic"),
-        "crop_pct": TIMM_CROP if edge == math.floor(height / TIMM_CROP) else crop,
-        "crop_mode": "squash" if edge is None else "center",
-        "mean": list(prepared.get("image_mean", MEAN)),
-        "std": list(prepared.get("image_std", STD)),
-    }
