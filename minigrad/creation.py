@@ -34,15 +34,13 @@ def _filled(values: np.ndarray, dtype, device, requires_grad) -> Tensor:
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A tensor of one value. Its dtype follows the value: float32, int64 or bool."""
-    fill_value = plain(fill_value)
+    fill_value = fill_value.item() if isinstance(fill_value, Tensor) else plain(fill_value)
+    if not isinstance(fill_value, int | float):
+        raise TypeError(f"full: the value must be a number, got {type(fill_value).__name__}; use mg.tensor for several")
     kind = _dtype(dtype or type(fill_value))
     stored = "float32" if kind.name == "bfloat16" else kind.name
-    return _filled(
-        np.full(_sizes((size,)), fill_value, stored),
-        kind,
-        device,
-        requires_grad,
-    )
+    value = np.asarray(fill_value).astype(stored)
+    return _filled(np.full(_sizes((size,)), value), kind, device, requires_grad)
 
 
 def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:

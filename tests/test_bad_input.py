@@ -190,6 +190,7 @@ CASES = [
     (lambda: (leaf * 2).requires_grad_(False), RuntimeError, "leaf .detach()"),
     (lambda: mg.tensor([[1.0], [1.0, 2.0]]), ValueError, "nested lists lengths"),
     (lambda: mg.tensor("abc"), TypeError, "str numbers"),
+    (lambda: mg.full((2,), [1, 2]), TypeError, "full number list mg.tensor"),
     (lambda: mg.tensor([1j]), TypeError, "complex128"),
 ]  # fmt: skip
 

@@ -182,7 +182,6 @@ def test_observers_see_every_operation():
 
 
 # --- anomalies ----------------------------------------------------------------------------------------------------------
-@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_detect_anomaly_names_the_line(device):
     x = mg.tensor([0.0, 1.0], device=device, requires_grad=True)
     with mg.autograd.detect_anomaly():

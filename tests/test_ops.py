@@ -17,8 +17,6 @@ from minigrad.autograd import REGISTRY, grad, gradcheck, gradgradcheck
 from minigrad.autograd.op import TENSORS
 from minigrad.ops.fused import Fused
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's remarks on the mean of nothing
-
 # max |difference| / max |reference| of a tensor, values and gradients of both orders; a row may have more, with a reason.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 

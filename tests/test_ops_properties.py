@@ -408,7 +408,6 @@ def test_no_overflow(device, a):
         assert np.isfinite(dx.numpy()).all()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's remarks on -inf and NaN
 @on_every_device
 def test_infinities(device):
     """Rows of -inf, single infinities and NaN go through as in PyTorch."""

@@ -4,6 +4,8 @@ Image arrays are (N, C, H, W) by shape and channels-last in memory wherever they
 change between a map and its tokens (N, H·W, C) is a view.
 """
 
+import warnings
+
 import numpy as np
 
 from minigrad.backend import (
@@ -16,6 +18,11 @@ from minigrad.backend import (
     numpy_mlp,
     numpy_optim,
 )
+
+# log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
+# warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:
+# np.errstate around every operation would cost 1 µs each, np.seterr would silence everybody else's numpy.
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minigrad\.")
 
 DTYPES = {name: np.dtype(name) for name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()}
 
@@ -97,6 +104,29 @@ class NumpyBackend:
     def uniform(self, shape, dtype_name: str, seed: int, counter: int):
         stream = np.random.Philox(key=seed, counter=counter << 128)
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)
+
+    # numpy's sum, max, … are functions in Python around these: slower, and what they warn of comes from numpy's modules.
+    def sum(self, a, axis=None, keepdims=False):
+        return np.add.reduce(a, axis, keepdims=keepdims)
+
+    def max(self, a, axis=None, keepdims=False):
+        return np.maximum.reduce(a, axis, keepdims=keepdims)
+
+    def min(self, a, axis=None, keepdims=False):
+        return np.minimum.reduce(a, axis, keepdims=keepdims)
+
+    def any(self, a, axis=None, keepdims=False):
+        return np.logical_or.reduce(a, axis, keepdims=keepdims)
+
+    def all(self, a, axis=None, keepdims=False):
+        return np.logical_and.reduce(a, axis, keepdims=keepdims)
+
+    def mean(self, a, axis=None, keepdims=False):
+        total = np.add.reduce(a, axis, np.float32 if a.dtype == np.float16 else None, keepdims=keepdims)
+        return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
+
+    def cumsum(self, a, axis):
+        return np.add.accumulate(a, axis)
 
     def rsqrt(self, a):
         return 1 / np.sqrt(a)

@@ -167,8 +167,7 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
-        quiet_numpy = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # check_finite looks
-        with _Stop() as stop, quiet_numpy, threadpool_limits(self.config.threads, "blas"):
+        with _Stop() as stop, threadpool_limits(self.config.threads, "blas"):
             try:
                 if not self.epoch and not self.batch:
                     self.save()
