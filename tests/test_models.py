@@ -184,6 +184,22 @@ def test_a_single_key_is_warned_about():
         PVT_V2(**{**SMALL, "img_size": (32, 48), "sr_ratios": (2, 2, 2)})
 
 
+def test_the_warning_points_at_the_user():
+    config = {**SMALL, "img_size": (32, 48), "sr_ratios": (2, 2, 2)}
+    for make in (
+        lambda: PVT_V2(**config), lambda: models.PVTV2Model(**config),
+        lambda: models.create_model("pvt_v2_b0", img_size=32), lambda: models.pvt_v2_b0(img_size=32),
+        lambda: models.create_model("pvt_v2_b0", img_size=32, features_only=True),
+    ):  # fmt: skip
+        with pytest.warns(UserWarning, match="1×1 grid of keys") as caught:
+            make()
+        assert {w.filename for w in caught} == {__file__}
+    p = mg.nn.Parameter(mg.ones(2))
+    with pytest.warns(UserWarning, match="duplicate") as caught:
+        mg.optim.SGD([p, p], lr=0.1)
+    assert [w.filename for w in caught] == [__file__]
+
+
 @pytest.mark.parametrize("build", [
     models.pvt_v2_tiny, models.pvt_v2_b0, lambda: models.pvt_v2_b0(img_size=64), lambda: models.pvt_v2_b2_li(img_size=64),
 ])  # fmt: skip

@@ -3,9 +3,9 @@
 import contextlib
 import linecache
 import math
-import sys
 
 from minigrad.autograd.mode import observe, state
+from minigrad.callers import user_frame
 from minigrad.dtypes import ALL
 
 
@@ -32,9 +32,7 @@ def detect_anomaly():
 
 def user_line() -> str:
     """file:line and text of the innermost frame outside minigrad."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "minigrad":
-        frame = frame.f_back
+    frame, _ = user_frame()
     name, number = frame.f_code.co_filename, frame.f_lineno
     return f"{name}:{number}: {linecache.getline(name, number).strip()}"
 

@@ -7,12 +7,12 @@ carries to the next one (`minigrad.compiler.carried`) goes in and comes out as a
 import dataclasses
 import functools
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from minigrad.autograd.mode import GRAD, WATCH, state
 from minigrad.backend import get, tracing
+from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import GradientRead, Program, Snapshot, StateGrew
 from minigrad.compiler.trees import flatten
@@ -193,10 +193,9 @@ class Compiled:
         mode = self.carried.training() + ("" if state.mode & GRAD else ", gradients off")
         self.traces.append(Trace(arguments, mode, seconds))
         if len(self.traces) == MANY:
-            warnings.warn(
+            warn(
                 f"{self!r}: traced {MANY} times, and every trace is kept. Use batches of one shape (drop_last), and pass what "
-                "changes at every step as a tensor or a float, not as an int or an attribute of a module",
-                stacklevel=3,
+                "changes at every step as a tensor or a float, not as an int or an attribute of a module"
             )
 
 

@@ -4,12 +4,12 @@ An image is an array (H, W) (grey) or (channels, H, W); its label is an int. `Da
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from minigrad.callers import warn
 from minigrad.data.images import MAX_PIXELS, ImageError, find_images, read_image
 
 
@@ -200,5 +200,5 @@ class ImageFolder(Dataset):
             except ImageError as error:
                 if self.on_error == "raise":
                     raise
-                warnings.warn(f"skipped: {error}", stacklevel=2)
+                warn(f"skipped: {error}")
         return stack(items)

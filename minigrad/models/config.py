@@ -1,12 +1,12 @@
 """The configuration of Pyramid Vision Transformer v2, checked in full when it is made."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from minigrad import nn
+from minigrad.callers import warn
 
 POOL = 7  # side of the key/value grid of linear attention
 LARGEST = 2**31 - 1  # of any whole number here
@@ -292,10 +292,9 @@ class PVTV2Config:
         if any(ratio != int(ratio) for ratio in self.mlp_ratios):
             raise ValueError(f"Hugging Face's PVT v2 has whole mlp_ratios only, and this model has {self.mlp_ratios}")
         if self.embed_norm_eps != self.layer_norm_eps:
-            warnings.warn(
+            warn(
                 f"Hugging Face's PVT v2 has one ε for all norms: it will use {self.layer_norm_eps} where this model has "
-                f"embed_norm_eps = {self.embed_norm_eps}, which changes logits by about 1e-5",
-                stacklevel=2,
+                f"embed_norm_eps = {self.embed_norm_eps}, which changes logits by about 1e-5"
             )
         names = {i: f"LABEL_{i}" for i in range(self.num_classes)} if id2label is None else dict(id2label)
         if sorted(names) != list(range(self.num_classes)):

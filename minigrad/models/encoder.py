@@ -1,9 +1,9 @@
 """The part that the classifier, the bare encoder and the backbone of PVT v2 have in common."""
 
-import warnings
 from collections.abc import Sequence
 
 from minigrad import nn
+from minigrad.callers import warn
 from minigrad.models.blocks import Stage, init_weights, make_embed
 from minigrad.models.config import PVTV2Config
 from minigrad.models.features import FeatureInfo, take_indices
@@ -121,9 +121,8 @@ def warn_constant_attention(config: PVTV2Config) -> None:
     stages = [i for i, grid in enumerate(config.key_grids(*config.image_shape), 1) if grid == (1, 1)]
     if stages:
         h, w = config.image_shape
-        warnings.warn(
+        warn(
             f"at {h}×{w} pixels stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))} of this PVT_V2 "
             f"ha{'ve' if len(stages) > 1 else 's'} a 1×1 grid of keys: attention there is constant and the queries get no gradient; "
-            "use larger images, smaller sr_ratios or strides, or the preset pvt_v2_tiny for small images",
-            stacklevel=4,
+            "use larger images, smaller sr_ratios or strides, or the preset pvt_v2_tiny for small images"
         )

@@ -5,13 +5,13 @@ in `state[p]`, rebound likewise, so a `state_dict` that was taken stays as it wa
 """
 
 import copy
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from minigrad.autograd import enable_grad
 from minigrad.backend import BackendError, tracing
+from minigrad.callers import warn
 from minigrad.dtypes import plain
 from minigrad.tensor import Tensor
 
@@ -73,7 +73,7 @@ class Optimizer:
                     "can't optimize a non-leaf Tensor: it is the result of an operation; use .detach() or a Parameter"
                 )
         if len(set(tensors)) != len(tensors):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters", UserWarning, stacklevel=3)
+            warn("optimizer contains a parameter group with duplicate parameters")
         if not set(tensors).isdisjoint(p for group in self.param_groups for p in group["params"]):
             raise ValueError("some parameters appear in more than one parameter group")
         group = {name: plain(value) for name, value in {**self.defaults, **param_group}.items()}

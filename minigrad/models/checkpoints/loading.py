@@ -3,13 +3,13 @@
 import contextlib
 import inspect
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minigrad.callers import warn
 from minigrad.models.backbone import PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import hub
 from minigrad.models.checkpoints.describing import (
@@ -163,15 +163,12 @@ def _fitted(weights: Weights, config: PVTV2Config) -> dict[str, np.ndarray]:
         arrays[name] = adapt_channels(arrays[name], config.in_channels)
     head = arrays.get("head.weight")
     if head is None and config.num_classes:
-        warnings.warn(
-            f"{weights.path} has no classifier: the model's, of {config.num_classes} classes, is untrained", stacklevel=3
-        )
+        warn(f"{weights.path} has no classifier: the model's, of {config.num_classes} classes, is untrained")
     elif head is not None and (head.ndim != 2 or head.shape[0] != config.num_classes):
         if config.num_classes:
-            warnings.warn(
+            warn(
                 f"the classifier of {head.shape[0]} classes in {weights.path} is replaced by an untrained one of "
-                f"{config.num_classes} classes",
-                stacklevel=3,
+                f"{config.num_classes} classes"
             )
         arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
     return arrays

@@ -4,12 +4,12 @@ import math
 import os
 import secrets
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from minigrad import serialize
+from minigrad.callers import warn
 from minigrad.models.checkpoints.layouts import check_layout, from_native
 from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
 from minigrad.models.config import PVTV2Config
@@ -172,10 +172,9 @@ def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | Non
 def _check_scale(config: PVTV2Config, whose: str) -> None:
     """What timm's model and the original have no other value for."""
     if config.layer_norm_eps != 1e-6 or config.embed_norm_eps != 1e-5:
-        warnings.warn(
+        warn(
             f"{whose} PVT v2 has ε = 1e-6 in blocks and 1e-5 behind embeddings, and this model {config.layer_norm_eps} and "
-            f"{config.embed_norm_eps}, which changes logits by about 1e-5",
-            stacklevel=4,
+            f"{config.embed_norm_eps}, which changes logits by about 1e-5"
         )
 
 
