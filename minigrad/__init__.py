@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from minigrad import autograd, backend, models, nn, ops, optim, random
-from minigrad.autograd import enable_grad, grad, is_grad_enabled, no_grad
+from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
 from minigrad.backend import get_num_threads, set_num_threads
 from minigrad.compiler import CompileError, compile
 from minigrad.creation import (
@@ -29,6 +29,7 @@ from minigrad.creation import (
 from minigrad.dtypes import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from minigrad.dtypes import bool_ as bool
 from minigrad.ops import *  # noqa: F403
+from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
 from minigrad.serialize import load, save
 from minigrad.tensor import Tensor, device, get_default_device, set_default_device

@@ -7,6 +7,7 @@
 from collections.abc import Callable
 
 from minigrad import random
+from minigrad.autograd.autocast import autocast_state
 from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad
 from minigrad.autograd.op import Node, input_tensor
 from minigrad.autograd.walk import backward, grad
@@ -147,13 +148,13 @@ class _Checkpoint:
     name = "checkpoint"
 
     def __init__(self, function: Callable):
-        self.function, self.state = function, random.default.state
+        self.function, self.state, self.autocast = function, random.default.state, autocast_state()
 
     def pull(self, node: Node, g, create_graph: bool) -> list:
         inputs, places = node.saved
         now, random.default.state = random.default.state, self.state  # the same dropout masks again
         try:
-            with enable_grad():
+            with enable_grad(), self.autocast:
                 xs = [input_tensor(t.data, node, places.get(k)) if create_graph else t for k, t in enumerate(inputs)]
                 xs = [x if create_graph or k not in places else x.detach().requires_grad_() for k, x in enumerate(xs)]
                 ys = _tuple(self.function(*xs))

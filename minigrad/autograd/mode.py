@@ -4,13 +4,15 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-GRAD, WATCH = 1, 2  # bits of the mode: record the tape; somebody observes operations
+GRAD, WATCH, AUTOCAST = 1, 2, 4  # bits of the mode: record the tape; somebody observes operations; mixed precision
+SLOW = WATCH | AUTOCAST  # what the short ways of common operations leave to the general one
 
 
 class State(threading.local):
     mode = GRAD
     observers: tuple = ()
     anomaly = False
+    low = "auto"  # the dtype of products, where AUTOCAST is set
 
 
 state = State()

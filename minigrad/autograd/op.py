@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minigrad.autograd.anomaly import user_line
-from minigrad.autograd.mode import GRAD, WATCH, state
+from minigrad.autograd.mode import AUTOCAST, GRAD, WATCH, state
 from minigrad.backend import BackendError
 from minigrad.dtypes import ALL, plain
 
@@ -145,6 +145,9 @@ class Op:
         return function
 
     def __call__(self, *inputs, **static):
+        mode = state.mode
+        if mode & AUTOCAST:
+            inputs = cast_inputs(self.name, inputs)
         xp: Any = None
         dtype: Any = None
         wanted, bit, mixed = 0, 1, False
@@ -185,7 +188,6 @@ class Op:
             if y.__class__ is not xp.array_type:
                 y = xp.asarray(y)
             out = _tensor(y, xp)
-        mode = state.mode
         if wanted and mode & GRAD and self.vjps:
             self.record(wanted, xp, inputs, arrays, y, static, out)
         if mode & WATCH:
@@ -311,4 +313,5 @@ def input_tensor(array, node: Node, place: int | None):
 
 
 from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
+from minigrad.autograd.autocast import cast_inputs  # noqa: E402
 from minigrad.autograd.match import devices, explained, matched  # noqa: E402

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 
 from minigrad.autograd.match import matched
-from minigrad.autograd.mode import WATCH, state
+from minigrad.autograd.mode import SLOW, state
 from minigrad.autograd.op import Node, Op
 from minigrad.tensor import _tensor
 
@@ -24,7 +24,7 @@ class Unary(Op):
         except (AttributeError, TypeError, ValueError):
             return Op.__call__(self, input)  # which tells what is wrong
         mode = state.mode
-        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & WATCH:
+        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & SLOW:
             return Op.__call__(self, input)
         if not (input._requires_grad and mode and self.vjps):
             return _tensor(y, xp)
@@ -56,7 +56,7 @@ class Binary(Op):
         except AttributeError:
             return self.with_number(input, other)
         mode = state.mode
-        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & WATCH:
+        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & SLOW:
             return Op.__call__(self, input, other)
         try:
             z = self.forward(xp, x, y)
@@ -101,7 +101,7 @@ class Binary(Op):
             z = self.forward(xp, *arrays)
         except (ValueError, TypeError, OverflowError):
             return Op.__call__(self, input, other)
-        if z.__class__ is not xp.array_type or mode & WATCH:
+        if z.__class__ is not xp.array_type or mode & SLOW:
             return Op.__call__(self, input, other)
         out = _tensor(z, xp)
         if t._requires_grad and mode and self.vjps:

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from minigrad.autograd.anomaly import check_gradients
-from minigrad.autograd.mode import GRAD, set_mode, state
+from minigrad.autograd.mode import AUTOCAST, GRAD, set_mode, state
 from minigrad.autograd.op import Node, raw_ops
 from minigrad.backend import BackendError
 from minigrad.tensor import Tensor, _tensor
@@ -83,6 +83,12 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
 
 
 NO_RESULTS = itertools.repeat(None)
+
+
+def _walking(create_graph: bool) -> set_mode:
+    """The mode of a walk: derivatives are recorded under `create_graph` only, and work in the dtypes that were saved."""
+    mode = state.mode & ~AUTOCAST
+    return set_mode(mode | GRAD if create_graph else mode & ~GRAD)
 
 
 def _pulled(node: Node, g, create_graph: bool):
@@ -193,7 +199,7 @@ def backward(
     seeds = grad_tensors or [None] * len(tensors)
     roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(tensors, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
-    with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
+    with _walking(create_graph):
         for leaf, g in _walk(roots, None, retain, create_graph).items():
             for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
@@ -249,7 +255,7 @@ def grad(
     for t in inputs:
         capture.setdefault(t if t._edge is None else t.grad_fn, set()).add(t._edge or t)
     retain = create_graph if retain_graph is None else retain_graph
-    with set_mode(state.mode | GRAD if create_graph else state.mode & ~GRAD):
+    with _walking(create_graph):
         found = _walk(roots, capture, retain, create_graph)
         result = []
         for t in inputs:

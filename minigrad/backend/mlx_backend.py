@@ -6,7 +6,7 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, tracing
+from minigrad.backend import mlx_compile, mlx_device, tracing
 from minigrad.backend.numpy_conv import out_size
 
 DTYPES = {
@@ -130,6 +130,10 @@ class MLXBackend:
         """Has a tensor's array computed with the next `start`."""
         if not tracing.state.active:
             self.carried[id(tensor)] = weakref.ref(tensor)
+
+    def low_precision(self) -> str:
+        """The 16-bit dtype for mixed precision."""
+        return mlx_device.low_precision()
 
     # What minigrad.compile needs.
     why_not_compiled = staticmethod(mlx_compile.why_not)

@@ -98,6 +98,10 @@ class NumpyBackend:
     def carry(self, tensor) -> None:
         """Nothing, likewise."""
 
+    def low_precision(self) -> str:
+        """The 16-bit dtype for mixed precision; numpy computes it slowly."""
+        return "float16"
+
     def why_not_compiled(self) -> str:
         return "numpy computes operation by operation"
 

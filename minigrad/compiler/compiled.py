@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.autograd.mode import GRAD, WATCH, state
+from minigrad.autograd.mode import AUTOCAST, GRAD, WATCH, state
 from minigrad.backend import get, tracing
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
@@ -141,7 +141,8 @@ class Compiled:
             self.carried.collect()
         arrays = [self._array(leaf) for leaf in leaves]
         shapes = tuple([(a.shape, a.dtype) for a in arrays])
-        key = (self.carried.signature, structure, shapes, state.mode & GRAD)
+        low = state.low if state.mode & AUTOCAST else None
+        key = (self.carried.signature, structure, shapes, state.mode & GRAD, low)
         keys = 64  # of random draws
         while True:
             whole = (key, self.carried.gradients()) if key in self.accumulating else (key, None)
@@ -191,6 +192,7 @@ class Compiled:
     def _traced(self, program: Program, arrays: list, seconds: float) -> None:
         arguments = ", ".join(f"{self.xp.dtype_name(a)} {tuple(a.shape)}" for a in arrays)
         mode = self.carried.training() + ("" if state.mode & GRAD else ", gradients off")
+        mode += f", autocast {state.low}" if state.mode & AUTOCAST else ""
         self.traces.append(Trace(arguments, mode, seconds))
         if len(self.traces) == MANY:
             warn(

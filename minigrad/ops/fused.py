@@ -11,7 +11,8 @@ import math
 
 from minigrad.autograd import walk
 from minigrad.autograd.anomaly import user_line
-from minigrad.autograd.mode import WATCH, enable_grad, is_grad_enabled, state
+from minigrad.autograd.autocast import cast_inputs
+from minigrad.autograd.mode import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.autograd.op import Node, Op, input_tensor
 from minigrad.dtypes import plain
 from minigrad.ops.activation import normal_cdf
@@ -33,6 +34,8 @@ class Fused(Op):
 
     def __call__(self, *inputs, **static):
         static = {name: plain(value) for name, value in static.items()}
+        if state.mode & AUTOCAST:
+            inputs = cast_inputs(self.name, inputs)
         try:
             kinds = {(t._backend.name, t._data.dtype) for t in inputs if t is not None}
             xp = inputs[0]._backend

@@ -2,6 +2,7 @@
 
 import math
 
+from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
 from minigrad.autograd.op import op
 from minigrad.dtypes import promote
 from minigrad.ops.index import diagonal
@@ -47,7 +48,8 @@ def _same_dtype(name, *tensors):
     for t in tensors:
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}: expected tensors, got {type(t).__name__}; use mg.tensor(…)")
-    if len({t.dtype for t in tensors}) > 1:
+    kinds = {t.dtype.name for t in tensors}
+    if len(kinds) > 1 and not (is_autocast_enabled() and kinds <= CASTABLE):
         raise TypeError(
             f"{name}: the inputs' dtypes differ ({', '.join(t.dtype.name for t in tensors)}); cast one with .astype"
         )

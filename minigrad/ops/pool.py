@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from minigrad.autograd.autocast import autocast
 from minigrad.autograd.op import op
 from minigrad.ops.conv import _pair
 from minigrad.ops.elementwise import div
@@ -162,7 +163,8 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 def _resample(input, rows, columns):
     """rows (H', H) and columns (W', W) applied to the last two dimensions."""
     a, b = (Tensor(m, dtype=input.dtype, device=input.device) for m in (rows, columns))
-    return matmul(matmul(a, input), b.t())
+    with autocast(enabled=False):  # means are no products: they keep the input's dtype
+        return matmul(matmul(a, input), b.t())
 
 
 def adaptive_avg_pool2d(input, output_size):

@@ -4,6 +4,7 @@ from minigrad.optim import lr_scheduler
 from minigrad.optim.adam import Adam, AdamW
 from minigrad.optim.clip import clip_grad_norm_, clip_grad_value_
 from minigrad.optim.ema import EMA
+from minigrad.optim.grad_scaler import GradScaler
 from minigrad.optim.layer_decay import param_groups_layer_decay
 from minigrad.optim.optimizer import Optimizer, flatten_state, unflatten_state
 from minigrad.optim.sgd import SGD
@@ -13,6 +14,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "GradScaler",
     "Optimizer",
     "clip_grad_norm_",
     "clip_grad_value_",

@@ -99,11 +99,13 @@ class Optimizer:
                 if p.grad is not None:
                     p.grad = None if set_to_none else like(p.grad, p.backend.zeros_like(p.grad.data))
 
-    def step(self, closure: Callable[[], Any] | None = None):
+    def step(self, closure: Callable[[], Any] | None = None, *, skip: Tensor | None = None):
         """One update of every parameter that has a gradient.
 
         Args:
             closure: computes the loss anew (with `backward`); its result is returned.
+            skip: a boolean without dimensions, see `GradScaler`: where it is true everything keeps its value (slots that are
+                made by this step become zeros), which is chosen on the device without reading it.
         """
         loss = None
         if closure is not None:
@@ -116,8 +118,9 @@ class Optimizer:
             for p in group["params"]:
                 if p.grad is not None:
                     grad = p.grad.data
-                    new = self.update(p, -grad if group["maximize"] else grad, group)
-                    p.data = new = fit(p, new)
+                    before = {} if skip is None else {name: t.data for name, t in self.state.get(p, {}).items()}
+                    new = fit(p, self.update(p, -grad if group["maximize"] else grad, group))
+                    p.data = new = new if skip is None else self._unless(skip, p, before, new)
                     arrays = pending.setdefault(p.backend, [])
                     arrays.append(new)
                     arrays += [t._data for t in self.state.get(p, {}).values() if t._backend is p._backend]
@@ -125,6 +128,17 @@ class Optimizer:
         for xp, arrays in pending.items():
             xp.start(arrays)  # or a lazy backend would keep every step's graph until somebody reads a value
         return loss
+
+    def _unless(self, skip: Tensor, p: Tensor, before: dict[str, Any], new):
+        """The parameter's new array and its new slots, or where `skip` is true those before. Step counts stay shared."""
+        xp, skipped = p.backend, skip.to(p.device).data
+        for name, t in self.state.get(p, {}).items():
+            old = before[name] if name in before else xp.zeros_like(t.data)
+            key = id(before.get(name)), id(t.data)
+            if key not in self.memo:
+                self.memo[key] = (xp.where(skipped, old, t.data), old, t.data)  # kept alive: no other array gets their ids
+            t.data = self.memo[key][0]
+        return xp.where(skipped, p.data, new)
 
     def capture(self) -> None:
         """Keeps the step counts on the parameters' devices from now on (`capturable`), as a compiled step needs them."""
