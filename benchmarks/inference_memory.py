@@ -67,7 +67,9 @@ def main() -> None:
     names, sides = given.models.split(","), [int(s) for s in given.sides.split(",")]
     found: dict = {"machine": common.machine(), "process": {}, "attention": {}}
     print(found["machine"])
-    print(f"\n| forward, one image, {given.size}×{given.size} | MB before | peak MB | seconds |\n| --- | --- | --- | --- |")
+    print(
+        f"\n| forward, one image, {given.size}×{given.size} | MB before | peak MB | seconds |\n| --- | --- | --- | --- |"
+    )
     for name in names:
         got = json.loads(common.own_process(__file__, "--one", name, "--size", str(given.size)))
         found["process"][name] = got

@@ -8,12 +8,13 @@ import functools
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from minigrad.backend.numpy_threads import parallel
 
 BLOCK = 1 << 16  # numbers of the image worked on at a time
 RUN = 1 << 12  # numbers in one run of einsum
-PARTS = 8  # pieces that a batch is cut into at least, where it is large enough to be shared out
+PARTS = 4  # pieces that an image is cut into
 
 
 def taps_of(w):
@@ -27,88 +28,77 @@ def pixels_of(width: int, channels: int) -> int:
     return max((p for p in range(1, width + 1) if width % p == 0 and p * channels <= RUN), default=1)
 
 
-class Windows:
-    """What `rows` output rows at a time see of images (h, w, C): windows on a buffer that holds the image's rows with zeros
-    around them and is filled again for every block of rows."""
-
-    def __init__(self, rows: int, width: int, image, kernel, padding, stride, dilation, pixels: int):
-        self.image, self.padding, self.stride = image, padding, stride
-        self.reach = dilation[0] * (kernel[0] - 1) + 1  # rows of the image that one output row sees
-        _, w, c = image.shape
-        self.buffer = np.zeros(((rows - 1) * stride[0] + self.reach, w + 2 * padding[1], c), image.dtype)
-        row, pixel, channel = self.buffer.strides
-        shape = (rows, width // pixels, *kernel, pixels * c)
-        strides = (row * stride[0], pixel * stride[1] * pixels, row * dilation[0], pixel * dilation[1], channel)
-        self.view = np.ndarray(shape, image.dtype, self.buffer, strides=strides)  # as_strided takes 20 µs
-
-    def of(self, first: int, last: int):
-        """For output rows first … last - 1: (rows, width / pixels, kh, kw, pixels·C)."""
-        (ph, pw), (h, w, _) = self.padding, self.image.shape
-        start = first * self.stride[0] - ph  # of the rows wanted, in the image; it may lie before or after it
-        stop = start + (last - first - 1) * self.stride[0] + self.reach
-        top, bottom = min(max(-start, 0), stop - start), max(stop - max(start, h), 0)
-        part = self.buffer[: stop - start]
-        part[:top], part[len(part) - bottom :] = 0, 0
-        part[top : len(part) - bottom, pw : pw + w] = self.image[start + top : stop - bottom]
-        return self.view[: last - first]
+def windows(image, rows: int, width: int, kernel, stride, dilation, pixels: int):
+    """(rows, width / pixels, kh, kw, pixels·C) view of a padded image (h, w, C): what every run of `pixels` outputs sees."""
+    row, pixel, channel = image.strides
+    shape = (rows, width // pixels, *kernel, pixels * image.shape[2])
+    strides = (row * stride[0], pixel * stride[1] * pixels, row * dilation[0], pixel * dilation[1], channel)
+    return as_strided(image, shape, strides, writeable=False)
 
 
-def row_parts(images: int, rows: int) -> list:
-    """(image, first row, row after the last) of the pieces that threads share out, the same whatever their number."""
-    pieces = min(max(rows, 1), max(1, PARTS // max(images, 1)))
-    step = math.ceil(rows / pieces)
-    return [(k, i, min(rows, i + step)) for k in range(images) for i in range(0, rows, max(step, 1))]
+def padded(image, padding):
+    """Zeros around an image (h, w, C); the image itself where there is nothing to add."""
+    (ph, pw), (h, w, c) = padding, image.shape
+    if ph == pw == 0:
+        return image
+    out = np.zeros((h + 2 * ph, w + 2 * pw, c), image.dtype)
+    out[ph : ph + h, pw : pw + w] = image
+    return out
 
 
-def correlate(x, taps, bias, out, padding, stride, dilation, after=None) -> None:
-    """out[n, i, j] = bias + Σ taps[u, v]·x[n, i·s + u·d - p, j·s + v·d - p]; x and out (N, h, w, C), out contiguous.
+def row_parts(rows: int) -> list[slice]:
+    """The pieces of an image that threads share out, the same whatever their number."""
+    step = max(1, math.ceil(rows / PARTS))
+    return [slice(i, min(rows, i + step)) for i in range(0, rows, step)]
 
-    `after(n, first, last)` is called when rows first … last - 1 of image n are done and still in the cache.
+
+def correlate_image(image, taps, bias, out, stride, dilation, after=None) -> None:
+    """out[i, j] = bias + Σ taps[u, v]·image[i·s + u·d, j·s + v·d] for a padded image; `out` (oh, ow, C) contiguous.
+
+    `after(rows)` is called when a slice of the rows is done and still in the cache.
     """
-    (kh, kw, channels), (height, width) = taps.shape, out.shape[1:3]
-    if not out.size:
-        return
+    (kh, kw, channels), (height, width) = taps.shape, out.shape[:2]
     pixels = pixels_of(width, channels) if stride[1] == 1 else 1
     wide = np.ascontiguousarray(np.broadcast_to(taps[:, :, None], (kh, kw, pixels, channels)))
     wide = wide.reshape(kh, kw, pixels * channels)
-    step = min(height, max(1, BLOCK // (width * channels)))
-    pieces = row_parts(len(x), height)
+    view = windows(image, height, width, (kh, kw), stride, dilation, pixels)
+    runs = out.reshape(height, width // pixels, pixels * channels)
+    step = max(1, BLOCK // (width * channels))
+    parts = row_parts(height)
 
-    def work(piece):
-        k, start, stop = pieces[piece]
-        windows = Windows(step, width, x[k], (kh, kw), padding, stride, dilation, pixels)
-        runs = out[k].reshape(height, width // pixels, pixels * channels)
-        for first in range(start, stop, step):
-            last = min(stop, first + step)
-            np.einsum("ijuvc,uvc->ijc", windows.of(first, last), wide, out=runs[first:last])
+    def work(part):
+        for first in range(parts[part].start, parts[part].stop, step):
+            rows = slice(first, min(parts[part].stop, first + step))
+            np.einsum("ijuvc,uvc->ijc", view[rows], wide, out=runs[rows])
             if bias is not None:
-                out[k, first:last] += bias
+                out[rows] += bias
             if after is not None:
-                after(k, first, last)
+                after(rows)
 
-    parallel(work, len(pieces))
+    parallel(work, len(parts))
+
+
+def correlate_image_taps(image, g, kernel, stride, dilation):
+    """Σ over i, j of g[i, j]·image[i·s + u·d, j·s + v·d] for a padded image: (kh, kw, C)."""
+    view = windows(image, g.shape[0], g.shape[1], kernel, stride, dilation, 1)
+    parts = row_parts(len(g))
+    return sum(parallel(lambda part: np.einsum("ijuvc,ijc->uvc", view[parts[part]], g[parts[part]]), len(parts)))
+
+
+def correlate(x, taps, bias, out, padding, stride, dilation) -> None:
+    """out[n, i, j] = bias + Σ taps[u, v]·x[n, i·s + u·d - p, j·s + v·d - p]; x and out (N, h, w, C), out contiguous."""
+    if out.size:
+        parallel(lambda k: correlate_image(padded(x[k], padding), taps, bias, out[k], stride, dilation), len(x))
 
 
 def correlate_taps(x, g, kernel, padding, stride, dilation):
     """Σ over n, i, j of g[n, i, j]·x[n, i·s + u·d - p, j·s + v·d - p]: (kh, kw, C), the derivative of `correlate` by its taps."""
-    height, width, channels = g.shape[1:]
-    total = np.zeros((*kernel, channels), g.dtype)
-    if not g.size:
-        return total
-    step = min(height, max(1, BLOCK // (width * channels)))
-    pieces = row_parts(len(x), height)
-
-    def work(piece):
-        k, start, stop = pieces[piece]
-        windows = Windows(step, width, x[k], kernel, padding, stride, dilation, 1)
-        result = np.zeros((*kernel, channels), g.dtype)
-        for first in range(start, stop, step):
-            last = min(stop, first + step)
-            result += np.einsum("ijuvc,ijc->uvc", windows.of(first, last), g[k, first:last])
-        return result
-
-    for result in parallel(work, len(pieces)):
-        total += result
+    total = np.zeros((*kernel, g.shape[3]), g.dtype)
+    if g.size:
+        for part in parallel(
+            lambda k: correlate_image_taps(padded(x[k], padding), g[k], kernel, stride, dilation), len(x)
+        ):
+            total += part
     return total
 
 
@@ -125,12 +115,12 @@ def scattered(g, taps, size, padding, stride, dilation):
     oh, ow = g.shape[1:3]
 
     def work(k):
-        padded = np.zeros((size[0] + 2 * ph, size[1] + 2 * pw, g.shape[3]), g.dtype)
+        image = np.zeros((size[0] + 2 * ph, size[1] + 2 * pw, g.shape[3]), g.dtype)
         for u, v in np.ndindex(kh, kw):
             rows = slice(u * dilation[0], u * dilation[0] + stride[0] * (oh - 1) + 1, stride[0])
             columns = slice(v * dilation[1], v * dilation[1] + stride[1] * (ow - 1) + 1, stride[1])
-            padded[rows, columns] += g[k] * taps[u, v]
-        dx[k] = padded[ph : ph + size[0], pw : pw + size[1]]
+            image[rows, columns] += g[k] * taps[u, v]
+        dx[k] = image[ph : ph + size[0], pw : pw + size[1]]
 
     parallel(work, len(g))
     return dx

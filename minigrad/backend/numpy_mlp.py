@@ -1,7 +1,8 @@
-"""The feed-forward network of PVT v2 in one kernel: linear, depthwise 3×3 convolution, GELU, linear.
+"""The feed-forward network of PVT v2 in one kernel: linear, depthwise convolution, GELU, linear.
 
 Some images at a time, so that the hidden maps, 8 times as large as the input in the first stages, stay near the processor.
-Kept for the derivative are the convolution's input, GELU's slope and GELU's output; in inference nothing.
+Maps that are convolved are written with zeros around them by the pass that makes them. Kept for the derivative are the
+convolution's padded input, GELU's slope and GELU's output; in inference nothing.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from minigrad.backend import numpy_depthwise as depthwise
 from minigrad.backend.numpy_gelu import BLOCK, gelu_block
 from minigrad.backend.numpy_gemm import column_sums, linear_into, row_blocks, transposed_product
-from minigrad.backend.numpy_threads import parallel
+from minigrad.backend.numpy_threads import parallel, scratch
 
 HIDDEN = 1 << 20  # numbers of the hidden maps at a time, unless a single image has more
 PLAIN = (1, 1)
@@ -20,40 +21,69 @@ def _groups(n: int, numbers: int) -> list[slice]:
     return [slice(i, min(n, i + step)) for i in range(0, n, step)]
 
 
+def _bordered(shape, padding, dtype):
+    """An empty map (N, H, W, C) within a larger one that has zeros around it: (the larger, the map)."""
+    n, h, w, c = shape
+    (ph, pw) = padding
+    large = np.empty((n, h + 2 * ph, w + 2 * pw, c), dtype)
+    large[:, :ph], large[:, h + ph :], large[:, :, :pw], large[:, :, w + pw :] = 0, 0, 0, 0
+    return large, large[:, ph : ph + h, pw : pw + w]
+
+
+def _product_into(x, w, maps, finish) -> None:
+    """finish(x·w, image, rows), some rows of each of the maps (N, H, W, C) at a time; x (N, H·W, K)."""
+    n, height, width, channels = maps.shape
+    blocks = row_blocks(height, width * channels)
+
+    def work(i):
+        k, rows = divmod(i, len(blocks))
+        rows = blocks[rows]
+        part = scratch((rows.stop - rows.start) * width * channels, x.dtype).reshape(-1, channels)
+        np.matmul(x[k, rows.start * width : rows.stop * width], w, out=part)
+        finish(part.reshape(-1, width, channels), k, rows)
+
+    parallel(work, n * len(blocks))
+
+
 def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
     """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.ops.fused.conv_mlp`."""
-    if x.dtype not in (np.float32, np.float64) or not x.size:
+    if x.dtype not in (np.float32, np.float64) or not x.size or taps.shape[2] % 2 == 0 or taps.shape[3] % 2 == 0:
         return None
     n, length, hidden = len(x), x.shape[1], w1.shape[0]
-    kernel = taps.shape[2:]
-    padding = (kernel[0] // 2, kernel[1] // 2)
-    wide = depthwise.taps_of(taps)
+    padding = (taps.shape[2] // 2, taps.shape[3] // 2)
+    taps = depthwise.taps_of(taps)
     x = np.ascontiguousarray(x)
     out = np.empty((n, length, w2.shape[0]), x.dtype)
     groups = _groups(n, length * hidden)
-    kept = [np.empty((n, length, hidden), x.dtype) for _ in range(3)] if save else None
+    shape = (n, *size, hidden)
+    kept = [_bordered(shape, padding, x.dtype)[0], *(np.empty(shape, x.dtype) for _ in range(2))] if save else None
+    first_bias = x.dtype.type(0) if b1 is None else b1
 
     def work(i):
         images = groups[i]
-        count = images.stop - images.start
+        part = (images.stop - images.start, *size, hidden)
         if kept is None:
-            first, second = np.empty((2, count, length, hidden), x.dtype)
-            slope = None
+            (large, first), slope, second = _bordered(part, padding, x.dtype), None, np.empty(part, x.dtype)
         else:
-            first, slope, second = (a[images] for a in kept)
-        linear_into(x[images].reshape(-1, x.shape[2]), w1.T, b1, first.reshape(-1, hidden))
-        if relu:
-            np.maximum(first, 0, out=first)
-        maps = second.reshape(count, *size, hidden)
+            large, slope, second = (a[images] for a in kept)
+            first = large[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
 
-        def activate(k, start, stop):
-            block = maps[k, start:stop].reshape(-1)
-            slopes = None if slope is None else slope.reshape(maps.shape)[k, start:stop].reshape(-1)
-            for j in range(0, block.size, BLOCK):
-                part = block[j : j + BLOCK]
-                gelu_block(part, part, None if slopes is None else slopes[j : j + BLOCK])
+        def finish(product, k, rows):
+            np.add(product, first_bias, first[k, rows])
+            if relu:
+                np.maximum(first[k, rows], 0, out=first[k, rows])
 
-        depthwise.correlate(first.reshape(maps.shape), wide, b, maps, padding, PLAIN, PLAIN, activate)
+        _product_into(x[images], w1.T, first, finish)
+        for k in range(part[0]):
+
+            def activate(rows, k=k):
+                block = second[k, rows].reshape(-1)
+                slopes = None if slope is None else slope[k, rows].reshape(-1)
+                for j in range(0, block.size, BLOCK):
+                    one = block[j : j + BLOCK]
+                    gelu_block(one, one, None if slopes is None else slopes[j : j + BLOCK])
+
+            depthwise.correlate_image(large[k], taps, b, second[k], PLAIN, PLAIN, activate)
         linear_into(second.reshape(-1, hidden), w2.T, b2, out[images].reshape(-1, w2.shape[0]))
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -63,43 +93,44 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
 
 def conv_mlp_vjp(g, saved, x, w1, b1, taps, b, w2, b2, *, size, relu):
     """Back through the four steps, some images at a time; sums over the images are added up in their order."""
-    first, slope, second = saved
-    n, length, hidden = first.shape
+    large, slope, second = saved
+    n, *_, hidden = second.shape
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     kernel = taps.shape[2:]
     padding = (kernel[0] // 2, kernel[1] // 2)
-    wide = depthwise.taps_of(taps)
+    flipped = depthwise.taps_of(taps)[::-1, ::-1]
     dx = np.empty_like(x)
-    groups = _groups(n, length * hidden)
+    groups = _groups(n, x.shape[1] * hidden)
 
     def work(i):
         images = groups[i]
-        count = images.stop - images.start
         rows_x, rows_g = x[images].reshape(-1, x.shape[2]), g[images].reshape(-1, g.shape[2])
-        grads = [None, None, None, None, transposed_product(rows_g, second[images].reshape(-1, hidden)), None]
-        grads[5] = None if b2 is None else column_sums(rows_g)
-        inner = np.empty((rows_g.shape[0], hidden), g.dtype)  # first the gradient of the convolution's output
-        slopes = slope[images].reshape(inner.shape)
-        blocks = row_blocks(inner.shape[0], hidden)
+        dw2 = transposed_product(rows_g, second[images].reshape(-1, hidden))
+        outer, inner = _bordered(second[images].shape, padding, g.dtype)  # the gradient of the convolution's output
+        slopes, inputs = slope[images], large[images]
 
-        def through_gelu(j):
-            part = inner[blocks[j]]
-            np.matmul(rows_g[blocks[j]], w2, out=part)
-            part *= slopes[blocks[j]]
+        def through_gelu(product, k, rows):
+            np.multiply(product, slopes[k, rows], inner[k, rows])
 
-        parallel(through_gelu, len(blocks))
-        maps = inner.reshape(count, *size, hidden)
-        inputs = first[images].reshape(maps.shape)
-        grads[3] = None if b is None else column_sums(inner)
-        grads[2] = depthwise.correlate_taps(inputs, maps, kernel, padding, PLAIN, PLAIN)
-        back = depthwise.scattered(maps, wide, size, padding, PLAIN, PLAIN)
+        _product_into(g[images], w2, inner, through_gelu)
+        back = np.empty(inner.shape, g.dtype)
+        dtaps = 0
+        for k in range(len(inner)):
+            dtaps = dtaps + depthwise.correlate_image_taps(inputs[k], inner[k], kernel, PLAIN, PLAIN)
+            depthwise.correlate_image(outer[k], flipped, None, back[k], PLAIN, PLAIN)
         if relu:
-            back[inputs <= 0] = 0
-        inner = back.reshape(-1, hidden)
-        grads[0] = transposed_product(inner, rows_x)
-        grads[1] = None if b1 is None else column_sums(inner)
-        linear_into(inner, w1, None, dx[images].reshape(-1, dx.shape[2]))
-        return grads
+            h, w = padding
+            back[inputs[:, h : h + size[0], w : w + size[1]] <= 0] = 0
+        rows = back.reshape(-1, hidden)
+        linear_into(rows, w1, None, dx[images].reshape(-1, dx.shape[2]))
+        return [
+            transposed_product(rows, rows_x),
+            None if b1 is None else column_sums(rows),
+            dtaps,
+            None if b is None else column_sums(outer.reshape(-1, hidden)),
+            dw2,
+            None if b2 is None else column_sums(rows_g),
+        ]
 
     results = parallel(work, len(groups))
     sums = results[0]
