@@ -6,30 +6,13 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, mlx_device, tracing
-from minigrad.backend.numpy_conv import out_size
+from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_fused, tracing
 
 DTYPES = {
     "bool": mx.bool_,
     **{name: getattr(mx, name) for name in "uint8 int8 int16 int32 int64 float16 bfloat16 float32".split()},
 }
 NAMES = {native: name for name, native in DTYPES.items()} | {mx.uint32: "int64", mx.float64: "float64"}
-
-
-def _nhwc(x):
-    return mx.transpose(x, (0, 2, 3, 1))
-
-
-def _nchw(x):
-    return mx.transpose(x, (0, 3, 1, 2))
-
-
-def _convolve(x, w, stride, padding, dilation, groups):
-    """Convolution of NHWC images with OHWI weights. MLX 0.32 ends the process on empty ones, so they never get there."""
-    if not x.size or not w.size:
-        size = out_size(x.shape[1:3], w.shape[1:3], stride, padding, dilation)
-        return mx.zeros((x.shape[0], *size, w.shape[0]), x.dtype)
-    return mx.conv_general(x, w, stride=stride, padding=padding, kernel_dilation=dilation, groups=groups)
 
 
 def _writable(index) -> bool:
@@ -186,7 +169,6 @@ class MLXBackend:
     def ascontiguousarray(self, a):
         return mx.contiguous(a)
 
-    # The derivatives below are mx.vjp's; the convolution itself is lazy there and never computed.
     def linear(self, x, w, b):
         y = x @ w
         return y if b is None else y + b
@@ -194,40 +176,14 @@ class MLXBackend:
     def transposed_product(self, a, b):
         return a.T @ b
 
-    def conv2d(self, x, w, b, *, stride, padding, dilation, groups):
-        y = _convolve(_nhwc(x), _nhwc(w), stride, padding, dilation, groups)
-        return _nchw(y if b is None else y + b)
+    conv2d = staticmethod(mlx_conv.conv2d)
+    conv2d_input = staticmethod(mlx_conv.conv2d_input)
+    conv2d_weight = staticmethod(mlx_conv.conv2d_weight)
 
-    def conv2d_input(self, g, w, *, size, stride, padding, dilation, groups):
-        def forward(x):
-            return _convolve(x, _nhwc(w), stride, padding, dilation, groups)
-
-        x = mx.zeros((g.shape[0], *size, w.shape[1] * groups), g.dtype)
-        if not x.size or not g.size:
-            return _nchw(x)
-        return _nchw(mx.vjp(forward, [x], [_nhwc(g)])[1][0])
-
-    def conv2d_weight(self, g, x, *, kernel, stride, padding, dilation, groups):
-        def forward(w):
-            return _convolve(_nhwc(x), w, stride, padding, dilation, groups)
-
-        w = mx.zeros((g.shape[1], *kernel, x.shape[1] // groups), g.dtype)
-        if not x.size or not g.size:
-            return _nchw(w)
-        return _nchw(mx.vjp(forward, [w], [_nhwc(g)])[1][0])
-
-    def layer_norm(self, x, weight, bias, *, axes, eps, save):
-        """MLX's own kernel, for norms over the last axis of something; it keeps nothing but its inputs."""
-        if len(axes) != 1 or not x.size:
-            return None
-        return mx.fast.layer_norm(x, weight, bias, eps), ()
-
-    def layer_norm_vjp(self, g, saved, x, weight, bias, *, axes, eps):
-        given = [a for a in (x, weight, bias) if a is not None]
-
-        def forward(*arrays):
-            rest = iter(arrays)
-            return mx.fast.layer_norm(*(None if a is None else next(rest) for a in (x, weight, bias)), eps)
-
-        grads = iter(mx.vjp(forward, given, [g])[1])
-        return tuple(None if a is None else next(grads) for a in (x, weight, bias))
+    # Overrides of fused operations.
+    layer_norm = staticmethod(mlx_fused.layer_norm)
+    layer_norm_vjp = staticmethod(mlx_fused.layer_norm_vjp)
+    gelu = staticmethod(mlx_fused.gelu)
+    gelu_vjp = staticmethod(mlx_fused.gelu_vjp)
+    attention = staticmethod(mlx_fused.attention)
+    attention_vjp = staticmethod(mlx_fused.attention_vjp)

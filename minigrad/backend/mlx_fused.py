@@ -1,0 +1,86 @@
+"""MLX overrides of fused operations: (output, saved) forward, and the first-order derivative from what was saved.
+
+On the GPU MLX has kernels for layer norm; on its CPU device they are written out here, with two numbers a row kept.
+"""
+
+import math
+
+import mlx.core as mx
+
+SQRT_HALF, INV_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+def _on_cpu() -> bool:
+    return mx.default_device().type == mx.DeviceType.cpu
+
+
+def layer_norm(x, weight, bias, *, axes, eps, save):
+    """For norms over the last axis of something."""
+    if len(axes) != 1 or not x.size:
+        return None
+    if not _on_cpu():
+        return mx.fast.layer_norm(x, weight, bias, eps), ()
+    mean = mx.mean(x, -1, keepdims=True)
+    y = x - mean
+    rstd = mx.rsqrt(mx.mean(y * y, -1, keepdims=True) + eps)
+    y = y * rstd
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias, (mean, rstd)
+
+
+def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
+    """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
+    if saved:
+        mean, rstd = saved
+        normal = (x - mean) * rstd
+        rows = tuple(range(x.ndim - 1))
+        gw = g if weight is None else g * weight
+        dx = (gw - mx.mean(gw, -1, keepdims=True) - normal * mx.mean(gw * normal, -1, keepdims=True)) * rstd
+        return dx, None if weight is None else mx.sum(g * normal, rows), None if bias is None else mx.sum(g, rows)
+    given = [a for a in (x, weight, bias) if a is not None]
+
+    def forward(*arrays):
+        rest = iter(arrays)
+        return mx.fast.layer_norm(*(None if a is None else next(rest) for a in (x, weight, bias)), eps)
+
+    grads = iter(mx.vjp(forward, given, [g])[1])
+    return tuple(None if a is None else next(grads) for a in (x, weight, bias))
+
+
+def gelu(x, *, save):
+    """Keeps Φ(x)."""
+    cdf = mx.erf(x * SQRT_HALF) * 0.5 + 0.5
+    return x * cdf, (cdf,)
+
+
+def gelu_vjp(g, saved, x):
+    """g·(Φ(x) + x·φ(x))."""
+    return (g * (saved[0] + x * mx.exp(x * x * -0.5) * INV_SQRT_2PI),)
+
+
+def attention(q, k, v, *, scale, save):
+    """Keeps the weights: after PVT's spatial reduction the keys are few. MLX's kernel, where nothing is kept."""
+    if not (q.size and k.size and v.size):
+        return None
+    if not save and q.ndim == k.ndim == v.ndim == 4 and q.shape[-1] == v.shape[-1] and q.shape[:2] == k.shape[:2]:
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale), ()
+    weights = mx.softmax((q * scale) @ mx.swapaxes(k, -1, -2), axis=-1, precise=True)
+    return weights @ v, (weights,)
+
+
+def attention_vjp(g, saved, q, k, v, *, scale):
+    """dv = Pᵀ·g; dS = P·(dP - Σ dP·P) with dP = g·vᵀ; dq = scale·dS·k, dk = scale·dSᵀ·q."""
+    (p,) = saved
+    dp = g @ mx.swapaxes(v, -1, -2)
+    ds = p * (dp - mx.sum(dp * p, -1, keepdims=True))
+    dq, dk, dv = (ds @ k) * scale, mx.swapaxes(ds, -1, -2) @ (q * scale), mx.swapaxes(p, -1, -2) @ g
+    return tuple(_fit(d, a) for d, a in ((dq, q), (dk, k), (dv, v)))
+
+
+def _fit(d, a):
+    """Summed over the leading axes along which `a` was broadcast."""
+    if d.shape == a.shape:
+        return d
+    lead = d.ndim - a.ndim
+    axes = [i for i in range(d.ndim) if i < lead or a.shape[i - lead] == 1 != d.shape[i]]
+    return mx.sum(d, axes, keepdims=True).reshape(a.shape)
