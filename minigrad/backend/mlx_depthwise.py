@@ -96,8 +96,11 @@ def by_input(g, taps, size, stride, padding, dilation):
 def by_taps(g, x, kernel, stride, padding, dilation):
     """The derivative by the taps, (kh, kw, C)."""
     padded = _padded(x, padding, padding)
-    sums = [(padded[place] * g).sum((0, 1, 2)) for _, _, place in _windows(padded, g.shape[1:3], kernel, stride, dilation)]
-    return mx.stack(sums).reshape(*kernel, g.shape[3])
+    sums = []
+    for _, _, place in _windows(padded, g.shape[1:3], kernel, stride, dilation):
+        products = padded[place] * g
+        sums.append(mx.sum(products if g.dtype == mx.float32 else products.astype(mx.float32), (0, 1, 2)))
+    return mx.stack(sums).reshape(*kernel, g.shape[3]).astype(g.dtype)
 
 
 def metal_forward(x, taps, bias, size, stride, padding, dilation):

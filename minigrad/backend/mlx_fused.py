@@ -1,6 +1,6 @@
 """MLX overrides of fused operations: (output, saved) forward, and the first-order derivative from what was saved.
 
-On the GPU MLX has kernels for layer norm; on its CPU device they are written out here, with two numbers a row kept.
+On the GPU MLX has kernels for layer norm; on its CPU device float32 ones are written out here, with two numbers a row kept.
 """
 
 import math
@@ -18,7 +18,7 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
     """For norms over the last axis of something."""
     if len(axes) != 1 or not x.size:
         return None
-    if not _on_cpu():
+    if not _on_cpu() or x.dtype != mx.float32:
         return mx.fast.layer_norm(x, weight, bias, eps), ()
     mean = mx.mean(x, -1, keepdims=True)
     y = x - mean
