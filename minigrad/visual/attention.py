@@ -39,7 +39,8 @@ def attention_overlay(
     What is drawn: a stage's attention weights A, (heads, queries, keys), with rows that sum to 1, are averaged over heads
     and over all queries (or taken for the one query whose token lies at `query`). That gives each key's share of the
     attention; times the number of keys it is 1 where attention is even. The colour is its logarithm: orange for more than
-    an even share, dark blue for less, the bare picture for an even share; one scale for all stages.
+    an even share, dark blue for less, the bare picture for an even share; one scale for all stages
+    and images.
 
     What it is: keys lie on a coarser grid than queries. With spatial reduction one key stands for sr_ratio × sr_ratio
     tokens, at 224×224 in every stage for 32 × 32 pixels, and linear attention has 7×7 keys whatever the size; the grid is
@@ -66,7 +67,7 @@ def attention_overlay(
     config = _encoder(model).config
     inputs, pictures = _prepare(model, image, processor)
     shares = [_shares(model, x, query, block) for x in inputs]
-    top = max(1.0, min(4.0, np.ceil(2 * max(abs(_log2(s)).max() for row in shares for s in row)) / 2))
+    top = int(np.clip(np.ceil(max(_log2(share).max() for row in shares for share in row)), 1, 4))
     rows = []
     for i, (row, picture) in enumerate(zip(shares, pictures, strict=True)):
         height, width = inputs[i].shape[2:]
@@ -78,7 +79,7 @@ def attention_overlay(
             if grids[stage] == (1, 1):
                 lines = ("one key: attention is constant,", "whatever the image shows")
             else:
-                lines = (f"{share.shape[1]} x {share.shape[0]} keys", f"{share.min():.2f} to {share.max():.2f} of even")
+                lines = (f"{share.shape[1]} x {share.shape[0]} keys", f"{share.min():.2f} to {share.max():.2f} times even")
             drawn = _mark(_overlay(scene, share, covered, top), query, height)
             panels.append(Panel(drawn, f"stage {stage + 1}", lines))
         rows.append(panels)
@@ -243,13 +244,13 @@ def _tint(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(levels > 0, MORE, LESS), STRENGTH * abs(levels) ** 0.8
 
 
-def _overlay(scene: Image.Image, shares: np.ndarray, covered: tuple[float, float], top: float) -> Image.Image:
+def _overlay(scene: Image.Image, shares: np.ndarray, covered: tuple[float, float], top: int) -> Image.Image:
     """The picture, greyed, under the colours of the shares."""
     width, height = scene.size
     box = (max(1, round(width * covered[1])), max(1, round(height * covered[0])))
     levels = Image.fromarray((_log2(shares) / top).clip(-1, 1).astype(np.float32))
     colours, strength = _tint(np.asarray(levels.resize(box, Image.Resampling.BILINEAR)))
-    grey = np.asarray(scene.convert("L").convert("RGB"), np.float64)
+    grey = np.asarray(scene.convert("L").convert("RGB")) * 0.6 + 64  # neither black nor white, so that colours show
     grey[: box[1], : box[0]] = (1 - strength) * grey[: box[1], : box[0]] + strength * colours
     return Image.fromarray(np.rint(grey).astype(np.uint8))
 
@@ -267,11 +268,11 @@ def _mark(scene: Image.Image, query: tuple[int, int] | None, height: int) -> Ima
     return scene
 
 
-def _bar(top: float) -> Bar:
+def _bar(top: int) -> Bar:
     """The colour bar of `_overlay`, over a medium grey."""
     levels = np.linspace(-1, 1, 201)
     colours, strength = _tint(levels)
-    labels = [(0, f"1/{2**top:.3g}"), (0.5, "even share"), (1, f"{2**top:.3g} x")]
+    labels = [(0, f"1/{2**top}"), (0.5, "even share"), (1, f"{2**top} times")]
     return Bar((1 - strength) * 150 + strength * colours, labels)
 
 
