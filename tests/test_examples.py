@@ -52,7 +52,7 @@ def test_readme_example(tmp_path):
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["operations", "checkpoints"])
+@pytest.mark.parametrize("name", ["operations", "checkpoints", "pictures"])
 def test_pages(name, tmp_path):
     """Every block of the page runs, one after the other."""
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

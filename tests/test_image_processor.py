@@ -111,6 +111,11 @@ def test_very_long_pictures_take_little_memory_and_give_the_window():
     part = long[:, 348_990:351_010]  # 12,229 when scaled: odd, too
     for image, small in ((long, part), (long.T, part.T)):
         assert abs(exact(crop, image).astype(int) - exact(crop, small)).mean() < 1
+    wider = ImageProcessor(
+        size={"shortest_edge": 200}, do_center_crop=True, crop_size=224, image_mean=[0.5], image_std=[0.5]
+    )
+    bordered = exact(wider, long)[0]
+    assert (bordered[:12] == 0).all() and (bordered[-12:] == 0).all() and bordered[12:-12].min() == 10
     squash = ImageProcessor(image_mean=[0.5], image_std=[0.5])
     assert abs(exact(squash, long.T).mean() - 125) < 1
     with pytest.raises(ImageError, match=r"would become \d+ x 224 pixels, more than"):
@@ -249,6 +254,7 @@ def test_hugging_faces_file(tmp_path):
     old = {"size": 224, "resample": 3, "crop_pct": 0.875, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     convnext = ImageProcessor.from_dict(old)
     assert (convnext.size, convnext.crop_size) == ({"shortest_edge": 256}, {"height": 224, "width": 224})
+    assert ImageProcessor.from_dict({"size": 256, "do_center_crop": True, "crop_size": 224}).size == {"shortest_edge": 256}
     assert ImageProcessor.from_dict({**old, "size": {"shortest_edge": 384}}).size == {"height": 384, "width": 384}
 
 

@@ -127,28 +127,36 @@ def scaled_window(
     corner: tuple[int, int],
     window: tuple[int, int],
     resample: Image.Resampling,
+    fill: int | tuple[int, ...] = 0,
 ) -> Image.Image:
     """The window at `corner` (left, top) of an image scaled to `scaled`; sizes are (width, height).
 
-    What lies outside the scaled image is black. Of a very long image only the window is computed, and where Pillow, which
-    scales rows first, would need much memory in between, columns are scaled first: the same up to rounding.
+    What lies outside the scaled image has the colour `fill`, black by default. Of a very long image only the window is
+    computed, and where Pillow, which scales rows first, would need much memory in between, columns are scaled first: the
+    same up to rounding.
     """
-    (left, top), (width, height) = corner, window
-    if scaled[0] * scaled[1] > MAX_SCALED and 0 <= left <= scaled[0] - width and 0 <= top <= scaled[1] - height:
+    left, top = max(corner[0], 0), max(corner[1], 0)
+    right, bottom = min(corner[0] + window[0], scaled[0]), min(corner[1] + window[1], scaled[1])
+    if scaled[0] * scaled[1] > MAX_SCALED:
         x, y = image.width / scaled[0], image.height / scaled[1]
         # Pillow takes the box in single precision, so what is far off is cut away first; filters reach three pixels out.
         west, north = (int(max(0, at - 4 * max(1, step))) for at, step in ((left * x, x), (top * y, y)))
-        east, south = (int(at + 4 * max(1, step) + 1) for at, step in (((left + width) * x, x), ((top + height) * y, y)))
+        east, south = (int(at + 4 * max(1, step) + 1) for at, step in ((right * x, x), (bottom * y, y)))
         image = image.crop((west, north, min(east, image.width), min(south, image.height)))
-        box = (left * x - west, top * y - north, (left + width) * x - west, (top + height) * y - north)
-        return image.resize(window, resample, box)
-    if scaled[0] * image.height > MAX_SCALED and scaled[1] < image.height:
-        image = image.resize((image.width, scaled[1]), resample)
-    if scaled != image.size:
-        image = image.resize(scaled, resample)
-    if (left, top) == (0, 0) and window == image.size:
+        box = (left * x - west, top * y - north, right * x - west, bottom * y - north)
+        image = image.resize((right - left, bottom - top), resample, box)
+    else:
+        if scaled[0] * image.height > MAX_SCALED and scaled[1] < image.height:
+            image = image.resize((image.width, scaled[1]), resample)
+        if scaled != image.size:
+            image = image.resize(scaled, resample)
+        if (right - left, bottom - top) != scaled:
+            image = image.crop((left, top, right, bottom))
+    if image.size == window:
         return image
-    return image.crop((left, top, left + width, top + height))
+    frame = Image.new(image.mode, window, fill)
+    frame.paste(image, (left - corner[0], top - corner[1]))
+    return frame
 
 
 @contextmanager

@@ -135,12 +135,8 @@ class ImageProcessor:
         if window[0] * window[1] > MAX_SCALED:
             raise ImageError(f"{name} would become {window[0]} x {window[1]} pixels, more than the {MAX_SCALED} allowed")
         left, top = (self._corner(n, m) for n, m in zip(scaled, window, strict=True))
-        if self.crop_mode != "border":
-            return scaled_window(picture, scaled, (left, top), window, FILTERS[self.resample])
-        fill = tuple(round(255 * m) for m in self.image_mean)
-        frame = Image.new(picture.mode, window, fill if len(fill) > 1 else fill[0])
-        frame.paste(picture.resize(scaled, FILTERS[self.resample]), (-left, -top))
-        return frame
+        fill = tuple(round(255 * m) for m in self.image_mean) if self.crop_mode == "border" else (0,) * len(self.image_mean)
+        return scaled_window(picture, scaled, (left, top), window, FILTERS[self.resample], fill if len(fill) > 1 else fill[0])
 
     def restore(self, pixels) -> np.ndarray:
         """The inverse of the last two steps: a model's input (…, C, H, W) as uint8, clipped."""

@@ -55,7 +55,9 @@ def _from_hf(values: Mapping[str, Any]) -> dict[str, Any]:
     out = {name: values[name] for name in SAME if values.get(name) is not None}
     size, crop_pct = out.get("size"), values.get("crop_pct")
     shortest = size.get("shortest_edge") if isinstance(size, dict) else size
-    if crop_pct is not None and isinstance(shortest, int):
+    if crop_pct is None and isinstance(size, int) and out.get("do_center_crop"):
+        out["size"] = {"shortest_edge": size}  # as before sizes were dictionaries
+    elif crop_pct is not None and isinstance(shortest, int):
         # ConvNext's processor: from 384 pixels on there is no crop.
         out["size"] = shortest
         if shortest < 384:
@@ -93,7 +95,7 @@ def to_timm(processor: "ImageProcessor") -> dict[str, Any]:
     """See `ImageProcessor.to_timm`."""
     size, window = processor.size, processor.crop_size if processor.do_center_crop else processor.size
     steps = processor.do_resize and processor.do_rescale and processor.do_normalize
-    if not steps or processor.rescale_factor != 1 / 255 or "height" not in window:
+    if not steps or not math.isclose(processor.rescale_factor, 1 / 255) or "height" not in window:
         raise ValueError("timm always resizes, crops, rescales by 1/255 and normalises; this processor does something else")
     mode = processor.crop_mode or ("center" if "shortest_edge" in size else "squash")
     scaled = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
