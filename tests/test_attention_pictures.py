@@ -106,9 +106,10 @@ def test_more_attention_is_orange_less_is_blue_even_is_bare():
     out = np.asarray(attention._overlay(scene, shares, (1.0, 1.0), 3.0)).astype(int)
     more, less = out[2, 2], out[-3, -3]
     assert more[0] - more[2] > 100 and less[2] - less[0] > 10 and less.sum() < 250
-    assert abs(out[2, -3] - 150).max() <= 2 and abs(out[-3, 2] - 150).max() <= 2
+    bare = attention._backdrop(scene)[0, 0]
+    assert abs(out[2, -3] - bare).max() <= 2 and abs(out[-3, 2] - bare).max() <= 2
     covered = np.asarray(attention._overlay(scene, shares, (0.5, 0.5), 3.0))
-    assert (covered[35:] == 150).all() and (covered[:, 45:] == 150).all() and not (covered[:35, :45] == 150).all()
+    assert (covered[35:] == bare).all() and (covered[:, 45:] == bare).all() and not (covered[:35, :45] == bare).all()
 
 
 @pytest.mark.parametrize("kind", [models.PVT_V2, models.PVTV2Model, models.PVTV2Backbone])
@@ -134,8 +135,8 @@ def test_one_key_is_said_to_be_constant(sheets):
     picture = visual.attention_overlay(model, mg.randn(3, 32, 32))
     for panel in sheets[0][0][0][1:]:
         assert panel.lines == ("one key: attention is constant,", "whatever the image shows")
-        pixels = np.asarray(panel.picture)
-        np.testing.assert_array_equal(pixels, np.asarray(sheets[0][0][0][0].picture.convert("L").convert("RGB")))
+        bare = attention._backdrop(sheets[0][0][0][0].picture)
+        assert abs(np.asarray(panel.picture) - bare).max() <= 0.5 and bare.min() >= 64 and bare.max() <= 217
     assert picture.height < 600
 
 

@@ -245,14 +245,19 @@ def _tint(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _overlay(scene: Image.Image, shares: np.ndarray, covered: tuple[float, float], top: int) -> Image.Image:
-    """The picture, greyed, under the colours of the shares."""
+    """The backdrop under the colours of the shares."""
     width, height = scene.size
     box = (max(1, round(width * covered[1])), max(1, round(height * covered[0])))
     levels = Image.fromarray((_log2(shares) / top).clip(-1, 1).astype(np.float32))
     colours, strength = _tint(np.asarray(levels.resize(box, Image.Resampling.BILINEAR)))
-    grey = np.asarray(scene.convert("L").convert("RGB")) * 0.6 + 64  # neither black nor white, so that colours show
+    grey = _backdrop(scene)
     grey[: box[1], : box[0]] = (1 - strength) * grey[: box[1], : box[0]] + strength * colours
     return Image.fromarray(np.rint(grey).astype(np.uint8))
+
+
+def _backdrop(scene: Image.Image) -> np.ndarray:
+    """The picture in grey, (H, W, 3), neither black nor white anywhere, so that colours show on it."""
+    return np.asarray(scene.convert("L").convert("RGB")) * 0.6 + 64
 
 
 def _mark(scene: Image.Image, query: tuple[int, int] | None, height: int) -> Image.Image:
@@ -270,8 +275,7 @@ def _mark(scene: Image.Image, query: tuple[int, int] | None, height: int) -> Ima
 
 def _bar(top: int) -> Bar:
     """The colour bar of `_overlay`, over a medium grey."""
-    levels = np.linspace(-1, 1, 201)
-    colours, strength = _tint(levels)
+    colours, strength = _tint(np.linspace(-1, 1, 201))
     labels = [(0, f"1/{2**top}"), (0.5, "even share"), (1, f"{2**top} times")]
     return Bar((1 - strength) * 150 + strength * colours, labels)
 
