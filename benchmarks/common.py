@@ -44,9 +44,10 @@ def machine() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
+    setting = "".join(f", {name}={os.environ[name]}" for name in ("OPENBLAS_CORETYPE",) if name in os.environ)
     return (
         f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {', '.join(versions)}, "
-        f"OpenBLAS kernels {blas_kernels()}, {date.today():%d %B %Y}"
+        f"OpenBLAS kernels {blas_kernels()}{setting}, {date.today():%d %B %Y}"
     )
 
 

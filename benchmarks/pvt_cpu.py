@@ -161,9 +161,19 @@ def main() -> None:
                     print(table(rows).splitlines()[-1], flush=True)
     print(f"\n{common.machine()}\n\n{table(rows)}")
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "pvt_cpu.json").write_text(json.dumps({"machine": common.machine(), "rows": rows}, indent=1) + "\n")
-        (RESULTS / "pvt_cpu.md").write_text(f"{common.machine()}\n\n{table(rows)}\n")
+        write(rows)
+
+
+def write(rows: list[dict]) -> None:
+    """Puts the rows into the results; those of other models, batches and threads that are there already stay."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "pvt_cpu.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() else []
+    names = ("model", "batch", "size", "what", "threads")
+    merged = {tuple(row[name] for name in names): row for row in kept + rows}
+    rows = [merged[key] for key in sorted(merged)]
+    path.write_text(json.dumps({"machine": common.machine(), "rows": rows}, indent=1) + "\n")
+    (RESULTS / "pvt_cpu.md").write_text(f"{common.machine()}\n\n{table(rows)}\n")
 
 
 if __name__ == "__main__":

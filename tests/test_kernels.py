@@ -28,13 +28,14 @@ from minigrad.ops.fused import Fused
 
 FORWARD = {"float32": 2e-6, "float64": 1e-13}
 GRADIENT = {"float32": 2e-5, "float64": 1e-12}
+tiny = pytest.mark.usefixtures("tiny_blocks")
 few = settings(max_examples=15, deadline=None)
 small = st.integers(1, 5)
 dtypes = st.sampled_from(["float32", "float64"])
 layouts = st.sampled_from(["plain", "reversed", "strided", "expanded"])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def tiny_blocks(monkeypatch):
     """Blocks so small that small arrays have several, of unequal size."""
     monkeypatch.setattr(numpy_fused, "BLOCK", 7)
@@ -114,6 +115,7 @@ def held(function, arrays, dtype) -> None:
     close(without, got, FORWARD[dtype])
 
 
+@tiny
 @few
 @given(st.lists(st.integers(0, 5), max_size=4), layouts, dtypes, st.integers(0, 99))
 def test_gelu(shape, layout, dtype, seed):
@@ -130,6 +132,7 @@ def test_gelu_everywhere():
     assert np.all(np.isnan(F.gelu(mg.tensor([np.nan])).numpy())) and F.gelu(mg.tensor([np.inf])).item() == np.inf
 
 
+@tiny
 @few
 @given(
     st.lists(st.integers(0, 6), min_size=1, max_size=3),
@@ -145,6 +148,7 @@ def test_layer_norm(lead, size, layout, dtype, weight, bias):
     held(lambda x, w, b: F.layer_norm(x, size, w, b, eps=1e-3), arrays, dtype)
 
 
+@tiny
 @few
 @given(st.integers(0, 3), small, st.integers(1, 30), small, small, small, layouts, dtypes)
 def test_attention(n, heads, queries, keys, size, value, layout, dtype):
@@ -163,6 +167,7 @@ def test_attention_with_large_logits():
     np.testing.assert_array_equal(y, np.broadcast_to([0, 0, 1], (1, 4, 3)))
 
 
+@tiny
 @few
 @given(st.integers(0, 3), small, small, st.integers(1, 9), st.booleans(), st.booleans(), layouts, dtypes)
 def test_conv_mlp(n, height, width, hidden, relu, bias, layout, dtype):
@@ -195,6 +200,7 @@ def convolved(x, w, b, stride, padding, dilation, groups):
     return y + b[:, None, None]
 
 
+@tiny
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 3),
@@ -243,6 +249,7 @@ def test_conv2d(n, size, kernel, vertical, horizontal, kind, layout, dtype):
     close(db.astype("float64"), g.sum((0, 2, 3)), GRADIENT[dtype])
 
 
+@tiny
 @few
 @given(
     st.lists(st.integers(0, 5), max_size=3),
@@ -290,6 +297,7 @@ def block_step():
     return [loss.numpy(), *(p.grad.numpy() for p in model.parameters())]
 
 
+@tiny
 def test_threads_change_nothing():
     """Work is cut up the same way and summed in the same order, whatever the number of threads, run after run."""
     results = []
