@@ -42,6 +42,7 @@ def tiny_blocks(monkeypatch):
     monkeypatch.setattr(numpy_gelu, "BLOCK", 5)
     monkeypatch.setattr(numpy_gelu, "PART", 15)
     monkeypatch.setattr(numpy_mlp, "BLOCK", 5)
+    monkeypatch.setattr(numpy_mlp, "GEMM_BLOCK", 50)
     monkeypatch.setattr(numpy_mlp, "HIDDEN", 60)
     monkeypatch.setattr(numpy_attention, "QUERIES", 9)
     monkeypatch.setattr(numpy_conv, "COLUMNS", 50)

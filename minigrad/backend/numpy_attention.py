@@ -10,15 +10,16 @@ from minigrad.backend.numpy_threads import parallel
 QUERIES = 1 << 17  # numbers of the weights (keys × queries) at a time
 
 
-def _parts(shape, keys: int) -> list:
-    """(image, head, queries) of the pieces of work."""
+def _parts(shape, keys: int) -> list[tuple[slice, slice, slice]]:
+    """(images, heads, queries) of the pieces of work: whole images where they are small, else queries of one head."""
     n, heads, length = shape
+    if (count := QUERIES // max(keys * length * heads, 1)) > 0:
+        whole = slice(0, heads), slice(0, length)
+        return [(slice(i, min(n, i + count)), *whole) for i in range(0, n, count)]
     step = max(1, QUERIES // max(keys, 1))
-    count = -(-length // step)
-    step = -(-length // count)
-    return [
-        (i, h, slice(a, min(length, a + step))) for i in range(n) for h in range(heads) for a in range(0, length, step)
-    ]
+    step = -(-length // -(-length // step))  # of nearly equal size
+    cuts = [slice(a, min(length, a + step)) for a in range(0, length, step)]
+    return [(slice(i, i + 1), slice(h, h + 1), cut) for i in range(n) for h in range(heads) for cut in cuts]
 
 
 def _tokens(shape, dtype):
@@ -43,17 +44,17 @@ def attention(q, k, v, *, scale, save):
     scaled = k * q.dtype.type(scale)
 
     def work(part):
-        i, h, queries = parts[part]
-        p = scaled[i, h] @ q[i, h, queries].T
-        p -= p.max(0)
+        images, heads, queries = piece = parts[part]
+        pair = images, heads
+        p = scaled[pair] @ q[piece].mT
+        p -= p.max(-2, keepdims=True)
         np.exp(p, p)
-        total = p.sum(0)
+        total = p.sum(-2, keepdims=True)
         if weights is not None:
-            np.divide(p, total, weights[i, h, :, queries])
-            np.matmul(weights[i, h, :, queries].T, v[i, h], out=out[i, h, queries])
+            np.divide(p, total, weights[images, heads, :, queries])
+            np.matmul(weights[images, heads, :, queries].mT, v[pair], out=out[piece])
         else:
-            o = p.T @ v[i, h]
-            np.divide(o, total[:, None], out[i, h, queries])
+            np.divide(p.mT @ v[pair], total.mT, out[piece])
 
     parallel(work, len(parts))
     return out.reshape(*lead, length, size) if len(lead) != 2 else out, weights
@@ -63,7 +64,6 @@ def attention_vjp(g, weights, q, k, v, *, scale):
     """dv = pᵀ·g;  ds = p·(dp - Σ p·dp) with dp = g·vᵀ;  dq = ds·k·scale;  dk = dsᵀ·q·scale."""
     shapes = q.shape, k.shape, v.shape
     q, k, v, g = (a.reshape((1,) * (4 - a.ndim) + a.shape) for a in (q, k, v, g))
-    n, heads, length, _ = q.shape
     keys = k.shape[2]
     parts = _parts(q.shape[:3], keys)
     dq = _tokens(q.shape, q.dtype)
@@ -71,21 +71,20 @@ def attention_vjp(g, weights, q, k, v, *, scale):
     scaled = k * q.dtype.type(scale)
 
     def work(part):
-        i, h, queries = parts[part]
-        rows, p = g[i, h, queries], weights[i, h, :, queries]
-        slope = v[i, h] @ rows.T
+        images, heads, queries = piece = parts[part]
+        pair = images, heads
+        rows, p = g[piece], weights[images, heads, :, queries]
+        slope = v[pair] @ rows.mT
         slope *= p
-        slope -= p * slope.sum(0)
-        np.matmul(slope.T, scaled[i, h], out=dq[i, h, queries])
-        return slope @ q[i, h, queries], p @ rows
+        slope -= p * slope.sum(-2, keepdims=True)
+        np.matmul(slope.mT, scaled[pair], out=dq[piece])
+        return slope @ q[piece], p @ rows
 
-    seen = set()
-    for (i, h, _), (part_k, part_v) in zip(parts, parallel(work, len(parts)), strict=True):
-        if (i, h) in seen:
-            dk[i, h] += part_k
-            dv[i, h] += part_v
+    for (images, heads, queries), (part_k, part_v) in zip(parts, parallel(work, len(parts)), strict=True):
+        if queries.start:
+            dk[images, heads] += part_k
+            dv[images, heads] += part_v
         else:
-            dk[i, h], dv[i, h] = part_k, part_v
-            seen.add((i, h))
+            dk[images, heads], dv[images, heads] = part_k, part_v
     dk *= q.dtype.type(scale)
     return tuple(d.reshape(shape) for d, shape in zip((dq, dk, dv), shapes, strict=True))

@@ -9,6 +9,7 @@ some images at a time.
 import numpy as np
 
 from minigrad.backend import numpy_depthwise
+from minigrad.backend.numpy_depthwise import padded
 from minigrad.backend.numpy_gemm import linear_into, transposed_product
 from minigrad.backend.numpy_threads import parallel
 
@@ -21,16 +22,6 @@ def _nhwc(x):
 
 def _nchw(x):
     return x.transpose(0, 3, 1, 2)
-
-
-def _padded(x, padding):
-    """Zeros around channels-last images."""
-    (ph, pw), (n, h, w, c) = padding, x.shape
-    if ph == pw == 0:
-        return x
-    out = np.zeros((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
-    out[:, ph : ph + h, pw : pw + w] = x
-    return out
 
 
 def _shift(i, j, out_size, stride, dilation):
@@ -59,7 +50,7 @@ def _windows(x, kernel, size, stride, dilation):
 
 def _columns(x, kernel, size, stride, padding, dilation, groups):
     """The windows as a matrix: (groups, N·oh·ow, kh·kw·C/groups); a view for 1×1 kernels without stride."""
-    x = _padded(x, padding)
+    x = padded(x, padding)
     v = _windows(x, kernel, size, stride, dilation)
     rows, c = v.shape[0] * v.shape[1] * v.shape[2], x.shape[3]
     if groups == 1:
@@ -96,7 +87,7 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     x = _nhwc(x)
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     if _depthwise(w.shape, groups):
-        numpy_depthwise.correlate(x, numpy_depthwise.taps_of(w), b, y, padding, stride, dilation)
+        numpy_depthwise.correlate(padded(x, padding), numpy_depthwise.taps_of(w), b, y, stride, dilation)
         return _nchw(y)
     matrix = _matrix(w, groups)
     batches = _batches(x.shape[0], size[0] * size[1] * matrix.shape[0] * matrix.shape[1])
@@ -134,10 +125,10 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
         else:
             product = _by_group(part, groups) @ matrix
         product = product.reshape(groups, part.shape[0], *out, *kernel, channels // groups)
-        padded = np.zeros((part.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, groups, channels // groups), g.dtype)
+        image = np.zeros((part.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, groups, channels // groups), g.dtype)
         for u, v in np.ndindex(*kernel):
-            padded[_shift(u, v, out, stride, dilation)] += product[:, :, :, :, u, v].transpose(1, 2, 3, 0, 4)
-        dx[batches[i]] = padded[:, ph : ph + size[0], pw : pw + size[1]].reshape(part.shape[0], *size, channels)
+            image[_shift(u, v, out, stride, dilation)] += product[:, :, :, :, u, v].transpose(1, 2, 3, 0, 4)
+        dx[batches[i]] = image[:, ph : ph + size[0], pw : pw + size[1]].reshape(part.shape[0], *size, channels)
 
     if kernel == stride and groups == 1 and padding == (0, 0) and dilation == (1, 1):
         work = _tiles_back(g, matrix[0], kernel, dx, batches)
@@ -166,7 +157,7 @@ def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     out, channels = g.shape[2:], x.shape[1] // groups
     x, g = _nhwc(x), _nhwc(g)
     if channels == 1 and g.shape[3] == groups > 1:
-        dw = numpy_depthwise.correlate_taps(x, g, kernel, padding, stride, dilation)
+        dw = numpy_depthwise.correlate_taps(padded(x, padding), g, kernel, stride, dilation)
         return dw.transpose(2, 0, 1)[:, None]
     batches = _batches(x.shape[0], out[0] * out[1] * kernel[0] * kernel[1] * x.shape[3])
 

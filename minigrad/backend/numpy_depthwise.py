@@ -5,7 +5,6 @@ neighbouring pixels are made one run, with the taps repeated, because short runs
 """
 
 import functools
-import math
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -14,7 +13,6 @@ from minigrad.backend.numpy_threads import parallel
 
 BLOCK = 1 << 16  # numbers of the image worked on at a time
 RUN = 1 << 12  # numbers in one run of einsum
-PARTS = 4  # pieces that an image is cut into
 
 
 def taps_of(w):
@@ -28,87 +26,81 @@ def pixels_of(width: int, channels: int) -> int:
     return max((p for p in range(1, width + 1) if width % p == 0 and p * channels <= RUN), default=1)
 
 
-def windows(image, rows: int, width: int, kernel, stride, dilation, pixels: int):
-    """(rows, width / pixels, kh, kw, pixels·C) view of a padded image (h, w, C): what every run of `pixels` outputs sees."""
-    row, pixel, channel = image.strides
-    shape = (rows, width // pixels, *kernel, pixels * image.shape[2])
-    strides = (row * stride[0], pixel * stride[1] * pixels, row * dilation[0], pixel * dilation[1], channel)
-    return as_strided(image, shape, strides, writeable=False)
+def windows(images, rows: int, width: int, kernel, stride, dilation, pixels: int):
+    """(N, rows, width / pixels, kh, kw, pixels·C) view of padded images (N, h, w, C): what every run of `pixels` outputs sees."""
+    image, row, pixel, channel = images.strides
+    shape = (len(images), rows, width // pixels, *kernel, pixels * images.shape[3])
+    strides = (image, row * stride[0], pixel * stride[1] * pixels, row * dilation[0], pixel * dilation[1], channel)
+    return as_strided(images, shape, strides, writeable=False)
 
 
-def padded(image, padding):
-    """Zeros around an image (h, w, C); the image itself where there is nothing to add."""
-    (ph, pw), (h, w, c) = padding, image.shape
+def padded(images, padding):
+    """Zeros around images (N, h, w, C); the images themselves where there is nothing to add."""
+    (ph, pw), (n, h, w, c) = padding, images.shape
     if ph == pw == 0:
-        return image
-    out = np.zeros((h + 2 * ph, w + 2 * pw, c), image.dtype)
-    out[ph : ph + h, pw : pw + w] = image
+        return images
+    out = np.zeros((n, h + 2 * ph, w + 2 * pw, c), images.dtype)
+    out[:, ph : ph + h, pw : pw + w] = images
     return out
 
 
-def row_parts(rows: int) -> list[slice]:
-    """The pieces of an image that threads share out, the same whatever their number."""
-    step = max(1, math.ceil(rows / PARTS))
-    return [slice(i, min(rows, i + step)) for i in range(0, rows, step)]
+def pieces(n: int, height: int, numbers: int, block: int) -> list[tuple[slice, slice]]:
+    """(images, rows) of pieces of `block` numbers at the most, where a row has `numbers`: whole images where they are small,
+    else rows of one; the same whatever the number of threads."""
+    step = max(1, block // max(numbers, 1))
+    if step >= height:
+        step //= max(height, 1)
+        return [(slice(i, min(n, i + step)), slice(0, height)) for i in range(0, n, step)]
+    step = -(-height // -(-height // step))  # of nearly equal size
+    return [(slice(k, k + 1), slice(i, min(height, i + step))) for k in range(n) for i in range(0, height, step)]
 
 
-def correlate_image(image, taps, bias, out, stride, dilation, after=None) -> None:
-    """out[i, j] = bias + Σ taps[u, v]·image[i·s + u·d, j·s + v·d] for a padded image; `out` (oh, ow, C) contiguous.
+def correlate(images, taps, bias, out, stride, dilation, after=None) -> None:
+    """out[n, i, j] = bias + Σ taps[u, v]·image[n, i·s + u·d, j·s + v·d] for padded images; `out` (N, oh, ow, C) contiguous.
 
-    `after(rows)` is called when a slice of the rows is done and still in the cache.
+    `after(images, rows)` is called with the slices of a piece when it is done and still in the cache.
     """
-    (kh, kw, channels), (height, width) = taps.shape, out.shape[:2]
+    (kh, kw, channels), (n, height, width) = taps.shape, out.shape[:3]
+    if not out.size:
+        return
     pixels = pixels_of(width, channels) if stride[1] == 1 else 1
     wide = np.ascontiguousarray(np.broadcast_to(taps[:, :, None], (kh, kw, pixels, channels)))
     wide = wide.reshape(kh, kw, pixels * channels)
-    view = windows(image, height, width, (kh, kw), stride, dilation, pixels)
-    runs = out.reshape(height, width // pixels, pixels * channels)
-    step = max(1, BLOCK // (width * channels))
-    parts = row_parts(height)
+    view = windows(images, height, width, (kh, kw), stride, dilation, pixels)
+    runs = out.reshape(n, height, width // pixels, pixels * channels)
+    parts = pieces(n, height, width * channels, BLOCK)
 
     def work(part):
-        for first in range(parts[part].start, parts[part].stop, step):
-            rows = slice(first, min(parts[part].stop, first + step))
-            np.einsum("ijuvc,uvc->ijc", view[rows], wide, out=runs[rows])
-            if bias is not None:
-                out[rows] += bias
-            if after is not None:
-                after(rows)
+        piece = parts[part]
+        np.einsum("nijuvc,uvc->nijc", view[piece], wide, out=runs[piece])
+        if bias is not None:
+            out[piece] += bias
+        if after is not None:
+            after(*piece)
 
     parallel(work, len(parts))
 
 
-def correlate_image_taps(image, g, kernel, stride, dilation):
-    """Σ over i, j of g[i, j]·image[i·s + u·d, j·s + v·d] for a padded image: (kh, kw, C)."""
-    view = windows(image, g.shape[0], g.shape[1], kernel, stride, dilation, 1)
-    parts = row_parts(len(g))
-    return sum(parallel(lambda part: np.einsum("ijuvc,ijc->uvc", view[parts[part]], g[parts[part]]), len(parts)))
-
-
-def correlate(x, taps, bias, out, padding, stride, dilation) -> None:
-    """out[n, i, j] = bias + Σ taps[u, v]·x[n, i·s + u·d - p, j·s + v·d - p]; x and out (N, h, w, C), out contiguous."""
-    if out.size:
-        parallel(lambda k: correlate_image(padded(x[k], padding), taps, bias, out[k], stride, dilation), len(x))
-
-
-def correlate_taps(x, g, kernel, padding, stride, dilation):
-    """Σ over n, i, j of g[n, i, j]·x[n, i·s + u·d - p, j·s + v·d - p]: (kh, kw, C), the derivative of `correlate` by its taps."""
+def correlate_taps(images, g, kernel, stride, dilation):
+    """Σ over n, i, j of g[n, i, j]·image[n, i·s + u·d, j·s + v·d] for padded images: (kh, kw, C), the derivative of `correlate`
+    by its taps."""
     total = np.zeros((*kernel, g.shape[3]), g.dtype)
-    if g.size:
-        for part in parallel(
-            lambda k: correlate_image_taps(padded(x[k], padding), g[k], kernel, stride, dilation), len(x)
-        ):
-            total += part
+    if not g.size:
+        return total
+    view = windows(images, g.shape[1], g.shape[2], kernel, stride, dilation, 1)
+    parts = pieces(len(g), g.shape[1], g.shape[2] * g.shape[3], BLOCK)
+    for result in parallel(lambda i: np.einsum("nijuvc,nijc->uvc", view[parts[i]], g[parts[i]]), len(parts)):
+        total += result
     return total
 
 
 def scattered(g, taps, size, padding, stride, dilation):
-    """The derivative of `correlate` by its image, of height and width `size`: (N, *size, C)."""
+    """The derivative of `correlate` by its images, before their padding, of height and width `size`: (N, *size, C)."""
     (kh, kw), (ph, pw) = taps.shape[:2], padding
     dx = np.empty((len(g), *size, g.shape[3]), g.dtype)
     reach = (dilation[0] * (kh - 1), dilation[1] * (kw - 1))
     if stride == (1, 1) and ph <= reach[0] and pw <= reach[1]:
-        correlate(g, taps[::-1, ::-1], None, dx, (reach[0] - ph, reach[1] - pw), stride, dilation)
+        correlate(padded(g, (reach[0] - ph, reach[1] - pw)), taps[::-1, ::-1], None, dx, stride, dilation)
         return dx
     if not g.size:
         return np.zeros_like(dx)

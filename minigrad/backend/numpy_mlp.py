@@ -9,7 +9,8 @@ import numpy as np
 
 from minigrad.backend import numpy_depthwise as depthwise
 from minigrad.backend.numpy_gelu import BLOCK, gelu_block
-from minigrad.backend.numpy_gemm import column_sums, linear_into, row_blocks, transposed_product
+from minigrad.backend.numpy_gemm import BLOCK as GEMM_BLOCK
+from minigrad.backend.numpy_gemm import column_sums, linear_into, transposed_product
 from minigrad.backend.numpy_threads import parallel, scratch
 
 HIDDEN = 1 << 20  # numbers of the hidden maps at a time, unless a single image has more
@@ -31,18 +32,18 @@ def _bordered(shape, padding, dtype):
 
 
 def _product_into(x, w, maps, finish) -> None:
-    """finish(x·w, image, rows), some rows of each of the maps (N, H, W, C) at a time; x (N, H·W, K)."""
+    """finish(x·w, piece), some images or rows of the maps (N, H, W, C) at a time; x (N, H·W, K)."""
     n, height, width, channels = maps.shape
-    blocks = row_blocks(height, width * channels)
+    parts = depthwise.pieces(n, height, width * channels, GEMM_BLOCK)
 
     def work(i):
-        k, rows = divmod(i, len(blocks))
-        rows = blocks[rows]
-        part = scratch((rows.stop - rows.start) * width * channels, x.dtype).reshape(-1, channels)
-        np.matmul(x[k, rows.start * width : rows.stop * width], w, out=part)
-        finish(part.reshape(-1, width, channels), k, rows)
+        images, rows = piece = parts[i]
+        part = x[images, rows.start * width : rows.stop * width]
+        product = scratch(part.shape[0] * part.shape[1] * channels, x.dtype)
+        np.matmul(part.reshape(-1, x.shape[2]), w, out=product.reshape(-1, channels))
+        finish(product.reshape(len(part), -1, width, channels), piece)
 
-    parallel(work, n * len(blocks))
+    parallel(work, len(parts))
 
 
 def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
@@ -68,22 +69,21 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
             large, slope, second = (a[images] for a in kept)
             first = large[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
 
-        def finish(product, k, rows):
-            np.add(product, first_bias, first[k, rows])
+        def finish(product, piece):
+            np.add(product, first_bias, first[piece])
             if relu:
-                np.maximum(first[k, rows], 0, out=first[k, rows])
+                np.maximum(first[piece], 0, out=first[piece])
 
         _product_into(x[images], w1.T, first, finish)
-        for k in range(part[0]):
 
-            def activate(rows, k=k):
-                block = second[k, rows].reshape(-1)
-                slopes = None if slope is None else slope[k, rows].reshape(-1)
-                for j in range(0, block.size, BLOCK):
-                    one = block[j : j + BLOCK]
-                    gelu_block(one, one, None if slopes is None else slopes[j : j + BLOCK])
+        def activate(*piece):
+            block = second[piece].reshape(-1)
+            slopes = None if slope is None else slope[piece].reshape(-1)
+            for j in range(0, block.size, BLOCK):
+                one = block[j : j + BLOCK]
+                gelu_block(one, one, None if slopes is None else slopes[j : j + BLOCK])
 
-            depthwise.correlate_image(large[k], taps, b, second[k], PLAIN, PLAIN, activate)
+        depthwise.correlate(large, taps, b, second, PLAIN, PLAIN, activate)
         linear_into(second.reshape(-1, hidden), w2.T, b2, out[images].reshape(-1, w2.shape[0]))
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -109,15 +109,13 @@ def conv_mlp_vjp(g, saved, x, w1, b1, taps, b, w2, b2, *, size, relu):
         outer, inner = _bordered(second[images].shape, padding, g.dtype)  # the gradient of the convolution's output
         slopes, inputs = slope[images], large[images]
 
-        def through_gelu(product, k, rows):
-            np.multiply(product, slopes[k, rows], inner[k, rows])
+        def through_gelu(product, piece):
+            np.multiply(product, slopes[piece], inner[piece])
 
         _product_into(g[images], w2, inner, through_gelu)
         back = np.empty(inner.shape, g.dtype)
-        dtaps = 0
-        for k in range(len(inner)):
-            dtaps = dtaps + depthwise.correlate_image_taps(inputs[k], inner[k], kernel, PLAIN, PLAIN)
-            depthwise.correlate_image(outer[k], flipped, None, back[k], PLAIN, PLAIN)
+        dtaps = depthwise.correlate_taps(inputs, inner, kernel, PLAIN, PLAIN)
+        depthwise.correlate(outer, flipped, None, back, PLAIN, PLAIN)
         if relu:
             h, w = padding
             back[inputs[:, h : h + size[0], w : w + size[1]] <= 0] = 0
