@@ -9,7 +9,7 @@ from minigrad.training.augment import RandomAffine
 from minigrad.training.checkpoint import RunFolderError, TrainingError, TrainingInterrupted
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier, Prediction, digit_scan
-from minigrad.training.metrics import Evaluation, confusion_counts, evaluate
+from minigrad.training.metrics import Evaluation, class_iou, confusion_counts, evaluate, mean_iou
 from minigrad.training.report import TrainResult
 from minigrad.training.tasks import load_task
 from minigrad.training.trainer import resume, train
@@ -24,10 +24,12 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "TrainingInterrupted",
+    "class_iou",
     "confusion_counts",
     "digit_scan",
     "evaluate",
     "load_task",
+    "mean_iou",
     "resume",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""Counting how well a classifier does: running means, a confusion matrix, and a whole evaluation."""
+"""Counting how well a classifier or segmenter does: running means, a confusion matrix, IoU, and a whole evaluation."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.nn import functional as F
+from minigrad.nn.utils import evaluation
 
 
 @dataclass
@@ -81,6 +82,31 @@ def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
+def class_iou(confusion: np.ndarray) -> np.ndarray:
+    """Each class's intersection over union, TP / (TP + FP + FN), of counts (true class, predicted class): (classes,) float64,
+    NaN for a class that is neither in the truth nor predicted. Everingham et al. 2015, "The Pascal Visual Object Classes
+    Challenge: A Retrospective".
+
+    >>> class_iou(np.array([[6, 2, 0], [0, 2, 0], [0, 0, 0]])).tolist()
+    [0.75, 0.5, nan]
+    """
+    confusion = np.asarray(confusion)
+    both = np.diag(confusion).astype(np.float64)
+    either = confusion.sum(0) + confusion.sum(1) - both
+    return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """The mean of `class_iou` over the classes that occur, background included: mIoU. NaN when nothing was counted.
+
+    >>> mean_iou(np.array([[6, 2, 0], [0, 2, 0], [0, 0, 0]]))
+    0.625
+    """
+    shares = class_iou(confusion)
+    shares = shares[~np.isnan(shares)]
+    return float(shares.mean()) if len(shares) else float("nan")
+
+
 def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
     """Run a model over `batches` of (images (N, C, H, W), labels (N,)) in evaluation mode and without gradients.
 
@@ -89,19 +115,13 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
     Raises:
         ValueError: when there are no batches.
     """
-    flags, running = [(module, module.training) for module in model.modules()], Running()
-    labels, probabilities = [], []
-    model.eval()
-    try:
-        with mg.no_grad():
-            for images, target in batches:
-                logits = model(images)
-                running.add(F.cross_entropy(logits, target).item(), 0, len(target))
-                labels.append(target.numpy())
-                probabilities.append(F.softmax(logits, dim=-1).numpy())
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    running, labels, probabilities = Running(), [], []
+    with evaluation(model):
+        for images, target in batches:
+            logits = model(images)
+            running.add(F.cross_entropy(logits, target).item(), 0, len(target))
+            labels.append(target.numpy())
+            probabilities.append(F.softmax(logits, dim=-1).numpy())
     if not labels:
         raise ValueError("there is nothing to evaluate: this part of the data holds no images")
     return Evaluation(running.loss, np.concatenate(labels).astype(np.int64), np.concatenate(probabilities))

@@ -3,8 +3,7 @@
 Drawn with Pillow alone. Both functions return a `PIL.Image.Image` and, given a path, write it as a PNG.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import minigrad as mg
 from minigrad.models.config import POOL, PVTV2Config
+from minigrad.nn.utils import evaluation
 from minigrad.tensor import Tensor
 from minigrad.visual.sheet import Bar, Panel, enlarge, sheet, write_png
 
@@ -114,7 +114,7 @@ def feature_pyramid(
         height, width = x.shape[2:]
         scene = enlarge(picture, SIDE)
         panels = [Panel(scene, titles[i] if titles else "model's input", (f"{width} x {height}",))]
-        with _evaluation(model):
+        with evaluation(model):
             maps = [m.numpy()[0].astype(np.float64) for m in _encoder(model).stage_maps(x)]
         for stage, features in enumerate(maps):
             colours, part = _components(features)
@@ -137,19 +137,6 @@ def _encoder(model):
         if hasattr(candidate, "stage_maps") and isinstance(getattr(candidate, "config", None), PVTV2Config):
             return candidate
     raise TypeError(f"expected a PVT v2 model, or one with a PVT v2 as its backbone; got {type(model).__name__}")
-
-
-@contextmanager
-def _evaluation(model) -> Iterator[None]:
-    """Evaluation mode without a tape; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with mg.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Tensor], list[np.ndarray]]:
@@ -184,7 +171,7 @@ def _shares(model, x: Tensor, query: tuple[int, int] | None, block: int) -> list
     if query is not None and not (0 <= query[0] < height and 0 <= query[1] < width):
         raise ValueError(f"query must be a (row, column) inside the input of {height}×{width} pixels, got {query}")
     attentions: list[Tensor] = []
-    with _evaluation(model):
+    with evaluation(model):
         encoder.stage_maps(x, attentions)
     out, first = [], 0
     for stage, (depth, size) in enumerate(zip(config.depths, config.map_sizes(height, width), strict=True)):

@@ -6,6 +6,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import observe
+from minigrad.nn.utils import evaluation
 
 Enter = Callable[[str, mg.nn.Module, tuple, dict], None]
 Leave = Callable[[str, mg.nn.Module, Any], Any]
@@ -45,14 +46,8 @@ def run_watched(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave:
             the caller of the module gets.
         operation: an observer, see `minigrad.autograd.observe`.
     """
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with mg.no_grad(), _wrapped(model, enter, leave), observe(operation):
-            return model(*inputs)
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    with evaluation(model), _wrapped(model, enter, leave), observe(operation):
+        return model(*inputs)
 
 
 @contextmanager
