@@ -13,6 +13,7 @@ from minigrad.callers import warn
 from minigrad.models.checkpoints.layouts import check_layout, from_native
 from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
 from minigrad.models.config import PVTV2Config
+from minigrad.models.encoder import PVTV2Encoder
 from minigrad.nn import Module
 
 WEIGHTS = "model.safetensors"
@@ -44,6 +45,7 @@ def save_pretrained(
     Warns when Hugging Face's single ε is to stand for two.
 
     Raises:
+        TypeError: for another kind of model.
         ValueError: when the layout is unknown, or can't hold this model.
         OSError: when the folder can't be written.
 
@@ -54,7 +56,12 @@ def save_pretrained(
     >>> models.from_pretrained(folder).id2label
     {0: 'cat', 1: 'dog'}
     """
-    config: PVTV2Config = getattr(model, "config")  # noqa: B009
+    if not isinstance(model, PVTV2Encoder):
+        raise TypeError(
+            f"save_pretrained writes encoders and classifiers of PVT v2, and this is a {type(model).__name__}; give its backbone, "
+            "or keep the whole with mg.save(path, model.state_dict())"
+        )
+    config = model.config
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     config = config.replace(num_classes=config.num_classes if "head.weight" in state else 0)
     names = _names(model, id2label, config.num_classes)
