@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from minigrad.models.backbone import FeatureListNet, PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import PRETRAINED, HubError, from_pretrained, load_weights, save_pretrained
 from minigrad.models.config import PVTV2Config
-from minigrad.models.outputs import BackboneOutput, BaseModelOutput, ImageClassifierOutput
+from minigrad.models.outputs import BackboneOutput, BaseModelOutput, ImageClassifierOutput, SemanticSegmenterOutput
 from minigrad.models.pvt_v2 import PVT_V2
 from minigrad.models.registry import (
     create_model,
@@ -19,6 +19,7 @@ from minigrad.models.registry import (
     pvt_v2_b5,
     pvt_v2_tiny,
 )  # fmt: skip
+from minigrad.models.segmentation import MLPSegmenter, SemanticFPN
 
 if TYPE_CHECKING:
     from minigrad.models.image_processor import ImageProcessor
@@ -28,7 +29,7 @@ __all__ = [
     "PVTV2Config", "PVTV2Model", "PVT_V2", "create_model", "from_pretrained", "list_models", "load_weights", "pvt_v2_b0",
     "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b2_li", "pvt_v2_b3", "pvt_v2_b4", "pvt_v2_b5", "pvt_v2_tiny", "save_pretrained",
 ]  # fmt: skip
-__all__ += ["ImageProcessor"]
+__all__ += ["ImageProcessor", "MLPSegmenter", "SemanticFPN", "SemanticSegmenterOutput"]
 
 
 def __getattr__(name: str):

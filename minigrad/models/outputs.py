@@ -90,6 +90,17 @@ class BackboneOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
+@dataclass
+class SemanticSegmenterOutput(ModelOutput):
+    """What `SemanticFPN` and `MLPSegmenter` give: loss () when labels were given; logits (N, classes, H/4, W/4) with the default
+    strides; hidden_states, the map of each stage, (N, C, H, W); attentions, the weights of each block, (N, heads, H·W, keys)."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
 def classification_loss(logits: Tensor, labels, problem_type: str | None = None) -> Tensor:
     """The mean loss of logits (N, classes) for labels, chosen by Hugging Face's rule where `problem_type` is None.
 
@@ -128,3 +139,33 @@ def classification_loss(logits: Tensor, labels, problem_type: str | None = None)
     labels = labels.to(dtype=logits.dtype).reshape(shape)
     loss = F.mse_loss if problem_type == "regression" else F.binary_cross_entropy_with_logits
     return loss(logits, labels)
+
+
+def segmentation_loss(logits: Tensor, labels, ignore_index: int = 255) -> Tensor:
+    """The mean loss of logits (N, classes, h, w), enlarged bilinearly to the size of labels (N, H, W), as Hugging Face computes it.
+
+    Several classes: cross-entropy over the pixels whose label isn't `ignore_index` (NaN when there is none, as in PyTorch). One
+    class: binary cross-entropy of labels 0 and 1, in which ignored and negative labels count as pixels without loss.
+
+    >>> import minigrad as mg
+    >>> segmentation_loss(mg.zeros(1, 4, 1, 1), mg.tensor([[[0, 255], [3, 1]]])).item()
+    1.3862943649291992
+
+    Raises:
+        ValueError: when the labels' shape or dtype doesn't fit.
+        IndexError: for a label that is neither a class nor `ignore_index`.
+    """
+    if not isinstance(labels, Tensor):
+        labels = Tensor(labels)
+    n, classes = logits.shape[:2]
+    if labels.ndim != 3 or labels.shape[0] != n or labels.is_floating_point() or labels.dtype.name == "bool":
+        raise ValueError(
+            f"labels of {n} images are whole numbers of shape ({n}, H, W), got {labels.dtype.name} of shape {labels.shape}"
+        )
+    labels = labels.to(device=logits.device).long()
+    logits = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+    if classes > 1:
+        return F.cross_entropy(logits, labels, ignore_index=ignore_index)
+    counts = (labels >= 0) & (labels != ignore_index)
+    losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction="none")
+    return F.where(counts, losses, 0.0).mean()
