@@ -10,7 +10,8 @@ from minigrad import random
 from minigrad.autograd.autocast import autocast_state
 from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad
 from minigrad.autograd.op import Node, input_tensor
-from minigrad.autograd.walk import backward, grad
+from minigrad.autograd.walk import accumulate, grad
+from minigrad.backend import tracing
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -152,22 +153,35 @@ class _Checkpoint:
 
     def pull(self, node: Node, g, create_graph: bool) -> list:
         inputs, places = node.saved
+        given = list(g) if node.outputs is not None else [g]
+        inputs = inputs if create_graph else _after(inputs, given, node.xp)
         now, random.default.state = random.default.state, self.state  # the same dropout masks again
+        outer, tracing.state.again = tracing.state.again, [] if create_graph else given
         try:
             with enable_grad(), self.autocast:
                 xs = [input_tensor(t.data, node, places.get(k)) if create_graph else t for k, t in enumerate(inputs)]
                 xs = [x if create_graph or k not in places else x.detach().requires_grad_() for k, x in enumerate(xs)]
                 ys = _tuple(self.function(*xs))
         finally:
-            random.default.state = now
+            random.default.state, tracing.state.again = now, outer
         wanted = [xs[k] for k in places]
-        gs = g if node.outputs is not None else (g,)
-        gs = gs if create_graph else tuple(_tensor(d, node.xp) for d in gs)
+        gs = given if create_graph else [_tensor(d, node.xp) for d in given]
         live = [(y, d) for y, d in zip(ys, gs, strict=True) if y.requires_grad]
         if create_graph:
             return list(grad([y for y, _ in live], wanted, [d for _, d in live], create_graph=True, allow_unused=True))
-        backward([y for y, _ in live], [d for _, d in live])  # parameters inside get their gradients here
-        return [None if x.grad is None else x.grad.data for x in wanted]
+        reached = accumulate([y for y, _ in live], [d for _, d in live], None, False)
+        inside = [t for t in reached if t.backend is node.xp and all(t is not x for x in wanted)]  # parameters
+        results = _after([x.grad for x in wanted], [t.grad.data for t in inside if t.grad is not None], node.xp)
+        return [None if t is None else t.data for t in results]
+
+
+def _after(values: list, earlier: list, xp) -> list:
+    """The values, not to be used before the earlier arrays are there. Without that a lazy backend could compute a part again
+    long before its gradient comes, or its parameters' gradients long after, and would hold all that lies between; a compiling
+    one would see that it has computed the part before, and keep that."""
+    mine = {k: t.data for k, t in enumerate(values) if isinstance(t, Tensor) and t.backend is xp}
+    arrays = dict(zip(mine, xp.after(list(mine.values()), earlier), strict=True))
+    return [_tensor(arrays[k], xp) if k in arrays else t for k, t in enumerate(values)]
 
 
 def checkpoint(function: Callable, *inputs):

@@ -196,15 +196,22 @@ def backward(
     on the tape themselves and can be differentiated again.
     """
     _check_roots(tensors, grad_tensors)
-    seeds = grad_tensors or [None] * len(tensors)
+    accumulate(tensors, grad_tensors or [None] * len(tensors), retain_graph, create_graph)
+
+
+def accumulate(tensors: Sequence, seeds: Sequence, retain_graph: bool | None, create_graph: bool) -> list[Tensor]:
+    """What `backward` does; returns the leaves whose `.grad` it changed."""
     roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(tensors, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
+    reached = []
     with _walking(create_graph):
         for leaf, g in _walk(roots, None, retain, create_graph).items():
             for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
             g = g if create_graph else _tensor(leaf._backend.asarray(g), leaf._backend)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
+            reached.append(leaf)
+    return reached
 
 
 def _check_tensors(what: str, tensors) -> None:

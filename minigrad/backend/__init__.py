@@ -10,6 +10,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
     start(arrays), carry(tensor)       compute soon what is carried from one step to the next (nothing, where eager)
+    after(arrays, earlier)             the arrays, to be computed (again) when the earlier ones are there
     low_precision()                    the 16-bit dtype that `autocast` takes by itself
     why_not_compiled()                 None where `minigrad.compile` can compile, with compiled(function), random_keys(…)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed

@@ -114,6 +114,11 @@ class MLXBackend:
         if not tracing.state.active:
             self.carried[id(tensor)] = weakref.ref(tensor)
 
+    def after(self, arrays: list, earlier: list) -> list:
+        """The same arrays, to be computed after the others. A compiled function takes what is computed from them for something
+        else than what was computed from the arrays themselves, and does it again."""
+        return mx.depends(arrays, earlier) if arrays and earlier else arrays
+
     def low_precision(self) -> str:
         """The 16-bit dtype for mixed precision."""
         return mlx_device.low_precision()
@@ -127,7 +132,7 @@ class MLXBackend:
 
     def uniform(self, shape, dtype_name: str, seed: int, counter: int):
         if tracing.state.active:
-            key = tracing.state.key(counter)
+            (key,) = self.after([tracing.state.key(counter)], tracing.state.again)
         else:
             key = mlx_compile.key(seed, counter)
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))

@@ -98,6 +98,10 @@ class NumpyBackend:
     def carry(self, tensor) -> None:
         """Nothing, likewise."""
 
+    def after(self, arrays: list, earlier: list) -> list:
+        """The arrays themselves: numpy computes in the order of the program."""
+        return arrays
+
     def low_precision(self) -> str:
         """The 16-bit dtype for mixed precision; numpy computes it slowly."""
         return "float16"

@@ -10,6 +10,8 @@ class _State(threading.local):
     first: int  # the counter of its first one
     keys: Any  # an array with a key for each
 
+    again: list = []  # the gradients that a part waits for which is computed again now
+
     known: set  # the ids of the objects and tensors whose changes are carried
 
     def require(self, thing, what: str) -> None:
@@ -23,7 +25,7 @@ class _State(threading.local):
     def key(self, counter: int):
         """The key of the draw with this counter, an array that is an input of the trace."""
         i = counter - self.first
-        self.draws = i + 1
+        self.draws = max(self.draws, i + 1)  # a part that is recomputed draws its numbers again
         if i >= len(self.keys):
             raise KeysExhausted
         return self.keys[i]
