@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernels import precompile_header
 from PIL import Image
 
 import minigrad as mg
@@ -175,15 +176,52 @@ def test_default_folders_are_fresh(few, tmp_path, monkeypatch):
     assert [str(folder) for folder in folders] == ["runs/digits-now", "runs/digits-now-2"]
 
 
-def test_mlx_gives_the_same_run(few, tmp_path):
+def test_mlx_gives_the_same_run(few, tmp_path, monkeypatch):
+    """Compiled or not, and nothing waits for a step before the next one is under way."""
     pytest.importorskip("mlx.core")
-    losses = []
-    for device in ("cpu", "mlx"):
-        train(config(tmp_path / device, device=device, drop_path=0.0, epochs=1), quiet=True)
-        losses.append(load_state(tmp_path / device / "last.safetensors")["history"][0]["train_loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    precompile_header()
+    original, settle, made, events = mg.compile, trainer_module._Run.settle, [], []
+
+    def compiled(step, state):
+        made.append(original(step, state=state))
+
+        def update(*arguments):
+            events.append("step")
+            return made[-1](*arguments)
+
+        return update
+
+    def settled(self):
+        if self.pending is not None:
+            events.append("read")
+        settle(self)
+
+    losses = {}
+    for name, device, compiles in (("cpu", "cpu", True), ("eager", "mlx", False), ("mlx", "mlx", True)):
+        if name == "mlx":
+            monkeypatch.setattr(mg, "compile", compiled)
+            monkeypatch.setattr(trainer_module._Run, "settle", settled)
+        train(config(tmp_path / name, device=device, drop_path=0.0, epochs=1, compile=compiles), quiet=True)
+        losses[name] = load_state(tmp_path / name / "last.safetensors")["history"][0]["train_loss"]
+    assert losses["mlx"] == pytest.approx(losses["eager"], rel=1e-5) and losses["cpu"] == pytest.approx(losses["mlx"], rel=1e-3)
+    info = made[0].info()
+    assert info.reason is None and len(info.traces) == info.uncompiled == 1 and info.calls == 3
+    assert events == ["step", *["step", "read"] * (info.calls - 1), "read"]
     again = resume(tmp_path / "mlx", quiet=True)
     assert again.folder == tmp_path / "mlx"
+
+
+def test_bytes_are_normalised_in_the_step(tmp_path):
+    """Photos that are only mirrored come as bytes, and the step makes of them what the transform for evaluation makes."""
+    task = load_task(str(folder_of_images(tmp_path, each=6)), 8)
+    plain = {"data": str(tmp_path), "batch_size": 4, "shift": 0, "rotate": 0, "zoom": 0, "flip": True}
+    for settings, dtype in (({}, "uint8"), ({"shift": 1.0}, "float32")):
+        images, _ = next(iter(task.training_batches(TrainConfig(**plain | settings))))
+        assert images.dtype == dtype and images.shape == (4, 3, 8, 8)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), np.uint8)
+    assert np.array_equal(
+        task.preprocessing.normalise(mg.tensor(pixels)).numpy(), task.preprocessing.transform()(pixels, None)
+    )
 
 
 # --- stopping and going on ---

@@ -40,6 +40,8 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--flip", action="store_true", help="mirror training images half of the time")
     option("seed", "of weights, order and every random choice", int, "N")
     option("device", "cpu, mlx or gpu", metavar="NAME")
+    text = "with MLX, run the training step operation by operation"
+    sub.add_argument("--no-compile", dest="compile", action="store_false", help=text)
     option("threads", "threads of numpy's matrix products", int, "N")
     option("workers", "threads that read and prepare batches ahead", int, "N")
     option("output", "run folder (default: runs/<data>-<time>)", metavar="FOLDER")

@@ -31,6 +31,7 @@ class DataLoader:
         device: of the tensors; None is the default device.
         num_workers: threads that prepare batches ahead (in numpy; tensors are made in the thread that iterates). They
             pay where images are read from files.
+        keep_bytes: leave uint8 images uint8, for a training step that makes floats of them on the device.
 
     Raises:
         ValueError: when batch_size is below 1 or num_workers below 0.
@@ -47,11 +48,13 @@ class DataLoader:
         mix: Mix | None = None,
         device: str | None = None,
         num_workers: int = 0,
+        keep_bytes: bool = False,
     ):
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"need batch_size >= 1 and num_workers >= 0, got {batch_size} and {num_workers}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.seed, self.transform, self.mix, self.device, self.num_workers = seed, transform, mix, device, num_workers
+        self.keep_bytes = keep_bytes
         self.epoch, self.first_batch = 0, 0
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -98,4 +101,6 @@ class DataLoader:
             images = self.transform(images, rng)
         if self.mix is not None:
             images, labels = self.mix(images, labels, rng)
+        if self.keep_bytes and images.dtype == np.uint8:
+            return images, labels
         return images.astype(np.float32, copy=False), labels

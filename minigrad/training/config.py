@@ -31,6 +31,7 @@ class TrainConfig:
         flip: training images are mirrored left to right half of the time.
         seed: of the initial weights, the order of the images and every random choice.
         device: "cpu", "mlx" or "gpu".
+        compile: run the training step as one compiled function where the device can (MLX), see `mg.compile`.
         threads: threads of numpy's matrix products. One is the quickest for small models: two that wait for each other on
             a busy machine were measured at a tenth of its speed.
         workers: threads that read and prepare batches ahead; they change no result and pay for folders of images.
@@ -57,6 +58,7 @@ class TrainConfig:
     flip: bool = False
     seed: int = 0
     device: str = "cpu"
+    compile: bool = True
     threads: int = 1
     workers: int = 0
     output: str | None = None

@@ -116,12 +116,23 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
         ValueError: when there are no batches.
     """
     running, labels, probabilities = Running(), [], []
+
+    def read(loss, target, shares) -> None:
+        running.add(loss.item(), 0, len(target))
+        labels.append(target.numpy())
+        probabilities.append(shares.numpy())
+
+    before = None
     with evaluation(model):
         for images, target in batches:
             logits = model(images)
-            running.add(F.cross_entropy(logits, target).item(), 0, len(target))
-            labels.append(target.numpy())
-            probabilities.append(F.softmax(logits, dim=-1).numpy())
+            results = (F.cross_entropy(logits, target), target, F.softmax(logits, dim=-1))
+            logits.backend.start([t.data for t in results])
+            if before is not None:
+                read(*before)  # while the device works on this batch
+            before = results
+        if before is not None:
+            read(*before)
     if not labels:
         raise ValueError("there is nothing to evaluate: this part of the data holds no images")
     return Evaluation(running.loss, np.concatenate(labels).astype(np.int64), np.concatenate(probabilities))

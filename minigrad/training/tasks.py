@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
+from minigrad.tensor import Tensor
 from minigrad.training.augment import RandomAffine
 from minigrad.training.config import TrainConfig
 
@@ -39,6 +40,20 @@ class Preprocessing:
         resize = [T.Resize(self.size)] if self.kind == "digits" else []
         return T.Compose([T.ToFloat(self.maximum), *resize, *augmentations, T.Normalize(self.mean, self.std)])
 
+    def training_transform(self, *augmentations: T.Transform) -> T.Transform:
+        """The transform of a training batch, which `normalise` completes on the model's device. Photos that are only mirrored
+        stay bytes, a quarter of what floats take on the way there."""
+        if self.kind == "images" and all(isinstance(t, T.RandomHorizontalFlip) for t in augmentations):
+            return T.Compose(augmentations)
+        resize = [T.Resize(self.size)] if self.kind == "digits" else []
+        return T.Compose([T.ToFloat(self.maximum), *resize, *augmentations])
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(pixels / maximum - mean) / std of bytes (N, channels, H, W); floats were divided already."""
+        x = images.float() / self.maximum if images.dtype == "uint8" else images
+        mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return (x - Tensor(mean, device=x.device)) / Tensor(std, device=x.device)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """From what JSON made of it."""
@@ -65,7 +80,8 @@ class Task:
         return DataLoader(self.parts[part], batch_size, transform=transform, device=device, num_workers=workers)
 
     def training_batches(self, config: TrainConfig) -> DataLoader:
-        """The training part, shuffled and augmented as `config` says; an incomplete last batch is left out."""
+        """The training part, shuffled and augmented as `config` says, to be normalised by `preprocessing.normalise`; an
+        incomplete last batch is left out."""
         augmentations: list[T.Transform] = []
         if config.shift or config.rotate or config.zoom:
             augmentations.append(RandomAffine(config.shift, config.rotate, config.zoom))
@@ -77,9 +93,10 @@ class Task:
             shuffle=True,
             drop_last=len(self.parts["train"]) >= config.batch_size,
             seed=config.seed,
-            transform=self.preprocessing.transform(*augmentations),
+            transform=self.preprocessing.training_transform(*augmentations),
             device=config.device,
             num_workers=config.workers,
+            keep_bytes=True,
         )
 
 

@@ -120,6 +120,9 @@ class _Run:
         self.epoch = self.batch = 0  # completed epochs; completed batches of the epoch that runs
         self.running, self.seconds = Running(), 0.0  # of the epoch that runs
         self.history: list[dict[str, Any]] = []  # the rows of metrics.csv
+        self.pending: tuple | None = None  # what the last step returned, not read yet
+        state = [self.model, self.optimizer]
+        self.update = mg.compile(self.one_update, state=state) if config.compile else self.one_update
 
     # --- state ---
 
@@ -177,6 +180,7 @@ class _Run:
                 result = self.result(stop)
             except _Stopped:
                 if self.epoch < self.config.epochs:  # otherwise that is done, and the model holds the best weights
+                    self.settle()
                     self.save()
                 raise TrainingInterrupted(self.folder, self.epoch, self.batch) from None
             finally:
@@ -192,28 +196,42 @@ class _Run:
             self.step(images, labels)
             self.batch += 1
             self.seconds = time.perf_counter() - started
+        self.settle()
 
-    def step(self, images: mg.Tensor, labels: mg.Tensor) -> None:
-        """One update of the weights."""
-        logits = self.model(images)
+    def one_update(self, images: mg.Tensor, labels: mg.Tensor) -> tuple:
+        """One update of the weights: the loss, the norm of the gradient, and how many images were classified rightly."""
+        logits = self.model(self.task.preprocessing.normalise(images))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        self.check_finite("loss", loss.item())
         self.optimizer.zero_grad()
         loss.backward()
-        if self.config.clip:
-            self.check_finite("gradient's norm", clip_grad_norm_(self.parameters, self.config.clip).item())
+        norm = clip_grad_norm_(self.parameters, self.config.clip) if self.config.clip else None
         self.optimizer.step()
-        self.schedule.step()
-        loss.backend.eval(*(p.data for p in self.parameters))
-        correct = (logits.numpy().argmax(axis=1) == labels.numpy()).sum()
-        self.running.add(loss.item(), int(correct), len(labels))
-        self.progress.step(self.epoch, len(labels), self.running)
+        return loss, norm, (logits.argmax(1) == labels).sum()
 
-    def check_finite(self, what: str, value: float) -> None:
-        """Stop before something that isn't a number reaches the weights."""
+    def step(self, images: mg.Tensor, labels: mg.Tensor) -> None:
+        """One update, started but not waited for: what it returns is read when the next one is under way."""
+        results = self.update(images, labels)
+        self.schedule.step()
+        self.settle()
+        self.pending = (*results, len(labels), self.batch)
+
+    def settle(self) -> None:
+        """Read and count what the last step returned."""
+        if self.pending is None:
+            return
+        (loss, norm, correct, count, batch), self.pending = self.pending, None
+        value = loss.item()
+        self.check_finite("loss", value, batch)
+        if norm is not None:
+            self.check_finite("gradient's norm", norm.item(), batch)
+        self.running.add(value, correct.item(), count)
+        self.progress.step(self.epoch, count, self.running)
+
+    def check_finite(self, what: str, value: float, batch: int) -> None:
+        """Stop before something that isn't a number reaches a file."""
         if not math.isfinite(value):
             raise TrainingError(
-                f"the {what} became {value} in epoch {self.epoch + 1}, batch {self.batch + 1}; the last good state and "
+                f"the {what} became {value} in epoch {self.epoch + 1}, batch {batch + 1}; the last good state and "
                 f"the best weights are kept in {self.folder}; start again with a smaller lr (it was {self.config.lr:g})"
             )
 
@@ -221,7 +239,7 @@ class _Run:
         """Validate, write the row of metrics.csv, the weights if they are the best so far, and the state."""
         started = time.perf_counter()
         found = evaluate(self.model, stop.between(self.task.batches("val", EVAL_BATCH, self.config.device)))
-        self.check_finite("validation loss", found.loss)
+        self.check_finite("validation loss", found.loss, self.batch - 1)
         row = {
             "epoch": self.epoch + 1,
             "train_loss": self.running.loss,
