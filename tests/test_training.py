@@ -32,6 +32,7 @@ from minigrad.training import (
     resume,
     train,
 )
+from minigrad.training import step as step_module
 from minigrad.training import trainer as trainer_module
 from minigrad.training.checkpoint import load_state, save_state
 from minigrad.training.tasks import Task
@@ -307,13 +308,13 @@ def test_finished_run_gives_its_result_again(few, tmp_path):
 
 
 def test_nan_loss_stops_and_keeps_the_last_good_state(few, tmp_path, monkeypatch):
-    cross_entropy, calls = trainer_module.F.cross_entropy, iter(range(1000))
+    cross_entropy, calls = step_module.F.cross_entropy, iter(range(1000))
 
     def once_nan(logits, labels, label_smoothing=0.0):
         loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
         return loss * math.nan if label_smoothing and next(calls) == 5 else loss
 
-    monkeypatch.setattr(trainer_module.F, "cross_entropy", once_nan)
+    monkeypatch.setattr(step_module.F, "cross_entropy", once_nan)
     with pytest.raises(TrainingError, match=r"loss became nan in epoch 2, batch 3.*smaller lr"):
         train(config(tmp_path), quiet=True)
     state = load_state(tmp_path / "last.safetensors")

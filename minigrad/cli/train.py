@@ -40,6 +40,10 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--flip", action="store_true", help="mirror training images half of the time")
     option("seed", "of weights, order and every random choice", int, "N")
     option("device", "cpu, mlx or gpu", metavar="NAME")
+    option("amp", "mixed precision: off, float16, bfloat16, or auto: what the device computes quickly", metavar="NAME")
+    option("accumulate", "batches whose gradients make one update together", int, "N")
+    text = "compute activations again in backward: less memory, a third more time"
+    sub.add_argument("--recompute", action="store_true", help=text)
     text = "with MLX, run the training step operation by operation"
     sub.add_argument("--no-compile", dest="compile", action="store_false", help=text)
     option("threads", "threads of numpy's matrix products", int, "N")

@@ -31,6 +31,11 @@ class TrainConfig:
         flip: training images are mirrored left to right half of the time.
         seed: of the initial weights, the order of the images and every random choice.
         device: "cpu", "mlx" or "gpu".
+        amp: mixed precision: "float16" (with loss scaling), "bfloat16", "auto" (the one that the device computes quickly) or
+            "off". The weights stay in float32, validation computes in it.
+        accumulate: batches whose gradients make one update together: as much as a batch of so many times the size learns,
+            in the memory of one. The rest at an epoch's end makes an update of its own.
+        recompute: keep a block's input only and compute the block again in backward: less memory, a third more time.
         compile: run the training step as one compiled function where the device can (MLX), see `mg.compile`.
         threads: threads of numpy's matrix products. One is the quickest for small models: two that wait for each other on
             a busy machine were measured at a tenth of its speed.
@@ -58,6 +63,9 @@ class TrainConfig:
     flip: bool = False
     seed: int = 0
     device: str = "cpu"
+    amp: str = "off"
+    accumulate: int = 1
+    recompute: bool = False
     compile: bool = True
     threads: int = 1
     workers: int = 0
@@ -66,7 +74,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.model not in list_models():
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(list_models())}")
-        for name in ("epochs", "batch_size", "image_size", "threads", "seed", "workers"):
+        for name in ("epochs", "batch_size", "image_size", "threads", "seed", "workers", "accumulate"):
             value, least = getattr(self, name), 0 if name in ("seed", "workers") else 1
             if name == "image_size" and value is None:
                 continue
@@ -81,7 +89,18 @@ class TrainConfig:
             raise ValueError("lr must be greater than 0, got 0")
         if self.data != "digits" and not Path(self.data).is_dir():
             raise ValueError(f"data must be 'digits' or a folder of class folders; there is no folder {self.data!r}")
-        backend.get(self.device)
+        xp = backend.get(self.device)
+        if self.amp not in AMP:
+            raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
+        if self.low is not None and self.low not in xp.dtypes:
+            raise ValueError(f"device {self.device!r} has no {self.low}; use amp float16 (slow there), or device mlx")
+
+    @property
+    def low(self) -> str | None:
+        """The 16-bit dtype of products, or None where everything is in float32."""
+        if self.amp == "off":
+            return None
+        return backend.get(self.device).low_precision() if self.amp == "auto" else self.amp
 
     @property
     def size(self) -> int:
@@ -103,6 +122,7 @@ class TrainConfig:
         return cls(**settings)
 
 
+AMP = ("off", "auto", "float16", "bfloat16")
 _RANGES = (
     ("lr", 0.0, math.inf),
     ("weight_decay", 0.0, math.inf),

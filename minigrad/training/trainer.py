@@ -3,22 +3,16 @@
 import csv
 import io
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import minigrad as mg
-from minigrad.nn import functional as F
-from minigrad.nn.utils import clip_grad_norm_
-from minigrad.optim import AdamW
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.serialize import CheckpointError, atomic_write_text
 from minigrad.training.checkpoint import (
@@ -38,10 +32,12 @@ from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
+from minigrad.training.step import Step
+from minigrad.training.stop import Stop, Stopped
 from minigrad.training.tasks import load_task
 
 EVAL_BATCH = 256
-T = TypeVar("T")
+OVERFLOWS = 25  # skipped steps in a row: 65536, halved so often, is nothing
 
 
 def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainResult:
@@ -68,7 +64,8 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
     run = _Run(TrainConfig() if config is None else config, quiet)
     run.folder = new_folder(run.config)
     images = len(run.task.parts["train"])
-    run.say(f"{run.config.model} on {run.config.data} ({images} training images), run folder {run.folder}")
+    low = "" if run.config.low is None else f", products in {run.config.low}"
+    run.say(f"{run.config.model} on {run.config.data} ({images} training images{low}), run folder {run.folder}")
     return run.complete()
 
 
@@ -109,20 +106,16 @@ class _Run:
         mg.manual_seed(config.seed)
         self.classifier = Classifier.create(config, self.task)
         self.model = self.classifier.model
-        self.parameters = list(self.model.parameters())
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = AdamW(groups, lr=config.lr)
-        steps = config.epochs * len(self.batches)
+        self.model.set_grad_checkpointing(config.recompute)
+        self.update = Step(config, self.task, self.model)
+        self.optimizer = self.update.optimizer
+        steps = config.epochs * math.ceil(len(self.batches) / config.accumulate)
         self.schedule = CosineWithWarmup(self.optimizer, warmup_steps=round(config.warmup * steps), total_steps=steps)
         self.epoch = self.batch = 0  # completed epochs; completed batches of the epoch that runs
         self.running, self.seconds = Running(), 0.0  # of the epoch that runs
         self.history: list[dict[str, Any]] = []  # the rows of metrics.csv
         self.pending: tuple | None = None  # what the last step returned, not read yet
-        state = [self.model, self.optimizer]
-        self.update = mg.compile(self.one_update, state=state) if config.compile else self.one_update
+        self.overflows = 0  # skipped updates in a row
 
     # --- state ---
 
@@ -138,6 +131,7 @@ class _Run:
             "random": mg.random.default.state.tolist(),
             "schedule": self.schedule.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.update.scaler.state_dict(),
             "model": self.model.state_dict(),
         }
         self.write(STATE, lambda path: save_state(path, state))
@@ -148,6 +142,8 @@ class _Run:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+            if state.get("scaler"):
+                self.update.scaler.load_state_dict(state["scaler"])
             self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
             self.running, self.seconds = Running(**state["running"]), state["seconds"]
             mg.random.default.state = np.array(state["random"], np.uint64)
@@ -170,7 +166,7 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
-        with _Stop() as stop, threadpool_limits(self.config.threads, "blas"):
+        with Stop() as stop, threadpool_limits(self.config.threads, "blas"):
             try:
                 if not self.epoch and not self.batch:
                     self.save()
@@ -178,7 +174,7 @@ class _Run:
                     self.train_epoch(stop)
                     self.end_epoch(stop)
                 result = self.result(stop)
-            except _Stopped:
+            except Stopped:
                 if self.epoch < self.config.epochs:  # otherwise that is done, and the model holds the best weights
                     self.settle()
                     self.save()
@@ -187,44 +183,52 @@ class _Run:
                 self.progress.close()
         return result
 
-    def train_epoch(self, stop: "_Stop") -> None:
+    def train_epoch(self, stop: Stop) -> None:
         """The rest of the present epoch."""
         self.model.train()
         self.batches.set_epoch(self.epoch, self.batch)
         started = time.perf_counter() - self.seconds
-        for images, labels in stop.between(self.batches):
-            self.step(images, labels)
-            self.batch += 1
+        for number, images, labels, share, last in self.parts(stop):
+            self.step(number, images, labels, share, last)
             self.seconds = time.perf_counter() - started
         self.settle()
+        self.optimizer.zero_grad()  # of an update whose last batch held no readable image
 
-    def one_update(self, images: mg.Tensor, labels: mg.Tensor) -> tuple:
-        """One update of the weights: the loss, the norm of the gradient, and how many images were classified rightly."""
-        logits = self.model(self.task.preprocessing.normalise(images))
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_grad_norm_(self.parameters, self.config.clip) if self.config.clip else None
-        self.optimizer.step()
-        return loss, norm, (logits.argmax(1) == labels).sum()
+    def parts(self, stop: Stop) -> Iterator[tuple[int, mg.Tensor, mg.Tensor, float, bool]]:
+        """The rest of the epoch's batches: number, images, labels, share of an update, and whether it is the update's last.
+        Nothing stops in the middle of an update."""
+        total = len(self.batches)
+        for number, (images, labels) in enumerate(self.batches, self.batch):
+            first = number - number % self.config.accumulate
+            count = min(self.config.accumulate, total - first)
+            if number == first:
+                stop.check()
+            yield number, images, labels, 1 / count, number == first + count - 1
+        stop.check()
 
-    def step(self, images: mg.Tensor, labels: mg.Tensor) -> None:
-        """One update, started but not waited for: what it returns is read when the next one is under way."""
-        results = self.update(images, labels)
-        self.schedule.step()
+    def step(self, number: int, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool) -> None:
+        """One batch, started but not waited for: what it returns is read when the next one is under way."""
+        results = self.update(images, labels, share, last)
+        if last:
+            self.schedule.step()
+            self.batch = number + 1
         self.settle()
-        self.pending = (*results, len(labels), self.batch)
+        self.pending = (*results, len(labels), number)
 
     def settle(self) -> None:
         """Read and count what the last step returned."""
         if self.pending is None:
             return
-        (loss, norm, correct, count, batch), self.pending = self.pending, None
-        value = loss.item()
-        self.check_finite("loss", value, batch)
+        (loss, correct, norm, count, batch), self.pending = self.pending, None
+        value, size = loss.item(), 0.0 if norm is None else norm.item()
+        finite = math.isfinite(value) and math.isfinite(size)
+        if finite or not self.update.scaler.enabled or self.overflows == OVERFLOWS:
+            self.check_finite("loss", value, batch)
+            self.check_finite("gradient's norm", size, batch)
         if norm is not None:
-            self.check_finite("gradient's norm", norm.item(), batch)
-        self.running.add(value, correct.item(), count)
+            self.overflows = 0 if finite else self.overflows + 1
+        if math.isfinite(value):
+            self.running.add(value, correct.item(), count)
         self.progress.step(self.epoch, count, self.running)
 
     def check_finite(self, what: str, value: float, batch: int) -> None:
@@ -235,7 +239,7 @@ class _Run:
                 f"the best weights are kept in {self.folder}; start again with a smaller lr (it was {self.config.lr:g})"
             )
 
-    def end_epoch(self, stop: "_Stop") -> None:
+    def end_epoch(self, stop: Stop) -> None:
         """Validate, write the row of metrics.csv, the weights if they are the best so far, and the state."""
         started = time.perf_counter()
         found = evaluate(self.model, stop.between(self.task.batches("val", EVAL_BATCH, self.config.device)))
@@ -268,7 +272,7 @@ class _Run:
         """The epoch with the lowest validation loss: on few images accuracy is a matter of luck."""
         return min(self.history, key=lambda row: row["val_loss"])
 
-    def result(self, stop: "_Stop") -> TrainResult:
+    def result(self, stop: Stop) -> TrainResult:
         """Evaluate the best weights, once, and write result and pictures."""
         self.model.load_state_dict(mg.load(self.folder / WEIGHTS, device="cpu"))
         part = "test" if "test" in self.task.parts else "val"
@@ -282,40 +286,3 @@ class _Run:
         """Print unless quiet."""
         if not self.quiet:
             print(text, flush=True)
-
-
-class _Stopped(Exception):
-    """Somebody asked the run to stop."""
-
-
-class _Stop:
-    """While open, the first SIGINT or SIGTERM only asks to stop when it suits; a second one interrupts at once."""
-
-    wanted = False
-
-    def __enter__(self) -> Self:
-        main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
-        signals = (signal.SIGINT, signal.SIGTERM) if main else ()
-        self.before = {number: signal.signal(number, self._note) for number in signals}
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
-
-    def between(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, until a stop is asked for."""
-        for item in items:
-            self.check()
-            yield item
-        self.check()
-
-    def check(self) -> None:
-        """Raise if a stop was asked for."""
-        if self.wanted:
-            raise _Stopped

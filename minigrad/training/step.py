@@ -1,0 +1,52 @@
+"""One update of the weights: forward, loss, backward, clipping and AdamW, in mixed precision and in parts where that is asked."""
+
+import minigrad as mg
+from minigrad.nn import functional as F
+from minigrad.nn.utils import clip_grad_norm_
+from minigrad.optim import AdamW, GradScaler
+from minigrad.training.config import TrainConfig
+from minigrad.training.tasks import Task
+
+
+class Step:
+    """What changes the weights of a model, and the state that this takes besides them.
+
+    Called with a batch it computes the loss and its gradients, and with the `last` batch of an update changes the weights.
+    The batches' losses are weighted with their `share` of the update's images, so that several small batches make the
+    update of a large one. Products are computed in `config.low`; the weights, their gradients and AdamW stay in float32.
+    """
+
+    def __init__(self, config: TrainConfig, task: Task, model: mg.nn.Module):
+        self.config, self.task, self.model = config, task, model
+        self.parameters = list(model.parameters())
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = AdamW(groups, lr=config.lr)
+        self.low = config.low
+        self.scaler = GradScaler(enabled=self.low == "float16")
+        state = [model, self.optimizer, self.scaler]
+        self.run = mg.compile(self._run, state=state) if config.compile else self._run
+
+    def __call__(self, images: mg.Tensor, labels: mg.Tensor, share: float = 1.0, last: bool = True) -> tuple:
+        """The loss, how many images were classified rightly, and after an update the norm of the gradient (else None), as
+        tensors that may not be computed yet."""
+        return self.run(images, labels, share, last)
+
+    def _run(self, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool) -> tuple:
+        with mg.autocast(self.low or "auto", enabled=self.low is not None):
+            logits = self.model(self.task.preprocessing.normalise(images))
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        if self.config.accumulate == 1:
+            self.optimizer.zero_grad()
+        self.scaler.scale(loss * share).backward()
+        correct = (logits.argmax(1) == labels).sum()
+        if not last:
+            return loss, correct, None
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.parameters, self.config.clip) if self.config.clip else None
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return loss, correct, norm
