@@ -59,16 +59,6 @@ def definitions():
         yield
 
 
-@contextlib.contextmanager
-def number_of_threads(n: int):
-    before = threads.get_num_threads()
-    mg.set_num_threads(n)
-    try:
-        yield
-    finally:
-        mg.set_num_threads(before)
-
-
 def array(rng, shape, layout="plain"):
     """Float64 numbers whose memory isn't what the shape suggests."""
     if layout == "reversed":
@@ -303,7 +293,7 @@ def test_threads_change_nothing():
     """Work is cut up the same way and summed in the same order, whatever the number of threads, run after run."""
     results = []
     for n in (1, 2, 3, 3):
-        with number_of_threads(n):
+        with mg.backend.num_threads(n):
             results.append(block_step())
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
@@ -312,7 +302,7 @@ def test_threads_change_nothing():
 
 def test_parallel():
     for n in (1, 2, 4):
-        with number_of_threads(n):
+        with mg.backend.num_threads(n):
             assert threads.parallel(lambda i: threads.parallel(lambda j: (i, j), 2), 5) == [
                 [(i, 0), (i, 1)] for i in range(5)
             ]

@@ -26,7 +26,7 @@ and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam
 """
 
 from minigrad.backend.numpy_backend import NumpyBackend
-from minigrad.backend.numpy_threads import get_num_threads, set_num_threads
+from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads
 
 _BACKENDS: dict = {"cpu": NumpyBackend()}
 NAMES = ("cpu", "mlx", "gpu")

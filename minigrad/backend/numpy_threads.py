@@ -5,12 +5,14 @@ thread in each. How work is cut into parts doesn't depend on the number of threa
 their order; so results don't depend on it either.
 """
 
+import contextlib
 import contextvars
 import itertools
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,9 @@ import numpy as np
 class _State:
     threads: int | None = None  # None until it is asked for or set
     pool: ThreadPoolExecutor | None = None
+    size = 0  # the pool's number of threads
     process: int | None = None  # the pool's; threads don't survive a fork
-    limited = False  # whether BLAS was told to use one thread
+    limits: Any = None  # what BLAS was told, namely to use one thread
 
 
 _worker = threading.local()  # .busy where work is being shared out already
@@ -47,19 +50,29 @@ def set_num_threads(n: int) -> None:
     """
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"the number of threads is a whole number of at least 1, got {n!r}")
-    if n != _State.threads and _State.pool is not None:
-        _State.pool.shutdown(wait=True)
-        _State.pool = None
     _State.threads = n
     _limit_blas()
 
 
 def _limit_blas() -> None:
-    if not _State.limited:
+    if _State.limits is None:
         from threadpoolctl import threadpool_limits  # takes 20 ms, and few need it
 
-        threadpool_limits(1, "blas")
-        _State.limited = True
+        _State.limits = threadpool_limits(1, "blas")
+
+
+@contextlib.contextmanager
+def num_threads(n: int):
+    """`set_num_threads` for the code inside; the number before, and BLAS's own, are back afterwards."""
+    before, limits = _State.threads, _State.limits
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        _State.threads = before
+        if limits is None and _State.limits is not None:
+            _State.limits.restore_original_limits()
+            _State.limits = None
 
 
 def scratch(size: int, dtype):
@@ -77,8 +90,9 @@ def parallel(work: Callable[[int], object], count: int) -> list:
     if threads < 2 or getattr(_worker, "busy", False):
         return [work(i) for i in range(count)]
     _limit_blas()
-    if _State.pool is None or _State.process != os.getpid():
-        _State.pool, _State.process = ThreadPoolExecutor(get_num_threads() - 1, "minigrad"), os.getpid()
+    if _State.pool is None or _State.process != os.getpid() or _State.size < threads - 1:
+        _State.size, _State.process = get_num_threads() - 1, os.getpid()
+        _State.pool = ThreadPoolExecutor(_State.size, "minigrad")  # threads of one before end when they are idle
     results: list = [None] * count
     numbers = itertools.count()
 

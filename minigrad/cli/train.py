@@ -46,7 +46,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--recompute", action="store_true", help=text)
     text = "with MLX, run the training step operation by operation"
     sub.add_argument("--no-compile", dest="compile", action="store_false", help=text)
-    option("threads", "threads of numpy's matrix products", int, "N")
+    option("threads", "threads of the CPU backend's kernels", int, "N")
     option("workers", "threads that read and prepare batches ahead", int, "N")
     option("output", "run folder (default: runs/<data>-<time>)", metavar="FOLDER")
     sub.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")

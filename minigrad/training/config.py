@@ -37,7 +37,7 @@ class TrainConfig:
             in the memory of one. The rest at an epoch's end makes an update of its own.
         recompute: keep a block's input only and compute the block again in backward: less memory, a third more time.
         compile: run the training step as one compiled function where the device can (MLX), see `mg.compile`.
-        threads: threads of numpy's matrix products. One is the quickest for small models: two that wait for each other on
+        threads: threads of the CPU backend's kernels. One is the quickest for small models: two that wait for each other on
             a busy machine were measured at a tenth of its speed.
         workers: threads that read and prepare batches ahead; they change no result and pay for folders of images.
         output: the run folder; None means `runs/<data>-<time>`.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import minigrad as mg
+from minigrad.backend import num_threads
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.serialize import CheckpointError, atomic_write_text
 from minigrad.training.checkpoint import (
@@ -166,7 +166,7 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
-        with Stop() as stop, threadpool_limits(self.config.threads, "blas"):
+        with Stop() as stop, num_threads(self.config.threads):
             try:
                 if not self.epoch and not self.batch:
                     self.save()
