@@ -9,6 +9,7 @@ norm 1, AdamW with weight decay on matrices only. Both libraries start from the 
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import common
 import numpy as np
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--turns", type=int, default=31)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write results/digits.md")
     options = parser.parse_args()
     import torch
 
@@ -91,14 +93,20 @@ def main() -> None:
     ours = minigrad_step(images, labels, weights)
     for _ in range(3):  # they do the same thing
         np.testing.assert_allclose(ours(), theirs(), rtol=1e-3)
+    lines = ["| clock | minigrad, ms | PyTorch, ms | ratio |", "| --- | --- | --- | --- |"]
     for clock in (time.perf_counter, time.process_time):
         times = common.alternate({"minigrad": ours, "torch": theirs}, options.turns, clock)
         found = {name: statistics.median(t) * 1e3 for name, t in times.items()}
-        print(
-            f"{clock.__name__}: minigrad {found['minigrad']:.1f} ms, PyTorch {found['torch']:.1f} ms, "
-            f"ratio {common.ratio(times, 'minigrad', 'torch'):.2f}"
+        lines.append(
+            f"| {'wall' if clock is time.perf_counter else 'processor'} | {found['minigrad']:.1f} | {found['torch']:.1f} | "
+            f"**{common.ratio(times, 'minigrad', 'torch'):.2f}** |"
         )
-    print(common.machine())
+    text = "\n".join([f"{options.threads} thread(s). {common.machine()}", "", *lines])
+    print(text)
+    if options.write:
+        results = Path(__file__).parent / "results"
+        results.mkdir(exist_ok=True)
+        (results / "digits.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

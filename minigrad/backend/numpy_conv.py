@@ -87,7 +87,14 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     x = _nhwc(x)
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     if _depthwise(w.shape, groups):
-        numpy_depthwise.correlate(padded(x, padding), numpy_depthwise.taps_of(w), b, y, stride, dilation)
+        taps = numpy_depthwise.taps_of(w)
+        batches = _batches(len(x), x[:1].size)
+
+        def some(i):
+            part = padded(x[batches[i]], padding)
+            numpy_depthwise.correlate(part, taps, b, y[batches[i]], stride, dilation)
+
+        parallel(some, len(batches))
         return _nchw(y)
     matrix = _matrix(w, groups)
     batches = _batches(x.shape[0], size[0] * size[1] * matrix.shape[0] * matrix.shape[1])
@@ -112,7 +119,15 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
     out, channels = g.shape[2:], w.shape[1] * groups
     g = _nhwc(g)
     if _depthwise(w.shape, groups):
-        return _nchw(numpy_depthwise.scattered(g, numpy_depthwise.taps_of(w), size, padding, stride, dilation))
+        taps = numpy_depthwise.taps_of(w)
+        batches = _batches(len(g), size[0] * size[1] * channels)
+        maps = np.empty((len(g), *size, channels), g.dtype)
+
+        def some(i):
+            maps[batches[i]] = numpy_depthwise.scattered(g[batches[i]], taps, size, padding, stride, dilation)
+
+        parallel(some, len(batches))
+        return _nchw(maps)
     dx = np.empty((g.shape[0], *size, channels), g.dtype)
     matrix = np.ascontiguousarray(_matrix(w, groups).transpose(0, 2, 1))
     batches = _batches(g.shape[0], out[0] * out[1] * matrix.shape[0] * matrix.shape[2])
@@ -157,7 +172,13 @@ def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     out, channels = g.shape[2:], x.shape[1] // groups
     x, g = _nhwc(x), _nhwc(g)
     if channels == 1 and g.shape[3] == groups > 1:
-        dw = numpy_depthwise.correlate_taps(padded(x, padding), g, kernel, stride, dilation)
+        batches = _batches(len(x), x[:1].size)
+
+        def some(i):
+            part = padded(x[batches[i]], padding)
+            return numpy_depthwise.correlate_taps(part, g[batches[i]], kernel, stride, dilation)
+
+        dw = sum(parallel(some, len(batches)), np.zeros((*kernel, groups), g.dtype))
         return dw.transpose(2, 0, 1)[:, None]
     batches = _batches(x.shape[0], out[0] * out[1] * kernel[0] * kernel[1] * x.shape[3])
 
