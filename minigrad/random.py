@@ -47,7 +47,7 @@ class Generator:
         """Counts draws that were made elsewhere."""
         self._counter += draws
 
-    def _next(self) -> np.random.Generator:
+    def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
         if tracing.state.active:
             raise RuntimeError(
                 "random numbers drawn on the host inside a compiled step would be the same at every step; draw them outside "

@@ -9,7 +9,6 @@ header says is checked against the file's size before memory is allocated.
 import json
 import math
 import os
-import secrets
 import struct
 from collections.abc import Callable, Mapping
 from io import BufferedReader
@@ -63,7 +62,7 @@ def atomic_write(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], 
         OSError: of the kind that the system reports (FileNotFoundError, PermissionError, …), naming `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             if callable(content):

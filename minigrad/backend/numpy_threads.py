@@ -11,15 +11,17 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 class _State:
     threads: int | None = None  # None until it is asked for or set
-    pool: ThreadPoolExecutor | None = None
+    pool: "ThreadPoolExecutor | None" = None
     size = 0  # the pool's number of threads
     process: int | None = None  # the pool's; threads don't survive a fork
     limits: Any = None  # what BLAS was told, namely to use one thread
@@ -91,6 +93,8 @@ def parallel(work: Callable[[int], object], count: int) -> list:
         return [work(i) for i in range(count)]
     _limit_blas()
     if _State.pool is None or _State.process != os.getpid() or _State.size < threads - 1:
+        from concurrent.futures import ThreadPoolExecutor  # brings logging: not while minigrad is imported
+
         _State.size, _State.process = get_num_threads() - 1, os.getpid()
         _State.pool = ThreadPoolExecutor(_State.size, "minigrad")  # threads of one before end when they are idle
     results: list = [None] * count

@@ -2,7 +2,6 @@
 
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,7 +104,7 @@ class new_files:
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f"{self.folder} is a file; give a folder")
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.place = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.tmp")
+        self.place = self.folder.with_name(f".{self.folder.name}.{os.urandom(4).hex()}.tmp")
         self.place.mkdir()
         return self.place
 
