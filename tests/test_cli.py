@@ -93,6 +93,7 @@ def test_version(capsys):
         (["summary", "pvt_v3"], "pvt_v2_b0"),
         (["summary", "pvt_v2_b0", "--image-size", "0"], "0"),
         (["summary", "pvt_v2_b0", "--depth", "-1"], "--depth"),
+        (["summary", "pvt_v2_b0", "--batch-size", "0"], "--batch-size"),
         (["graph"], "MODEL"),
         (["graph", "pvt_v3"], "pvt_v2_b0"),
         (["graph", "pvt_v2_tiny", "--depth", "-1"], "--depth"),
@@ -255,7 +256,10 @@ def test_summary(capsys, model):
     assert model in list_models()
     assert main(["summary", model, "--image-size", "64", "--depth", "1"]) == 0
     out = capsys.readouterr().out
-    assert "64×64" in out and "parameters  " in out
+    assert "64×64" in out and "parameters  " in out and "kept" not in out
+    assert main(["summary", model, "--image-size", "64", "--depth", "1", "--memory", "--batch-size", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "2×3×64×64" in out and "kept MB" in out
 
 
 def test_info(capsys):

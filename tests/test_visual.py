@@ -1,7 +1,9 @@
 """Summaries and pictures."""
 
+import gc
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -96,6 +98,77 @@ def test_macs_of_attention():
     assert macs("scaled_dot_product_attention", (q, k, v, None), None) == 2 * 3 * (5 * 7 * 4 + 5 * 7 * 6)
     assert macs("conv_transpose2d", (mg.zeros(1, 4, 3, 3), mg.zeros(4, 2, 5, 5)), None) == 36 * 50
     assert macs("add", (q, q), q) == 0
+
+
+# --- memory of training ---
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_kept_is_what_is_alive(linear):
+    """The sum over the modules is what numpy still holds after a forward pass in training, to the byte."""
+    model = models.PVT_V2(models.pvt_v2_tiny(linear=linear, drop_path_rate=0.2).config)
+    found = summary(model, (3, 3, 64, 64), memory=True).memory
+    x = mg.zeros(3, 3, 64, 64)
+    numpys = [tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)]
+    model(x)  # the kernels' own buffers stay from here on
+    gc.collect()
+    tracemalloc.start()
+    out = model(x)
+    alive = sum(s.size for s in tracemalloc.take_snapshot().filter_traces(numpys).statistics("filename"))
+    tracemalloc.stop()
+    assert found.kept == alive - out._data.nbytes
+    assert found.kept == sum(found.modules.values()) > 4 * x._data.nbytes
+    assert found.input == x._data.nbytes
+
+
+def test_memory_of_weights_and_of_a_step():
+    model = mg.nn.Sequential(mg.nn.Linear(100, 200), mg.nn.Tanh(), mg.nn.Linear(200, 10, bias=False))
+    model[2].weight.requires_grad_(False)
+    found = summary(model, (50, 100), memory=True)
+    memory, hidden = found.memory, 4 * 50 * 200
+    assert [row.kept for row in found.rows] == [hidden, 0, hidden, 0]  # the output of tanh; the input and weights don't count
+    assert [row.state for row in found.rows] == [4 * (4 * 20_200 + 2000), 16 * 20_200, 0, 4 * 2000]
+    assert (memory.parameters, memory.gradients, memory.optimizer) == (4 * 22_200, 4 * 20_200, 8 * 20_200)
+    assert memory.kept + memory.gradients < memory.peak < 4 * hidden + 2 * memory.gradients
+    assert memory.step == memory.parameters + memory.optimizer + memory.input + memory.peak
+    text = str(found)
+    assert "kept MB" in text and "AdamW" in text and "kept" not in str(summary(model, (50, 100)))
+
+
+def test_shared_arrays_and_views_count_once():
+    class Shared(mg.nn.Module):
+        def __init__(self):
+            self.a, self.b = mg.nn.Linear(8, 8), mg.nn.Linear(8, 8)
+
+        def forward(self, x):
+            y = self.a(x).exp()  # kept by exp here and by the layer b, which sees it as a matrix
+            return self.b(y.reshape(2, 4, 8)) + self.b(y.reshape(2, 4, 8))
+
+    found = summary(Shared(), (8, 8), memory=True)
+    assert {row.name: row.kept for row in found.rows} == {"": 4 * 64, "a": 0, "b": 0}
+
+
+def test_memory_leaves_the_model_as_it_was():
+    model = mg.nn.Sequential(mg.nn.Linear(4, 4), mg.nn.BatchNorm1d(4), mg.nn.Dropout(0.5)).eval()
+    buffers = [b.numpy().copy() for b in model.buffers()]
+    mg.manual_seed(3)
+    first = mg.rand(3).tolist()
+    mg.manual_seed(3)
+    assert summary(model, (6, 4), memory=True).memory.kept
+    assert mg.rand(3).tolist() == first
+    assert not any(m.training for m in model.modules()) and all(p.grad is None for p in model.parameters())
+    assert all((a == b.numpy()).all() for a, b in zip(buffers, model.buffers(), strict=True))
+    model.requires_grad_(False)
+    frozen = summary(model, (6, 4), memory=True).memory
+    assert frozen.kept == frozen.gradients == frozen.optimizer == 0
+
+
+def test_recomputation_keeps_less(device):
+    model = models.pvt_v2_tiny().to(device)
+    plain = summary(model, (2, 3, 64, 64), memory=True).memory
+    model.set_grad_checkpointing()
+    less = summary(model, (2, 3, 64, 64), memory=True).memory
+    assert less.kept < plain.kept / 2 and less.peak < plain.peak and plain.peak > plain.gradients
 
 
 # --- pictures ---

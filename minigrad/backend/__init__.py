@@ -11,6 +11,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
     start(arrays), carry(tensor)       compute soon what is carried from one step to the next (nothing, where eager)
     after(arrays, earlier)             the arrays, to be computed (again) when the earlier ones are there
+    peak_of(function)                  the most bytes of arrays at once beyond those before, while function() makes arrays
     low_precision()                    the 16-bit dtype that `autocast` takes by itself
     why_not_compiled()                 None where `minigrad.compile` can compile, with compiled(function), random_keys(…)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed

@@ -119,6 +119,14 @@ class MLXBackend:
         else than what was computed from the arrays themselves, and does it again."""
         return mx.depends(arrays, earlier) if arrays and earlier else arrays
 
+    def peak_of(self, function) -> int:
+        """The most bytes held at once beyond those before, while the arrays that `function()` returns are computed."""
+        mx.synchronize()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(function())
+        return max(mx.get_peak_memory() - before, 0)
+
     def low_precision(self) -> str:
         """The 16-bit dtype for mixed precision."""
         return mlx_device.low_precision()

@@ -4,6 +4,7 @@ Image arrays are (N, C, H, W) by shape and channels-last in memory wherever they
 change between a map and its tokens (N, H·W, C) is a view.
 """
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -101,6 +102,20 @@ class NumpyBackend:
     def after(self, arrays: list, earlier: list) -> list:
         """The arrays themselves: numpy computes in the order of the program."""
         return arrays
+
+    def peak_of(self, function) -> int:
+        """The most bytes held at once beyond those before, while `function()` runs; numpy tells tracemalloc of its arrays."""
+        running = tracemalloc.is_tracing()
+        if not running:
+            tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            function()
+            return tracemalloc.get_traced_memory()[1] - before
+        finally:
+            if not running:
+                tracemalloc.stop()
 
     def low_precision(self) -> str:
         """The 16-bit dtype for mixed precision; numpy computes it slowly."""

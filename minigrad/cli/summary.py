@@ -4,11 +4,13 @@ import argparse
 
 from minigrad import models, visual
 from minigrad.cli.errors import UsageError
+from minigrad.visual.watch import input_shape_of
 
-TEXT = "a model's layers, their output shapes, parameters and MACs"
+TEXT = "a model's layers, their output shapes, parameters, MACs, and the memory of training"
 EXAMPLES = """examples:
   python -m minigrad summary pvt_v2_b0
-  python -m minigrad summary pvt_v2_b2_li --image-size 384 --depth 1"""
+  python -m minigrad summary pvt_v2_b2_li --image-size 384 --depth 1
+  python -m minigrad summary pvt_v2_b0 --memory --batch-size 8 --depth 2"""
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -18,13 +20,18 @@ def options(sub: argparse.ArgumentParser) -> None:
         "--image-size", type=int, default=None, metavar="N", help="side of the image (default: the model's)"
     )
     sub.add_argument("--depth", type=int, default=None, metavar="N", help="levels of modules to show (default: all)")
+    sub.add_argument("--memory", action="store_true", default=False, help="also where a training step's memory goes")
+    sub.add_argument("--batch-size", type=int, default=1, metavar="N", help="images in the batch (default: 1)")
 
 
-def run(model: str, image_size: int | None, depth: int | None) -> int:
+def run(model: str, image_size: int | None, depth: int | None, memory: bool, batch_size: int) -> int:
     """Prints the summary, returns the exit status."""
     if depth is not None and depth < 0:
         raise UsageError(f"--depth must be at least 0, got {depth}")
-    print(visual.summary(build(model, image_size), depth=depth))
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, got {batch_size}")
+    built = build(model, image_size)
+    print(visual.summary(built, (batch_size, *input_shape_of(built, None)[1:]), depth, memory))
     return 0
 
 

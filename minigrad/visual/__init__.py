@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from minigrad.visual.model_summary import Summary, summary
     from minigrad.visual.pictures import confusion_matrix, prediction_grid, training_curves
     from minigrad.visual.tape_graph import AutogradGraph, autograd_graph
+    from minigrad.visual.training_memory import TrainingMemory
 
 _HOMES = {
     "module_graph": "model_graph",
@@ -20,6 +21,7 @@ _HOMES = {
     "AutogradGraph": "tape_graph",
     "summary": "model_summary",
     "Summary": "model_summary",
+    "TrainingMemory": "training_memory",
     "attention_overlay": "attention",
     "feature_pyramid": "attention",
     "training_curves": "pictures",
@@ -27,7 +29,7 @@ _HOMES = {
     "prediction_grid": "pictures",
 }
 __all__ = [
-    "AutogradGraph", "ModuleGraph", "Summary", "attention_overlay", "autograd_graph", "confusion_matrix",
+    "AutogradGraph", "ModuleGraph", "Summary", "TrainingMemory", "attention_overlay", "autograd_graph", "confusion_matrix",
     "feature_pyramid", "module_graph", "prediction_grid", "summary", "training_curves",
 ]  # fmt: skip
 

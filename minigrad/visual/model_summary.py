@@ -1,4 +1,4 @@
-"""A table of a model's layers: names, output shapes, parameters and multiply-accumulate operations."""
+"""A table of a model's layers: names, output shapes, parameters, multiply-accumulate operations, memory in training."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import minigrad as mg
+from minigrad.visual.training_memory import TrainingMemory, training_memory
 from minigrad.visual.watch import input_shape_of, run_watched, zeros_for
 
 POOLINGS = (mg.nn.AvgPool2d, mg.nn.MaxPool2d, mg.nn.AdaptiveAvgPool2d)
@@ -14,13 +15,19 @@ POOLINGS = (mg.nn.AvgPool2d, mg.nn.MaxPool2d, mg.nn.AdaptiveAvgPool2d)
 
 @dataclass(frozen=True)
 class Row:
-    """One module: its dotted name ("" is the model), class, output shape, parameters and MACs (children included)."""
+    """One module: its dotted name ("" is the model), class, output shape, parameters and MACs (children included).
+
+    With `memory=True`, `kept` is the bytes that the tape keeps for it between forward and backward, and `state` those of its
+    parameters, their gradients and AdamW's two slots (children included, too).
+    """
 
     name: str
     kind: str
     output: tuple[int, ...] | None
     parameters: int
     macs: int
+    kept: int | None = None
+    state: int | None = None
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Summary:
     """What `summary` found. `str()` of it is the table, `rows` the same as data.
 
     `parameters` counts every parameter once, `trainable` those that require a gradient, `macs` the multiply-accumulate
-    operations of one forward pass.
+    operations of one forward pass; `memory`, if asked for, where the memory of a training step goes.
     """
 
     rows: tuple[Row, ...]
@@ -37,28 +44,40 @@ class Summary:
     trainable: int
     macs: int
     depth: int | None = None
+    memory: TrainingMemory | None = None
 
     def __str__(self) -> str:
-        lines = [("layer", "output", "parameters", "MACs")]
+        lines = [("layer", "output", "parameters", "MACs", *(("kept MB", "state MB") if self.memory else ()))]
         for row in self.rows:
             level = row.name.count(".") + 1 if row.name else 0
             if self.depth is not None and level > self.depth:
                 continue
             label = f"{row.name.rpartition('.')[2]}: {row.kind}" if row.name else row.kind
-            lines.append(("  " * level + label, _times(row.output), f"{row.parameters:,}", f"{row.macs:,}"))
-        widths = [max(len(line[column]) for line in lines) for column in range(4)]
-        rule = "─" * (sum(widths) + 6)
-        table = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in lines]
+            numbers = [f"{row.parameters:,}", f"{row.macs:,}"]
+            if row.kept is not None and row.state is not None:
+                numbers += [_mb(row.kept), _mb(row.state)]
+            lines.append(("  " * level + label, _times(row.output), *numbers))
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        rule = "─" * (sum(widths) + 2 * len(widths) - 2)
+        table = [
+            "  ".join(f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines
+        ]
         frozen = self.parameters - self.trainable
         return "\n".join(
             [table[0], rule, *table[1:], rule]
             + [f"input       {_times(self.input_shape)}"]
             + [f"parameters  {self.parameters:,}" + (f", {frozen:,} of them frozen" if frozen else "")]
             + [f"MACs        {self.macs:,}"]
+            + (_memory_lines(self.memory) if self.memory else [])
         )
 
 
-def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth: int | None = None) -> Summary:
+def summary(
+    model: mg.nn.Module,
+    input_shape: Sequence[int] | None = None,
+    depth: int | None = None,
+    memory: bool = False,
+) -> Summary:
     """Run `model` once on zeros and count what each of its modules does.
 
     A MAC is one multiplication with one addition. Counted are convolutions (output values × kernel values × input
@@ -70,6 +89,9 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
         input_shape: the input's shape with the batch first, such as (1, 3, 224, 224); None takes one image of the size
             in `model.config`.
         depth: how many levels of nested modules the printed table shows; None shows all, 0 only the model.
+        memory: also run the model in training mode, forward and backward, and show where the memory goes: for each module
+            what the tape keeps for its derivatives, and its parameters with gradients and AdamW's slots; see
+            `minigrad.visual.TrainingMemory`.
 
     Raises:
         ValueError: when there is no input shape, or it holds something other than positive integers.
@@ -106,6 +128,7 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
         return result
 
     run_watched(model, [zeros_for(model, shape)], enter, leave, count)
+    step = training_memory(model, [zeros_for(model, shape)]) if memory else None
     rows = tuple(
         Row(
             name,
@@ -113,11 +136,14 @@ def summary(model: mg.nn.Module, input_shape: Sequence[int] | None = None, depth
             outputs.get(name),
             sum(p.numel() for key, p in parameters.items() if _inside(key, name)),
             sum(n for key, n in own.items() if _inside(key, name)),
+            None if step is None else sum(n for key, n in step.modules.items() if _inside(key, name)),
+            None if step is None else sum(_state(p) for key, p in parameters.items() if _inside(key, name)),
         )
         for name, module in model.named_modules()
     )
     trainable = sum(p.numel() for p in parameters.values() if p.requires_grad)
-    return Summary(rows, shape, sum(p.numel() for p in parameters.values()), trainable, sum(own.values()), depth)
+    total = sum(p.numel() for p in parameters.values())
+    return Summary(rows, shape, total, trainable, sum(own.values()), depth, step)
 
 
 def macs(op: str, inputs: tuple, output: Any) -> int:
@@ -135,6 +161,28 @@ def macs(op: str, inputs: tuple, output: Any) -> int:
         query, key, value = (tensor.shape for tensor in inputs[:3])
         return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
     return 0
+
+
+def _state(parameter: mg.nn.Parameter) -> int:
+    """Bytes of a parameter, and, if it is trained, of its gradient and AdamW's two slots."""
+    return parameter._data.nbytes * (4 if parameter.requires_grad else 1)
+
+
+def _memory_lines(memory: TrainingMemory) -> list[str]:
+    parts = {
+        "kept": (memory.kept, "by the tape between forward and backward"),
+        "gradients": (memory.gradients, ""),
+        "AdamW": (memory.optimizer, "two numbers for each that is trained"),
+        "weights": (memory.parameters, ""),
+        "step": (memory.step, "at most at once: weights, AdamW, the input, and what forward and backward make"),
+    }
+    width = max(len(_mb(size)) for size, _ in parts.values())
+    return [f"{name:<10}  {_mb(size):>{width}} MB  {text}".rstrip() for name, (size, text) in parts.items()]
+
+
+def _mb(size: int) -> str:
+    """Bytes in MB (10⁶)."""
+    return f"{size / 1e6:,.1f}" if size >= 1e5 or not size else f"{size / 1e6:.3f}"
 
 
 def _shape(result: Any) -> tuple[int, ...] | None:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import minigrad as mg
-from minigrad.autograd import observe
+from minigrad import random
+from minigrad.autograd import enable_grad, observe
 from minigrad.nn.utils import evaluation
 
 Enter = Callable[[str, mg.nn.Module, tuple, dict], None]
@@ -48,6 +49,25 @@ def run_watched(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave:
     """
     with evaluation(model), _wrapped(model, enter, leave), observe(operation):
         return model(*inputs)
+
+
+def run_training(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave) -> Any:
+    """`model(*inputs)` in training mode and on the tape, with `enter` and `leave` as in `run_watched`. Nobody observes the
+    operations, so that fused ones run as in training. Training flags, buffers and the random generator are as before
+    afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.data) for buffer in model.buffers()]
+    draws = random.default.state
+    model.train()
+    try:
+        with enable_grad(), _wrapped(model, enter, leave):
+            return model(*inputs)
+    finally:
+        random.default.state = draws
+        for module, training in modes:
+            module.training = training
+        for buffer, data in buffers:
+            buffer.data = data
 
 
 @contextmanager
