@@ -13,6 +13,8 @@ backend's file holds only what its library lacks, names differently, or does bet
     after(arrays, earlier)             the arrays, to be computed (again) when the earlier ones are there
     peak_of(function)                  the most bytes of arrays at once beyond those before, while function() makes arrays
     low_precision()                    the 16-bit dtype that `autocast` takes by itself
+    memory(), exhausted(error)         counts of bytes or None; whether an error says that memory ran out
+    set_memory_limit(n), set_cache_limit(n), reset_peak_memory(), clear_cache()
     why_not_compiled()                 None where `minigrad.compile` can compile, with compiled(function), random_keys(…)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed
     set_at(a, index, values)           a copy of a with values at index

@@ -52,6 +52,7 @@ class MLXBackend:
 
     def __init__(self) -> None:
         self.carried: dict = {}  # id -> weak reference of a tensor whose array is to be computed soon
+        mlx_device.set_default_limits()
 
     def __getattr__(self, name):
         value = getattr(mx, name)
@@ -127,9 +128,14 @@ class MLXBackend:
         mx.eval(function())
         return max(mx.get_peak_memory() - before, 0)
 
-    def low_precision(self) -> str:
-        """The 16-bit dtype for mixed precision."""
-        return mlx_device.low_precision()
+    # The chip and its memory.
+    low_precision = staticmethod(mlx_device.low_precision)
+    memory = staticmethod(mlx_device.memory)
+    exhausted = staticmethod(mlx_device.exhausted)
+    set_memory_limit = staticmethod(mx.set_memory_limit)
+    set_cache_limit = staticmethod(mx.set_cache_limit)
+    reset_peak_memory = staticmethod(mx.reset_peak_memory)
+    clear_cache = staticmethod(mx.clear_cache)
 
     # What minigrad.compile needs.
     why_not_compiled = staticmethod(mlx_compile.why_not)

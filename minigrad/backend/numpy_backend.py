@@ -121,6 +121,24 @@ class NumpyBackend:
         """The 16-bit dtype for mixed precision; numpy computes it slowly."""
         return "float16"
 
+    def memory(self) -> None:
+        """Nothing: numpy doesn't count."""
+
+    def exhausted(self, error: BaseException) -> bool:
+        """Whether an error says that there was no memory left."""
+        return isinstance(error, MemoryError)
+
+    def set_memory_limit(self, limit: int) -> int:
+        """Nothing: the system limits the process."""
+        return 0
+
+    set_cache_limit = set_memory_limit
+
+    def reset_peak_memory(self) -> None:
+        """Nothing, likewise."""
+
+    clear_cache = reset_peak_memory
+
     def why_not_compiled(self) -> str:
         return "numpy computes operation by operation"
 

@@ -34,6 +34,7 @@ def run() -> int:
     try:
         where = "the GPU" if backend.get("mlx").has_gpu() else "the CPU (it finds no GPU here)"
         print(f"device mlx  MLX {metadata.version('mlx')} on {where}")
+        print(f"memory      {mg.memory_info('mlx')}")
         print(f"autocast    {backend.get('mlx').low_precision()} on MLX here, float16 on numpy (slow)")
     except backend.BackendError as error:
         print(f"device mlx  {one_line(error)}")

@@ -44,6 +44,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     option("accumulate", "batches whose gradients make one update together", int, "N")
     text = "compute activations again in backward: less memory, a third more time"
     sub.add_argument("--recompute", action="store_true", help=text)
+    option("memory_limit", "GB that MLX may use, 0 for what the machine can spare", float, "GB")
     text = "with MLX, run the training step operation by operation"
     sub.add_argument("--no-compile", dest="compile", action="store_false", help=text)
     option("threads", "threads of the CPU backend's kernels", int, "N")

@@ -36,6 +36,8 @@ class TrainConfig:
         accumulate: batches whose gradients make one update together: as much as a batch of so many times the size learns,
             in the memory of one. The rest at an epoch's end makes an update of its own.
         recompute: keep a block's input only and compute the block again in backward: less memory, a third more time.
+        memory_limit: GB that MLX may use; 0 means what the machine can spare, see `mg.memory_info`. A run whose steps would
+            need more isn't started.
         compile: run the training step as one compiled function where the device can (MLX), see `mg.compile`.
         threads: threads of the CPU backend's kernels. One is the quickest for small models: two that wait for each other on
             a busy machine were measured at a tenth of its speed.
@@ -66,6 +68,7 @@ class TrainConfig:
     amp: str = "off"
     accumulate: int = 1
     recompute: bool = False
+    memory_limit: float = 0.0
     compile: bool = True
     threads: int = 1
     workers: int = 0
@@ -127,6 +130,7 @@ _RANGES = (
     ("lr", 0.0, math.inf),
     ("weight_decay", 0.0, math.inf),
     ("clip", 0.0, math.inf),
+    ("memory_limit", 0.0, math.inf),
     ("warmup", 0.0, 1.0),
     ("label_smoothing", 0.0, 1.0),
     ("drop_path", 0.0, 1.0),

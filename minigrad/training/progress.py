@@ -31,11 +31,12 @@ class Progress:
             bar_format="{desc} |{bar}| {percentage:3.0f} %{postfix}  {rate_fmt}  {remaining} left",
         )
 
-    def step(self, epoch: int, count: int, running: Running) -> None:
-        """`count` more images have been trained on."""
+    def step(self, epoch: int, count: int, running: Running, peak: float | None = None) -> None:
+        """`count` more images have been trained on; `peak` is the largest memory so far, in GB."""
         if not self.bar.disable:
             self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(f"loss {running.loss:.3f}  accuracy {100 * running.accuracy:.1f} %", refresh=False)
+            text = f"loss {running.loss:.3f}  accuracy {100 * running.accuracy:.1f} %"
+            self.bar.set_postfix_str(text + ("" if peak is None else f"  {peak:.2f} GB"), refresh=False)
             self.bar.update(count)
 
     def epoch(self, row: Mapping[str, Any], best: bool) -> None:
@@ -45,7 +46,9 @@ class Progress:
             f"epoch {row['epoch']:>{width}}/{self.epochs}"
             f"  train loss {row['train_loss']:.3f} acc {100 * row['train_accuracy']:5.1f} %"
             f"  val loss {row['val_loss']:.3f} acc {100 * row['val_accuracy']:5.1f} %"
-            f"  {row['images_per_second']:5.0f} images/s  {row['seconds']:.1f} s" + ("  *" if best else "")
+            f"  {row['images_per_second']:5.0f} images/s  {row['seconds']:.1f} s"
+            + (f"  {row['peak_memory_gb']:.2f} GB" if "peak_memory_gb" in row else "")
+            + ("  *" if best else "")
         )
 
     def say(self, text: str) -> None:

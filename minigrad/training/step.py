@@ -35,13 +35,9 @@ class Step:
         return self.run(images, labels, share, last)
 
     def _run(self, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool) -> tuple:
-        with mg.autocast(self.low or "auto", enabled=self.low is not None):
-            logits = self.model(self.task.preprocessing.normalise(images))
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         if self.config.accumulate == 1:
             self.optimizer.zero_grad()
-        self.scaler.scale(loss * share).backward()
-        correct = (logits.argmax(1) == labels).sum()
+        loss, correct = self.gradients(images, labels, share)
         if not last:
             return loss, correct, None
         self.scaler.unscale_(self.optimizer)
@@ -50,3 +46,11 @@ class Step:
         self.scaler.update()
         self.optimizer.zero_grad()
         return loss, correct, norm
+
+    def gradients(self, images: mg.Tensor, labels: mg.Tensor, share: float) -> tuple[mg.Tensor, mg.Tensor]:
+        """Forward and backward: adds a batch's gradients to those that are there; the loss, and how many were right."""
+        with mg.autocast(self.low or "auto", enabled=self.low is not None):
+            logits = self.model(self.task.preprocessing.normalise(images))
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        self.scaler.scale(loss * share).backward()
+        return loss, (logits.argmax(1) == labels).sum()

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from minigrad import backend
 from minigrad.backend import num_threads
+from minigrad.memory import GB
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.serialize import CheckpointError, atomic_write_text
 from minigrad.training.checkpoint import (
@@ -29,6 +32,7 @@ from minigrad.training.checkpoint import (
 )
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier
+from minigrad.training.memory import SMALL, Need, advice, need, too_much
 from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
@@ -62,6 +66,8 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
     0.9916434540389972
     """
     run = _Run(TrainConfig() if config is None else config, quiet)
+    if (problem := run.too_much()) is not None:
+        raise ValueError(problem)
     run.folder = new_folder(run.config)
     images = len(run.task.parts["train"])
     low = "" if run.config.low is None else f", products in {run.config.low}"
@@ -90,6 +96,8 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     run = _Run(config, quiet)
     run.folder = folder
     run.load_state(state)
+    if (problem := run.too_much()) is not None:
+        warnings.warn(problem, stacklevel=2)
     run.say(f"run folder {folder}: going on after {run.epoch} epochs and {run.batch} batches")
     return run.complete()
 
@@ -116,6 +124,19 @@ class _Run:
         self.history: list[dict[str, Any]] = []  # the rows of metrics.csv
         self.pending: tuple | None = None  # what the last step returned, not read yet
         self.overflows = 0  # skipped updates in a row
+        self.need: Need | None = None
+        if config.memory_limit:
+            mg.set_memory_limit(config.memory_limit * GB, config.device)
+
+    def too_much(self) -> str | None:
+        """A sentence where a step would need more memory than there is, found out with a few images."""
+        images, info = self.config.batch_size, mg.memory_info(self.config.device)
+        if info is None or images <= SMALL[1]:
+            return None
+        self.model.train()
+        preprocessing = self.task.preprocessing
+        self.need = need(self.update, (preprocessing.channels, preprocessing.size, preprocessing.size), self.config.device)
+        return None if self.need is None else too_much(self.need, images, info)
 
     # --- state ---
 
@@ -179,6 +200,10 @@ class _Run:
                     self.settle()
                     self.save()
                 raise TrainingInterrupted(self.folder, self.epoch, self.batch) from None
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, TrainingError) or not backend.get(self.config.device).exhausted(error):
+                    raise
+                raise TrainingError(self.exhausted()) from error
             finally:
                 self.progress.close()
         return result
@@ -229,7 +254,7 @@ class _Run:
             self.overflows = 0 if finite else self.overflows + 1
         if math.isfinite(value):
             self.running.add(value, correct.item(), count)
-        self.progress.step(self.epoch, count, self.running)
+        self.progress.step(self.epoch, count, self.running, self.peak())
 
     def check_finite(self, what: str, value: float, batch: int) -> None:
         """Stop before something that isn't a number reaches a file."""
@@ -238,6 +263,21 @@ class _Run:
                 f"the {what} became {value} in epoch {self.epoch + 1}, batch {batch + 1}; the last good state and "
                 f"the best weights are kept in {self.folder}; start again with a smaller lr (it was {self.config.lr:g})"
             )
+
+    def exhausted(self) -> str:
+        """What to do when the memory has run out."""
+        info = mg.memory_info(self.config.device)
+        used = "" if info is None else f", {info.peak / GB:.3g} GB of {info.total / GB:.3g} GB used at most before"
+        limit = 0 if info is None else min(info.limit, info.peak)
+        return (
+            f"the memory ran out in epoch {self.epoch + 1}, batch {self.batch + 1}{used}; "
+            f"{advice(self.need, self.config.batch_size, limit)}; the last good state is kept in {self.folder}"
+        )
+
+    def peak(self) -> float | None:
+        """The largest memory so far in GB, where the device counts it."""
+        info = mg.memory_info(self.config.device)
+        return None if info is None else info.peak / GB
 
     def end_epoch(self, stop: Stop) -> None:
         """Validate, write the row of metrics.csv, the weights if they are the best so far, and the state."""
@@ -254,6 +294,8 @@ class _Run:
             "images_per_second": self.running.count / max(self.seconds, 1e-9),
             "seconds": self.seconds + time.perf_counter() - started,
         }
+        if (peak := self.peak()) is not None:
+            row["peak_memory_gb"] = peak
         self.history.append(row)
         self.epoch, self.batch, self.running, self.seconds = self.epoch + 1, 0, Running(), 0.0
         best = self.best is row
