@@ -157,7 +157,7 @@ def test_damaged_archives(tmp_path):
     path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.")
     refused("bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, torch.save")
     path.write_bytes(b"")
-    refused("not a safetensors file: it is empty")
+    refused("not a safetensors file: it is empty; nor is it one of PyTorch's")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x/readme.txt", "no model")
     refused("holds no data.pkl")

@@ -158,12 +158,15 @@ def test_unknown_heads_are_asked_for(tmp_path):
     path = tmp_path / "weights.safetensors"
     model = randomised()
     mg.save(path, model.state_dict())
-    with pytest.raises(ValueError, match=r"attention heads.*widths \(8, 16, 20, 24\); give.*config=PVTV2Config"):
+    with pytest.raises(ValueError, match=r"attention heads.*widths \(8, 16, 20, 24\); give.*config=.*--config FILE"):
         models.from_pretrained(path)
     assert same(models.from_pretrained(path, num_heads=(1, 2, 5, 3), img_size=64), model)
     assert same(models.from_pretrained(path, config=model.config), model)
     (tmp_path / "own.json").write_text(json.dumps(model.config.to_dict()))
     assert same(models.from_pretrained(path, config=tmp_path / "own.json"), model)
+    for field in ("num_heads", "num_attention_heads"):
+        (tmp_path / "heads.json").write_text(json.dumps({field: [1, 2, 5, 3]}))
+        assert same(models.from_pretrained(path, config=tmp_path / "heads.json", img_size=64), model)
     with pytest.raises(ValueError, match="no field heads; it has img_size"):
         models.from_pretrained(path, heads=3)
     with pytest.raises(CheckpointError, match=r"proj.weight has shape \(16, 8, 3, 3\), expected \(32, 8, 3, 3\) and 46 more"):
@@ -197,7 +200,7 @@ def test_every_field_goes_through_hugging_faces_configuration():
     config = models.PVTV2Config(
         img_size=(64, 96), in_channels=4, num_classes=3, embed_dims=(8, 16, 20), num_heads=(2, 4, 5), mlp_ratios=(2, 3, 4), qkv_bias=False,
         drop_rate=0.1, attn_drop_rate=0.2, drop_path_rate=0.3, depths=(1, 3, 2), sr_ratios=(4, 2, 2), num_stages=3, linear=True,
-        patch_sizes=(5, 3, 5), patch_size=5, strides=(2, 2, 4), hidden_act="relu", initializer_range=0.5, layer_norm_eps=1e-4,
+        patch_sizes=(5, 3, 5), strides=(2, 2, 4), hidden_act="relu", initializer_range=0.5, layer_norm_eps=1e-4,
         embed_norm_eps=1e-4, problem_type="regression",
     )  # fmt: skip
     assert models.PVTV2Config.from_hf(json.loads(json.dumps(config.to_hf()))) == config
@@ -234,6 +237,29 @@ def test_timms_model_has_fixed_kernels_and_eps(tmp_path):
     assert about["architecture"] == "pvt_v2_b0" and about["label_names"] == ["cat", "dog"]
     cfg = about["pretrained_cfg"]
     assert (cfg["interpolation"], cfg["crop_pct"], cfg["crop_mode"], cfg["input_size"]) == ("bicubic", 0.9, "center", [3, 224, 224])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"name": "b0"}', "config.json is no configuration of a PVT v2"),
+        ('{"num_heads": 3}', "config.json: num_heads must have one entry for each of the 4 stages"),
+        ('{"num_heads": [1, 2, 4, "x"]}', "config.json: num_heads must be a whole number"),
+        ('{"norm_layer": 3, "num_heads": [1, 2, 5, 3]}', "config.json: norm_layer must be a class"),
+        ("[1]", "holds no JSON object"),
+        (None, "there is no file .*config.json"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path, text, words):
+    mg.save(tmp_path / "weights.safetensors", randomised().state_dict())
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises((CheckpointError, FileNotFoundError), match=words):
+        models.from_pretrained(tmp_path / "weights.safetensors", config=tmp_path / "config.json")
+    with pytest.raises(FileNotFoundError, match="is a folder; give a JSON file"):
+        models.from_pretrained(tmp_path / "weights.safetensors", config=tmp_path)
+    with pytest.raises(TypeError, match="got dict; PVTV2Config.from_dict"):
+        models.from_pretrained(tmp_path / "weights.safetensors", config={"num_heads": (1, 2, 5, 3)})
 
 
 def test_a_configuration_that_contradicts_the_weights(tmp_path):
@@ -277,6 +303,8 @@ def test_the_classes_names(tmp_path, layout):
     assert getattr(models.from_pretrained(tmp_path / "d"), "id2label", None) in (None, {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ValueError, match="id2label must name the 5 classes from 0 on, got the numbers .1, 2"):
         models.save_pretrained(model, tmp_path / "c", layout, id2label={1: "a", 2: "b"})
+    with pytest.raises(TypeError, match=r"from numbers to names, got list; dict\(enumerate\(names\)\)"):
+        models.save_pretrained(model, tmp_path / "c", layout, id2label=list("abcde"))
     assert not (tmp_path / "c").exists()
 
 

@@ -234,6 +234,7 @@ def test_errors_say_which_picture(tmp_path):
         (np.array([[0, 70000]]), ImageError, "values from 0 to 70000"),
         (np.array([[1j, 2]]), ImageError, "of type complex128"),
         ([None], TypeError, "a path, a Pillow image or an array, got NoneType"),
+        (None, TypeError, "and several are a list; got NoneType"),
         ([], ValueError, "the list is empty"),
     ]
     for source, kind, words in cases:

@@ -228,6 +228,34 @@ def test_the_rule_for_the_loss():
             classification_loss(logits, labels, problem)
 
 
+def test_numpys_float64_labels(device):
+    logits, labels = mg.zeros(2, 3, device=device), np.ones((2, 3))
+    assert np.isclose(classification_loss(logits, labels).item(), np.log(2))
+    assert np.isclose(classification_loss(mg.zeros(2, 1, device=device), labels[:, 0]).item(), 1.0)
+    with pytest.raises(ValueError, match="float64 don't go with"):
+        classification_loss(logits, labels[:, 0])
+
+
+@pytest.mark.parametrize("build", [b0, lambda: PVTV2Backbone(b0().config), lambda: models.SemanticFPN(b0(), num_classes=2)])
+def test_what_is_no_image(build):
+    model = build()
+    for images, kind, words in [
+        (None, TypeError, "got NoneType; models.ImageProcessor makes one"),
+        ("cat.jpg", TypeError, "got str"),
+        (np.zeros((1, 3, 64, 64), np.float32), TypeError, "got ndarray; .* mg.tensor from an array"),
+        (mg.zeros(1, 3, 64, 64).to(dtype=mg.uint8), TypeError, "floating-point numbers, got uint8"),
+        (mg.zeros(1, 64, 64, 3), ValueError, r"images \(N, 3, H, W\), got shape \(1, 64, 64, 3\)"),
+    ]:
+        with pytest.raises(kind, match=words):
+            model(images)
+
+
+def test_no_images(device):
+    for linear in (False, True):
+        out = b0(device, linear=linear).eval()(mg.zeros(0, 3, 64, 64, device=device), output_attentions=True)
+        assert out.logits.shape == (0, 5) and out.attentions[0].shape == (0, 1, 256, 49 if linear else 4)
+
+
 def test_the_configuration_can_name_the_problem():
     model = b0(num_classes=3, problem_type="regression")
     x, labels = mg.randn(2, 3, 64, 64), mg.randn(2, 3)
@@ -308,6 +336,9 @@ def test_intermediates():
         assert equal(model.forward_intermediates(x, [1], intermediates_only=True, norm=True), [maps[1]])
     for indices in (0, 5, [4], [-5], []):
         with pytest.raises(ValueError, match="stages .*asked for"):
+            model.forward_intermediates(x, indices)
+    for indices in ("stage1", ["a"], 1.5):
+        with pytest.raises(TypeError, match="by a whole number or a list of them"):
             model.forward_intermediates(x, indices)
     with pytest.raises(ValueError, match="output_fmt must be 'NCHW', got 'NHWC'"):
         model.forward_intermediates(x, output_fmt="NHWC")
@@ -487,6 +518,7 @@ def test_names_by_pattern():
     assert models.list_models("*b2*") == ["pvt_v2_b2", "pvt_v2_b2_li"]
     assert models.list_models(["*_b[01]", "*tiny"]) == ["pvt_v2_b0", "pvt_v2_b1", "pvt_v2_tiny"]
     assert models.list_models("*_b?", exclude_filters=["*4", "*5"]) == [f"pvt_v2_b{i}" for i in range(4)]
+    assert models.list_models(None, exclude_filters=None) == models.list_models()
 
 
 def test_arguments_of_create_model(tmp_path):
@@ -512,6 +544,8 @@ def test_arguments_of_create_model(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             models.create_model("pvt_v2_b0", **given)
+    with pytest.raises(TypeError, match="takes the name of a model"):
+        models.create_model(models.PVTV2Config())
 
 
 def test_pretrained_weights(tmp_path, monkeypatch):

@@ -85,7 +85,8 @@ class Attention(nn.Module):
         n, length, dim = x.shape
         heads = (self.num_heads, dim // self.num_heads)
         q = self.q(x).reshape(n, length, *heads).permute(0, 2, 1, 3)
-        k, v = self.kv(self.reduced(x, size)).reshape(n, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+        reduced = self.reduced(x, size)
+        k, v = self.kv(reduced).reshape(n, reduced.shape[1], 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
         drop = self.attn_drop if self.training else 0.0
         if attentions is None:
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)

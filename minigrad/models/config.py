@@ -119,6 +119,7 @@ class PVTV2Config:
                 else:
                     _whole(name, value, 1)
             self._set(name, values)
+        self._set("patch_size", self.patch_sizes[0])  # so that one network is one configuration
         for i, (dim, heads) in enumerate(zip(self.embed_dims, self.num_heads, strict=True), 1):
             if dim % heads:
                 raise ValueError(

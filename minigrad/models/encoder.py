@@ -52,10 +52,19 @@ class PVTV2Encoder(nn.Module):
         if it is a list, (N, heads, H·W, keys) from each block.
 
         Raises:
+            TypeError: for anything but a Tensor of floating-point numbers.
             ValueError: when the image has the wrong number of channels or is too small.
         """
+        kind = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{kind}: expected a Tensor of images (N, {self.config.in_channels}, H, W), got {type(x).__name__}; "
+                "models.ImageProcessor makes one from files and pictures, mg.tensor from an array"
+            )
+        if not x.is_floating_point():
+            raise TypeError(f"{kind}: expected images of floating-point numbers, got {x.dtype.name}; prepare them as in training")
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
-            raise ValueError(f"{type(self).__name__}: expected images (N, {self.config.in_channels}, H, W), got shape {x.shape}")
+            raise ValueError(f"{kind}: expected images (N, {self.config.in_channels}, H, W), got shape {x.shape}")
         self.config.check_size(*x.shape[2:])
         x, size = self.patch_embed(x)
         maps = []

@@ -1,6 +1,7 @@
 """What a model says of its stages' maps, in timm's words."""
 
 import math
+import operator
 from collections.abc import Sequence
 
 from minigrad.models.config import PVTV2Config
@@ -64,6 +65,7 @@ def take_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:
     """Positions 0 … count - 1 from timm's `indices`: None is all, a number the last n, negative positions count from the end.
 
     Raises:
+        TypeError: for what is neither a number nor a sequence of numbers.
         ValueError: when there is no such position, or none is asked for.
     """
     if indices is None:
@@ -72,7 +74,10 @@ def take_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:
         if not 0 < indices <= count:
             raise ValueError(f"the last {indices} stages were asked for; there are {count}: give a number from 1 to {count}")
         return list(range(count - indices, count))
-    taken = [i + count if i < 0 else i for i in indices]
+    try:
+        taken = [i + count if i < 0 else i for i in map(operator.index, indices)]
+    except TypeError:
+        raise TypeError(f"stages are asked for by a whole number or a list of them, got {indices!r}") from None
     if not taken or not all(0 <= i < count for i in taken):
         raise ValueError(f"stages {list(indices)} were asked for; positions run from 0 to {count - 1}, or from -{count} to -1")
     return taken

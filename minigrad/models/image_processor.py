@@ -1,7 +1,7 @@
 """From pictures to a model's input, as the checkpoint's preprocessing file says."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -108,6 +108,10 @@ class ImageProcessor:
         """
         if isinstance(images, str | PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             arrays = [self.array(images)]
+        elif not isinstance(images, Iterable):
+            raise TypeError(
+                f"a picture is a path, a Pillow image, an array or a Tensor, and several are a list; got {type(images).__name__}"
+            )
         else:
             arrays = [self.array(image, f"image {i}") for i, image in enumerate(images)]
         if not arrays:

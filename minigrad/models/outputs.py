@@ -116,10 +116,12 @@ def classification_loss(logits: Tensor, labels, problem_type: str | None = None)
         ValueError: when the labels' shape or dtype doesn't go with the problem.
     """
     n, classes = logits.shape
-    if not isinstance(labels, Tensor):
-        labels = Tensor(labels)
+    labels = labels if isinstance(labels, Tensor) else Tensor(labels, device="cpu")
+    given = labels.dtype.name
+    if labels.is_floating_point():
+        labels = labels.to(dtype=logits.dtype)  # before it moves: MLX has no float64, which numpy's arrays have
     labels = labels.to(device=logits.device)
-    whole = not labels.is_floating_point() and labels.dtype.name != "bool"
+    whole = not labels.is_floating_point() and given != "bool"
     if problem_type is None:
         problem_type = "multi_label_classification"
         if classes == 1:
@@ -128,12 +130,12 @@ def classification_loss(logits: Tensor, labels, problem_type: str | None = None)
             problem_type = "single_label_classification"
     if problem_type == "single_label_classification":
         if not whole or labels.numel() != n:
-            raise ValueError(f"labels of {n} images are {n} whole numbers, got {labels.dtype.name} of shape {labels.shape}")
+            raise ValueError(f"labels of {n} images are {n} whole numbers, got {given} of shape {labels.shape}")
         return F.cross_entropy(logits, labels.reshape(n))
     shape = (n, classes)
     if labels.shape != shape and not (classes == 1 and labels.shape == (n,)):
         raise ValueError(
-            f"labels of shape {labels.shape} and dtype {labels.dtype.name} don't go with logits {shape}: give {n} whole numbers, "
+            f"labels of shape {labels.shape} and dtype {given} don't go with logits {shape}: give {n} whole numbers, "
             f"one class for each image, or floating-point numbers of shape {shape}"
         )
     labels = labels.to(dtype=logits.dtype).reshape(shape)

@@ -78,6 +78,8 @@ def create_model(
     Raises:
         ValueError: when there is no such variant, field or stage, or no pretrained weights.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"create_model takes the name of a model, such as 'pvt_v2_b0', got {type(name).__name__}")
     tagged, name = name, name.removesuffix(".in1k")
     fields = {ALIASES.get(key, key): value for key, value in fields.items() if value is not None}
     if out_indices is not None and not features_only:
@@ -99,12 +101,12 @@ def create_model(
 
 
 def list_models(
-    filter: str | Iterable[str] = "", pretrained: bool = False, exclude_filters: str | Iterable[str] = ""
+    filter: str | Iterable[str] | None = "", pretrained: bool = False, exclude_filters: str | Iterable[str] | None = ""
 ) -> list[str]:
     """The names that `create_model` knows.
 
     Args:
-        filter: a pattern with the wildcards * ? [abc], or several: names that match any of them; all when empty.
+        filter: a pattern with the wildcards * ? [abc], or several: names that match any of them; all when empty or None.
         pretrained: only those with pretrained weights.
         exclude_filters: patterns of names to leave out.
 
@@ -112,7 +114,7 @@ def list_models(
     >>> models.list_models("pvt_v2_b2*"), models.list_models(["*b0", "*b1"], exclude_filters="*1")
     (['pvt_v2_b2', 'pvt_v2_b2_li'], ['pvt_v2_b0'])
     """
-    include, exclude = ([f] if isinstance(f, str) else list(f) for f in (filter, exclude_filters))
+    include, exclude = ([f] if isinstance(f, str) else list(f or ()) for f in (filter, exclude_filters))
     names = [n for n in VARIANTS if not any(include) or any(fnmatchcase(n, f) for f in include)]
     names = [n for n in names if not any(fnmatchcase(n, f) for f in exclude)]
     if pretrained:

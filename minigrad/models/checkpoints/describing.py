@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.models.checkpoints.reading import Weights
-from minigrad.models.config import PVTV2Config, hf_num_labels, short
+from minigrad.models.config import HF_NAMES, PVTV2Config, hf_num_labels, short
 from minigrad.serialize import CheckpointError
 
 KNOWN_HEADS = {  # the published variants; and the default widths of timm's and Lucid's class
@@ -172,6 +172,22 @@ def describe(values: Mapping[str, Any], source: str = "config.json") -> Descript
     return Description()
 
 
+def describe_given(values: Mapping[str, Any], source: str) -> Description:
+    """What a file says that was named as the configuration: what `describe` makes of it, or else some fields of `PVTV2Config`,
+    such as `num_heads` alone, by its name or Hugging Face's.
+
+    Raises:
+        CheckpointError: when it says nothing of a PVT v2.
+    """
+    said = describe(values, source)
+    if not said.fields:
+        ours = {f.name: f.name for f in fields(PVTV2Config)} | {theirs: name for name, theirs in HF_NAMES.items()}
+        said.fields = {ours[name]: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in ours}
+    if not said.fields and "architecture" not in values:
+        raise CheckpointError(f"{source} is no configuration of a PVT v2: none of its entries is of Hugging Face's, timm's or ours")
+    return said
+
+
 def _describe_hf(values: Mapping[str, Any]) -> Description:
     config = PVTV2Config.from_hf(values)
     found = {f.name: getattr(config, f.name) for f in fields(PVTV2Config)}
@@ -259,7 +275,8 @@ def resolve(weights: Weights, said: Description, source: str) -> PVTV2Config:
         if found["embed_dims"] not in KNOWN_HEADS:
             raise ValueError(
                 f"{weights.path} doesn't tell how many attention heads its model has, and no published PVT v2 has the widths "
-                f"{short(found['embed_dims'])}; give the configuration, config=PVTV2Config(…), or num_heads=(…)"
+                f"{short(found['embed_dims'])}; give num_heads=(…) or config=…; on the command line, `convert` it once with "
+                "--config FILE, a JSON file that has num_heads"
             )
         fields["num_heads"] = KNOWN_HEADS[found["embed_dims"]]
     if "sr_ratios" not in fields:  # linear: without effect

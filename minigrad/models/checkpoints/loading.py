@@ -16,6 +16,7 @@ from minigrad.models.checkpoints.describing import (
     FROM_SHAPES,
     Description,
     describe,
+    describe_given,
     describe_metadata,
     expected_shapes,
     resolve,
@@ -141,8 +142,13 @@ def _settings(weights: Weights, config, changes: dict[str, Any]) -> tuple[PVTV2C
         return config.replace(**changes), Description()
     said, source = describe_metadata(weights.metadata, weights.path), str(weights.path)
     if config is not None:
+        if not isinstance(config, str | os.PathLike):
+            raise TypeError(
+                f"config is a PVTV2Config or the path of a JSON file, got {type(config).__name__}; PVTV2Config.from_dict and "
+                "from_hf make one from a dictionary"
+            )
         source = str(config)
-        said = describe(read_json(config), source)
+        said = describe_given(read_json(config), source)
     elif said is None and weights.config is not None:
         source = str(weights.path.with_name(CONFIG))
         said = describe(weights.config, source)

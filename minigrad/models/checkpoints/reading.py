@@ -37,6 +37,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         FileNotFoundError: when there is no such file. CheckpointError: when it is too large, damaged, or holds no object.
     """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} is a folder; give a JSON file" if os.path.isdir(path) else f"there is no file {path}")
     if os.path.getsize(path) > LARGEST_JSON:
         raise CheckpointError(f"{path} has {os.path.getsize(path)} bytes, too many for a configuration")
     try:
@@ -92,7 +94,12 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
             f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
             "torch.save(torch.load(path, weights_only=True), path) writes it anew"
         )
-    return serialize.load_arrays(path)
+    try:
+        return serialize.load_arrays(path)
+    except CheckpointError as error:
+        if path.suffix not in ENDINGS[1:]:
+            raise
+        raise CheckpointError(f"{error}; nor is it one of PyTorch's, a zip archive: if it is damaged, copy it again") from None
 
 
 def read_shards(index: Path) -> dict[str, np.ndarray]:

@@ -80,7 +80,9 @@ def _names(model: Module, id2label: Mapping[int, str] | None, count: int) -> dic
     if id2label is None:
         own = getattr(model, "id2label", None)
         return dict(own) if own and count and sorted(own) == list(range(count)) else None
-    names = {int(key): str(name) for key, name in dict(id2label).items()}
+    if not isinstance(id2label, Mapping):
+        raise TypeError(f"id2label is a dictionary from numbers to names, got {type(id2label).__name__}; dict(enumerate(names)) makes it")
+    names = {int(key): str(name) for key, name in id2label.items()}
     if sorted(names) != list(range(count)):
         raise ValueError(f"id2label must name the {count} classes from 0 on, got the numbers {sorted(names)[:10]}")
     return names
