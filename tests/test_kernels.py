@@ -152,6 +152,29 @@ def test_attention(n, heads, queries, keys, size, value, layout, dtype):
     )
 
 
+@tiny
+@few
+@given(st.integers(0, 3), small, st.integers(1, 30), small, small, st.integers(0, 2), layouts, dtypes)
+def test_attention_with_its_weights(n, heads, queries, keys, size, lead, layout, dtype):
+    rng = np.random.default_rng(queries)
+    shapes = [(n, heads, queries, size)[2 - lead :], *[(n, heads, keys, size)[2 - lead :]] * 2]
+
+    def both(q, k, v):
+        return mg.cat(F.scaled_dot_product_attention(q, k, v, scale=0.7, need_weights=True), -1)
+
+    held(both, [array(rng, s, layout) for s in shapes], dtype)
+
+
+def test_attention_with_its_weights_makes_one_array_of_their_size():
+    q, k = mg.randn(1, 2, 4096, 8), mg.randn(1, 2, 256, 8)
+    tracemalloc.start()
+    _, weights = F.scaled_dot_product_attention(q, k, k, need_weights=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert weights.shape == (1, 2, 4096, 256)
+    assert weights.data.nbytes < peak < 1.25 * weights.data.nbytes
+
+
 def test_attention_with_large_logits():
     q, k = 1e3 * np.ones((1, 4, 2)), np.array([[[1.0, 0], [0, 2], [3, 3]]])
     y = F.scaled_dot_product_attention(*(mg.tensor(a, dtype="float32") for a in (q, k, np.eye(3)[None]))).numpy()

@@ -12,7 +12,7 @@ from minigrad.autograd.mode import AUTOCAST, state
 from minigrad.dtypes import dtype as as_dtype
 
 # Products, where the time goes, and what a sum of many terms accumulates in is the array library's affair (float32).
-LOW = frozenset("attention conv2d conv2d_input conv_mlp linear matmul".split())
+LOW = frozenset("attention attention_weights conv2d conv2d_input conv_mlp linear matmul".split())
 # Sums, norms, losses, and functions whose results leave the range of float16 (largest number 65,504).
 HIGH = frozenset(
     "cumsum exp expm1 layer_norm log log1p log_softmax logsumexp mean pow reciprocal rsqrt softmax softplus square sum "

@@ -1,4 +1,4 @@
-"""softmax(q·kᵀ·scale)·v without masks, some queries at a time, with the weights stored keys first.
+"""softmax(q·kᵀ·scale), and its product with v, without masks, some queries at a time, the weights stored keys first.
 
 Keys first, because numpy reduces over the first axis at full width, and a pyramid has few keys and many queries.
 """
@@ -28,14 +28,32 @@ def _tokens(shape, dtype):
     return np.empty((n, length, heads, size), dtype).transpose(0, 2, 1, 3)
 
 
+def _four(*arrays):
+    """The arrays with 4 dimensions, of which the first may be new."""
+    return [a.reshape((1,) * (4 - a.ndim) + a.shape) for a in arrays]
+
+
+def _fit(*arrays) -> bool:
+    """Whether the kernels take these."""
+    q = arrays[0]
+    alike = all(a.shape[:-2] == q.shape[:-2] and a.size for a in arrays)
+    return alike and q.dtype in (np.float32, np.float64) and 2 <= q.ndim <= 4
+
+
+def _exponentials(q, k):
+    """e^(k·qᵀ - its maximum over the keys), and its sum over them: (…, S, L), (…, 1, L)."""
+    p = k @ q.mT
+    p -= p.max(-2, keepdims=True)
+    np.exp(p, p)
+    return p, p.sum(-2, keepdims=True)
+
+
 def attention(q, k, v, *, scale, save):
     """(…, L, E), (…, S, E), (…, S, D) → (…, L, D), equal leading dimensions; keeps the weights, (…, S, L)."""
+    if not _fit(q, k, v):
+        return None
     lead = q.shape[:-2]
-    if q.dtype not in (np.float32, np.float64) or not lead == k.shape[:-2] == v.shape[:-2] or q.ndim > 4:
-        return None
-    if not q.size or not k.size or not v.size:
-        return None
-    q, k, v = (a.reshape((1,) * (4 - a.ndim) + a.shape) for a in (q, k, v))
+    q, k, v = _four(q, k, v)
     n, heads, length, _ = q.shape
     keys, size = v.shape[2:]
     out = _tokens((n, heads, length, size), q.dtype)
@@ -46,10 +64,7 @@ def attention(q, k, v, *, scale, save):
     def work(part):
         images, heads, queries = piece = parts[part]
         pair = images, heads
-        p = scaled[pair] @ q[piece].mT
-        p -= p.max(-2, keepdims=True)
-        np.exp(p, p)
-        total = p.sum(-2, keepdims=True)
+        p, total = _exponentials(q[piece], scaled[pair])
         if weights is not None:
             np.divide(p, total, weights[images, heads, :, queries])
             np.matmul(weights[images, heads, :, queries].mT, v[pair], out=out[piece])
@@ -60,31 +75,67 @@ def attention(q, k, v, *, scale, save):
     return out.reshape(*lead, length, size) if len(lead) != 2 else out, weights
 
 
-def attention_vjp(g, weights, q, k, v, *, scale):
-    """dv = pᵀ·g;  ds = p·(dp - Σ p·dp) with dp = g·vᵀ;  dq = ds·k·scale;  dk = dsᵀ·q·scale."""
-    shapes = q.shape, k.shape, v.shape
-    q, k, v, g = (a.reshape((1,) * (4 - a.ndim) + a.shape) for a in (q, k, v, g))
-    keys = k.shape[2]
-    parts = _parts(q.shape[:3], keys)
-    dq = _tokens(q.shape, q.dtype)
-    dk, dv = _tokens(k.shape, k.dtype), _tokens(v.shape, v.dtype)
+def attention_weights(q, k, *, scale, save):
+    """(…, L, E), (…, S, E) → (…, L, S), a view of (…, S, L): one array of this size is made, and nothing beside it."""
+    if not _fit(q, k):
+        return None
+    lead = q.shape[:-2]
+    q, k = _four(q, k)
+    weights = np.empty((*q.shape[:2], k.shape[2], q.shape[2]), q.dtype)
+    parts = _parts(q.shape[:3], k.shape[2])
     scaled = k * q.dtype.type(scale)
 
     def work(part):
         images, heads, queries = piece = parts[part]
-        pair = images, heads
-        rows, p = g[piece], weights[images, heads, :, queries]
-        slope = v[pair] @ rows.mT
+        p, total = _exponentials(q[piece], scaled[images, heads])
+        np.divide(p, total, weights[images, heads, :, queries])
+
+    parallel(work, len(parts))
+    y = weights.mT
+    return y.reshape(*lead, *y.shape[2:]) if len(lead) != 2 else y, weights
+
+
+def attention_vjp(g, weights, q, k, v, *, scale):
+    """dv = pᵀ·g; dq and dk by way of dp = g·vᵀ."""
+    shape = v.shape
+    v, g = _four(v, g)
+    dv = _tokens(v.shape, v.dtype)
+
+    def slope(piece, p):
+        return v[piece[:2]] @ g[piece].mT, p @ g[piece]
+
+    return *_weights_vjp(slope, weights, q, k, scale, dv), dv.reshape(shape)
+
+
+def attention_weights_vjp(g, weights, q, k, *, scale):
+    """dq and dk from dp = g."""
+    (g,) = _four(g)
+    return _weights_vjp(lambda piece, p: (g[piece].mT.copy(), None), weights, q, k, scale, None)
+
+
+def _weights_vjp(slope_of, weights, q, k, scale, dv):
+    """dq = ds·k·scale, dk = dsᵀ·q·scale with ds = p·(dp - Σ p·dp). `slope_of(piece, p)` gives a fresh dp, keys first, and the
+    piece's part of dv, where there is one."""
+    shapes = q.shape, k.shape
+    q, k = _four(q, k)
+    parts = _parts(q.shape[:3], k.shape[2])
+    dq, dk = _tokens(q.shape, q.dtype), _tokens(k.shape, k.dtype)
+    scaled = k * q.dtype.type(scale)
+
+    def work(part):
+        images, heads, queries = piece = parts[part]
+        p = weights[images, heads, :, queries]
+        slope, part_v = slope_of(piece, p)
         slope *= p
         slope -= p * slope.sum(-2, keepdims=True)
-        np.matmul(slope.mT, scaled[pair], out=dq[piece])
-        return slope @ q[piece], p @ rows
+        np.matmul(slope.mT, scaled[images, heads], out=dq[piece])
+        return slope @ q[piece], part_v
 
-    for (images, heads, queries), (part_k, part_v) in zip(parts, parallel(work, len(parts)), strict=True):
-        if queries.start:
-            dk[images, heads] += part_k
-            dv[images, heads] += part_v
-        else:
-            dk[images, heads], dv[images, heads] = part_k, part_v
+    for (images, heads, queries), results in zip(parts, parallel(work, len(parts)), strict=True):
+        for total, result in zip((dk, dv), results, strict=True):
+            if total is not None and queries.start:
+                total[images, heads] += result
+            elif total is not None:
+                total[images, heads] = result
     dk *= q.dtype.type(scale)
-    return tuple(d.reshape(shape) for d, shape in zip((dq, dk, dv), shapes, strict=True))
+    return dq.reshape(shapes[0]), dk.reshape(shapes[1])

@@ -62,6 +62,8 @@ class NumpyBackend:
     gelu_vjp = staticmethod(numpy_gelu.gelu_vjp)
     attention = staticmethod(numpy_attention.attention)
     attention_vjp = staticmethod(numpy_attention.attention_vjp)
+    attention_weights = staticmethod(numpy_attention.attention_weights)
+    attention_weights_vjp = staticmethod(numpy_attention.attention_weights_vjp)
     conv_mlp = staticmethod(numpy_mlp.conv_mlp)
     conv_mlp_vjp = staticmethod(numpy_mlp.conv_mlp_vjp)
 

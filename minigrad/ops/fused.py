@@ -120,6 +120,12 @@ def attention(q, k, v, *, scale):
     return matmul(softmax(matmul(q * scale, k.mT), -1), v)
 
 
+@fused(parts=True)
+def attention_weights(q, k, *, scale):
+    """softmax(q·kᵀ·scale): (…, L, E), (…, S, E) → (…, L, S)."""
+    return softmax(matmul(q * scale, k.mT), -1)
+
+
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask=None, is_causal=False, scale=None):
     """softmax(q·kᵀ·scale + mask)·v and the attention weights: (…, L, E), (…, S, E), (…, S, D) → (…, L, D), (…, L, S).
 
@@ -127,6 +133,9 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask
     `dropout_mask` multiplies the weights. The scale is 1/√E by default. Vaswani et al. 2017, arXiv 1706.03762.
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and not is_causal:
+        weights = attention_weights(query, key, scale=scale)
+        return matmul(weights if dropout_mask is None else weights * dropout_mask, value), weights
     logits = matmul(query * scale, key.mT)
     if is_causal:
         length, keys = query.shape[-2], key.shape[-2]
