@@ -187,6 +187,9 @@ def test_mistakes():
     for words, arguments in (
         ("query must be a", {"query": (64, 0)}),
         ("query must be a", {"query": (0, -1)}),
+        ("query must be a", {"query": "ab"}),
+        ("query must be a", {"query": 3}),
+        ("ends in .png, not a.jpg", {"path": "a.jpg"}),
         ("stage 1 has 1 blocks, there is no block 1", {"block": 1}),
         ("stage 1 has 1 blocks, there is no block -2", {"block": -2}),
     ):

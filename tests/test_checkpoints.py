@@ -447,6 +447,9 @@ def test_tensors_that_dont_fit(tmp_path):
         load(twice)
     with pytest.raises(ValueError, match="layout is 'timm', 'original' or 'hf', not 'lucid'"):
         models.from_pretrained(path, layout="lucid")
+    mg.save(path, from_native(state, "timm"))
+    with pytest.raises(CheckpointError, match="its names are those of the layout 'timm', not 'hf'"):  # whose ε differs
+        models.from_pretrained(path, layout="hf", num_heads=(1, 2, 5, 3))
 
 
 # --- nothing half-written -----------------------------------------------------------------------------------------------

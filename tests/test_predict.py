@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_pictures_that_come_out_in_different_sizes(capsys, model, tmp_path):
         photograph(i, *size).save(tmp_path / f"{i}.png")
     rows = answers(capsys, folder, tmp_path / "*.png")
     assert [Path(row["image"]).stem for row in rows] == ["0", "1", "2", "3"] and all("top" in row for row in rows)
-    predict(capsys, folder, tmp_path / "*.png", "--attention", tmp_path / "drawn.jpeg")
+    predict(capsys, folder, tmp_path / "*.png", "--attention", tmp_path / "drawn.png")
 
 
 # ---- tables and files --------------------------------------------------------------------------------------------------
@@ -199,6 +200,18 @@ def test_the_table(capsys, checkpoint, photographs, tmp_path, monkeypatch):
     lines = out.splitlines()
     assert len(lines) == 5 and len({line.index("%") for line in lines[1:]}) == 1
     assert lines[1].startswith("photographs/b.png ") and lines[2].startswith("   ") and lines[3].startswith("…nnn")
+
+
+def test_names_that_would_change_the_terminal(capsys, checkpoint, photographs, tmp_path):
+    folder = tmp_path / "named"
+    shutil.copytree(checkpoint, folder)
+    about = json.loads((folder / "config.json").read_text())
+    about["id2label"] = {str(i): f"\x1b[2Jdog\n{i}" for i in range(3)}
+    (folder / "config.json").write_text(json.dumps(about))
+    out = predict(capsys, folder, photographs / "b.png", "--top-k", 3, "--attention", tmp_path / "a.png").out
+    assert len(out.splitlines()) == 4 and "\x1b" not in out and "�[2Jdog�" in out
+    rows = answers(capsys, folder, photographs / "b.png")
+    assert {entry["class"] for entry in rows[0]["top"]} == set(about["id2label"].values())  # as they are
 
 
 def test_csv(capsys, checkpoint, photographs, tmp_path):
@@ -215,7 +228,8 @@ def test_csv(capsys, checkpoint, photographs, tmp_path):
         assert float(line["probability"]) == entry["probability"] and int(line["index"]) == entry["index"]
     broken = [line for line in table if line["error"]]
     assert len(broken) == 1 and broken[0]["image"].endswith("broken.png") and broken[0]["class"] == ""
-    assert "can't write" in predict(capsys, checkpoint, photographs / "b.png", "--csv", tmp_path / "no" / "a.csv", status=2).err
+    out, err = predict(capsys, checkpoint, photographs / "b.png", "--csv", tmp_path / "no" / "a.csv", status=2)
+    assert out == "" and "can't write" in err and "there is no folder" in err  # before the work
 
 
 def test_attention(capsys, checkpoint, photographs, tmp_path):
@@ -229,6 +243,7 @@ def test_attention(capsys, checkpoint, photographs, tmp_path):
     with Image.open(path) as one:
         assert tall[1] > 3 * one.height and tall[0] >= one.width > 5 * 288
     assert "can't write" in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "no" / "a.png", status=2).err
+    assert "ends in .png" in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "a.jpg", status=2).err
     path.unlink()
     predict(capsys, checkpoint, photographs / "broken.png", "--attention", path, status=2)
     assert not path.exists()

@@ -66,6 +66,11 @@ def run(
             raise UsageError(f"{name} must be at least 1, got {value}")
     if as_json and csv_path == "-":
         raise UsageError("--json and --csv - would both print; give --csv a file, or leave one out")
+    if attention is not None and Path(attention).suffix.lower() != ".png":
+        raise UsageError(f"--attention draws a PNG: give a file that ends in .png, not {attention}")
+    for target in (csv_path, attention):  # told before the work, not after it
+        if target not in (None, "-") and not Path(target).absolute().parent.is_dir():
+            raise UsageError(f"can't write {target}: there is no folder {Path(target).parent}")
     names = list(_expand(images))
     if attention is not None and len(names) > MOST_DRAWN:
         raise UsageError(f"--attention draws {MOST_DRAWN} images at most, not {len(names)}")
@@ -152,10 +157,19 @@ class Table:
         if not self.begun:
             print(f"{'image':<{self.width}}  {'chance':>8}  class")
             self.begun = True
-        name, note = _short(row["image"], self.width), f"  ({row['note']})" if row["note"] else ""
+        name, note = plain(_short(row["image"], self.width)), f"  ({row['note']})" if row["note"] else ""
         for entry in row["top"]:
-            print(f"{name:<{self.width}}  {100 * entry['probability']:6.2f} %  {entry['class']}{note}")
+            print(f"{name:<{self.width}}  {100 * entry['probability']:6.2f} %  {plain(entry['class'])}{note}")
             name = note = ""
+
+
+def plain(text: str) -> str:
+    """A name from someone's file as a terminal can show it: on one line, and without what changes the terminal.
+
+    >>> plain("a\\x1b[2J dog\\n")
+    'a�[2J dog�'
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(name: str, width: int) -> str:
@@ -180,6 +194,6 @@ def _draw(classifier: Classifier, drawn: list[tuple[dict[str, Any], np.ndarray]]
     from minigrad import tensor
     from minigrad.visual.attention import attention_overlay
 
-    titles = [f"{_short(Path(row['image']).name, 20)}: {row['top'][0]['class'][:20]}" for row, _ in drawn]
+    titles = [plain(f"{_short(Path(row['image']).name, 20)}: {row['top'][0]['class'][:20]}") for row, _ in drawn]
     inputs = [tensor(pixels[None], device=classifier.device) for _, pixels in drawn]
     attention_overlay(classifier.model, inputs, classifier.processor, titles=titles, path=path)

@@ -164,12 +164,19 @@ def _as_picture(pixels: np.ndarray) -> np.ndarray:
     return _stretch(pixels.reshape(1, -1, pixels.shape[2]), 0).reshape(pixels.shape)
 
 
+def _is_inside(query, height: int, width: int) -> bool:
+    """Whether a query is a row and a column of an image."""
+    if not isinstance(query, Sequence) or len(query) != 2 or not all(isinstance(n, int | np.integer) for n in query):
+        return False
+    return 0 <= query[0] < height and 0 <= query[1] < width
+
+
 def _shares(model, x: Tensor, query: tuple[int, int] | None, block: int) -> list[np.ndarray]:
     """For each stage the keys' shares of the attention, times their number, on their grid (rows, columns)."""
     encoder, (height, width) = _encoder(model), x.shape[2:]
     config = encoder.config
-    if query is not None and not (0 <= query[0] < height and 0 <= query[1] < width):
-        raise ValueError(f"query must be a (row, column) inside the input of {height}×{width} pixels, got {query}")
+    if query is not None and not _is_inside(query, height, width):
+        raise ValueError(f"query must be a (row, column) inside the input of {height}×{width} pixels, got {query!r}")
     attentions: list[Tensor] = []
     with evaluation(model):
         encoder.stage_maps(x, attentions)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -83,8 +84,14 @@ def enlarge(pixels: np.ndarray, height: int) -> Image.Image:
 
 
 def write_png(image: Image.Image, path: str | PathLike | None) -> Image.Image:
-    """The image, written as a PNG when there is a path."""
+    """The image, written as a PNG when there is a path.
+
+    Raises:
+        ValueError: when the path ends otherwise.
+    """
     if path is not None:
+        if Path(path).suffix.lower() != ".png":
+            raise ValueError(f"the picture is a PNG: give a path that ends in .png, not {path}")
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         atomic_write(path, buffer.getvalue())

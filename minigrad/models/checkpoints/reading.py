@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import serialize
-from minigrad.models.checkpoints.layouts import detect_layout, shown, to_native
+from minigrad.models.checkpoints.layouts import check_layout, detect_layout, shown, to_native
 from minigrad.serialize import CheckpointError
 
 CONFIG = "config.json"
@@ -152,7 +152,9 @@ def read_weights(path: Path, layout: str | None = None) -> Weights:
     if names and all(name.startswith(PREFIX) for name in names):
         arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
     try:
-        found = layout or detect_layout(arrays)
+        found = detect_layout(arrays)
+        if layout not in (None, found):
+            raise CheckpointError(f"its names are those of the layout {found!r}, not {check_layout(layout)!r}; leave layout out")
         arrays = to_native(arrays, found)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
