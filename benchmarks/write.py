@@ -13,6 +13,7 @@ RUNS = (
     ("pvt_cpu.py", "--write"),
     ("pvt_cpu.py", "--models", "pvt_v2_b2,pvt_v2_b2_li", "--batches", "2", "--turns", "5", "--write"),
     ("kernels.py", "--write"),
+    ("step_profile.py", "--write"),
     ("scaling.py", "--write"),
     ("digits.py", "--write"),
 )
@@ -20,6 +21,7 @@ TITLES = {
     "pvt_cpu": "### Whole models: forward, and training step (forward, loss, backward, AdamW)",
     "digits": "### A training step of the digits job",
     "kernels": "### Kernels of the first stage of b0, eight images",
+    "step_profile": "### Where b0's training step goes",
     "scaling": "### Size and batch, b2_li",
 }
 START, END = "<!-- tables of benchmarks/write.py -->", "<!-- end of the tables -->"
