@@ -467,6 +467,9 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     assert models.from_pretrained(tmp_path / "a").config.num_classes == 3
     with pytest.raises(FileExistsError, match="config.json is a file; give a folder"):
         quietly(models.save_pretrained, randomised(), tmp_path / "a" / "config.json")
+    with pytest.raises(TypeError, match="an ImageProcessor or a dictionary, got str"):
+        quietly(models.save_pretrained, randomised(), tmp_path / "c", image_processor="bicubic")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 # --- preprocessing ------------------------------------------------------------------------------------------------------

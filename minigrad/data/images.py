@@ -166,8 +166,8 @@ def _one_sentence(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is refused as too large: {error}") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} is refused as too large: it claims more than {MAX_PIXELS:,} pixels") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a known format ({', '.join(FORMATS)})") from None
     except MemoryError:

@@ -206,5 +206,8 @@ def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> di
 def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any] | None:
     if image_processor is None:
         return None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
-    values = image_processor if isinstance(image_processor, Mapping) else image_processor.to_dict()
-    return dict(values)
+    if isinstance(image_processor, Mapping):
+        return dict(image_processor)
+    if not hasattr(image_processor, "to_dict"):
+        raise TypeError(f"image_processor is an ImageProcessor or a dictionary, got {type(image_processor).__name__}")
+    return dict(image_processor.to_dict())
