@@ -89,6 +89,20 @@ def test_an_encoder_takes_a_classifiers_file(tmp_path):
     assert same(fresh, models.from_pretrained(tmp_path, model_class=models.PVTV2Model, embed_norm_eps=1e-5))
 
 
+class Around(mg.nn.Module):
+    """A model with PVT v2's names one level deeper."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.backbone = models.PVTV2Backbone(config)
+
+
+def test_a_class_without_the_weights_names_is_refused(tmp_path):
+    quietly(models.save_pretrained, randomised(), tmp_path)
+    with pytest.raises(TypeError, match="Around has no place for patch_embed.proj.*; load a PVT_V2 or PVTV2Backbone, and give it to"):
+        models.from_pretrained(tmp_path, model_class=Around)
+
+
 def test_a_backbone_keeps_its_outputs(tmp_path):
     config = models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6, "num_classes": 0})
     models.save_pretrained(models.PVTV2Backbone(config, out_features=["stage2", "stage4"]), tmp_path)

@@ -89,6 +89,7 @@ def from_pretrained(
     Raises:
         FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
         CheckpointError: when it is damaged, hostile, no PVT v2, or doesn't fit its configuration.
+        TypeError: when `strict` and a `model_class` lacks some of the weights' names.
         ValueError: when the number of heads isn't known, or a field doesn't fit.
     """
     model_class = PVT_V2 if model_class is None else model_class
@@ -111,6 +112,11 @@ def from_pretrained(
     weights.arrays.clear()  # so that no array is kept beside its tensor
     own = model.state_dict()
     state = {name: Tensor(arrays.pop(name), dtype=tensor.dtype) for name, tensor in own.items() if name in arrays}
+    if arrays and strict:
+        raise TypeError(
+            f"{model_class.__name__} has no place for {_some(list(arrays))} of {weights.path}; load a PVT_V2 or PVTV2Backbone, and "
+            "give it to your model"
+        )
     model.load_state_dict(state, strict=False)
     return model.eval()
 
