@@ -38,33 +38,32 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
 
 
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
-    """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
+    """dx = rstd·(gw - mean(gw) - c·rstd²·mean(gw·c)) with gw = g·weight, c = x - mean; dweight = Σ g·c·rstd; dbias = Σ g.
+
+    c isn't multiplied by rstd, number by number: the sums are, which has the same effect.
+    """
     mean, rstd = saved
     rows, g = _rows(x, axes), _rows(g, axes)
     dx = np.empty(rows.shape, x.dtype)
-    ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
     blocks = row_blocks(rows.shape[0], rows.shape[1], BLOCK)
     gain = None if weight is None else weight.reshape(-1)
+    share = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)  # a product with it is a mean, weighted
+    if gain is not None:
+        share *= gain[:, None]
 
     def work(i):
         part, out, deviation = g[blocks[i]], dx[blocks[i]], rstd[blocks[i]]
-        normal = rows[blocks[i]] - mean[blocks[i]]
-        normal *= deviation
-        dbias = None if bias is None else column_sums(part)
-        dweight = None
-        if gain is not None:
-            product = part * normal
-            dweight = column_sums(product)
-            inner = product @ (gain * ones[0, 0])[:, None]
-            np.multiply(part, gain, out)
-        else:
-            inner = (part * normal) @ ones
-            out[...] = part
-        out -= out @ ones
-        normal *= inner
-        out -= normal
+        centred = rows[blocks[i]] - mean[blocks[i]]
+        product = np.multiply(part, centred, out)
+        dweight = None if gain is None else deviation[:, 0] @ product
+        slope = product @ share
+        slope *= deviation
+        slope *= deviation
+        centred *= slope
+        centred += part @ share
+        np.subtract(part if gain is None else np.multiply(part, gain, out), centred, out)
         out *= deviation
-        return dweight, dbias
+        return dweight, None if bias is None else column_sums(part)
 
     sums = list(zip(*parallel(work, len(blocks)), strict=True)) or [(None,), (None,)]
     dweight, dbias = (
