@@ -76,7 +76,9 @@ def runs(batch: int, size: int) -> dict:
 
     def turn(step, x):
         def run():
-            return float(step(x, labels).item())
+            loss = float(step(x, labels).item())
+            mx.synchronize()  # the update may still be under way
+            return loss
 
         return run
 

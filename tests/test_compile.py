@@ -41,9 +41,9 @@ class Net(nn.Module):
 class Job:
     """A model, its optimizer and average, and a step; the same one each time."""
 
-    def __init__(self, compiled=True, optimizer=mg.optim.AdamW, device="mlx", **options):
+    def __init__(self, compiled=True, optimizer=mg.optim.AdamW, device="mlx", width=8, **options):
         mg.manual_seed(0)
-        self.model = Net().to(device)
+        self.model = Net(width).to(device)
         self.optimizer = optimizer(self.model.parameters(), **{"lr": 0.05, **options})
         self.ema = mg.optim.EMA(self.model, 0.9, warmup=True)
         self.device = device
@@ -380,23 +380,44 @@ def test_a_warning_about_many_traces():
             run(mg.ones(1, device="mlx"), n)
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-def test_a_thousand_steps_keep_memory_flat(compiled):
+@pytest.mark.parametrize("compiled, averaged", [(False, True), (False, False), (True, True)])
+def test_a_thousand_steps_keep_memory_flat(compiled, averaged):
     """Of moments, batch statistics and averages nothing is left over from earlier steps, though nobody reads a value."""
-    job, memory, objects = Job(compiled), [], []
+    job, memory, objects = Job(compiled, width=512), [], []
+    if not averaged:
+        job.ema.update = lambda: None  # which would compute the batch statistics, being their average
     batches = [job.batch(i, size) for i, size in enumerate((5, 4))]
     for i in range(1001):
-        if i in (400, 600):
-            job.model.train(i == 600)
+        if i in (20, 24):
+            job.model.train(i == 24)
         job.run(*batches[i % 2])
-        if i in (200, 1000):
-            job.everything()
+        if i in (100, 1000):
             gc.collect()
+            mx.synchronize()
             memory.append(mx.get_active_memory())
             objects.append(len(gc.get_objects()))
     assert abs(memory[1] - memory[0]) < 1e6 and abs(objects[1] - objects[0]) < 500
     if compiled:
         assert len(job.run.info().traces) == 2 * 2  # shapes × modes
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_one_asynchronous_evaluation_a_step(compiled, monkeypatch):
+    """Of everything that is carried, and nothing else waits; the average is computed with the step, or right after it."""
+    job, calls = Job(compiled), []
+    for i in range(3):
+        job.run(*job.batch(i))
+    asynchronous = mx.async_eval
+    monkeypatch.setattr(mx, "async_eval", lambda *arrays: (calls.append(arrays), asynchronous(*arrays)))
+    monkeypatch.setattr(mx, "eval", lambda *arrays: calls.append("eval"))
+    batch = job.batch(3)
+    calls.clear()
+    job.run(*batch)
+    assert "eval" not in calls and len(calls) == (1 if compiled else 2)
+    started = {id(a) for lists in calls for arrays in lists for a in arrays}
+    carried = [*job.model.parameters(), *job.model.buffers(), *job.ema.average.values(), job.ema.updates]
+    carried += [t for slots in job.optimizer.state.values() for t in slots.values() if t.device == "mlx"]
+    assert {id(t.data) for t in carried} <= started
 
 
 def test_fifty_steps_of_pvt():
