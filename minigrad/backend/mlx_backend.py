@@ -204,5 +204,7 @@ class MLXBackend:
     layer_norm_vjp = staticmethod(mlx_fused.layer_norm_vjp)
     gelu = staticmethod(mlx_fused.gelu)
     gelu_vjp = staticmethod(mlx_fused.gelu_vjp)
+    cross_entropy = staticmethod(mlx_fused.cross_entropy)
+    cross_entropy_vjp = staticmethod(mlx_fused.cross_entropy_vjp)
     attention = staticmethod(mlx_fused.attention)
     attention_vjp = staticmethod(mlx_fused.attention_vjp)

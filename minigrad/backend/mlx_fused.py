@@ -58,6 +58,27 @@ def gelu_vjp(g, saved, x):
     return (g * (saved[0] + x * mx.exp(x * x * -0.5) * INV_SQRT_2PI),)
 
 
+def cross_entropy(x, classes, *, ignore_index, smoothing, save):
+    """MLX's kernel, which sums in float32."""
+    if not x.size:
+        return None
+    counts = classes != ignore_index
+    chosen = mx.where(counts, classes, 0)
+    losses = mx.fast.cross_entropy(x, chosen)
+    if smoothing:
+        wide = x.astype(mx.float32)
+        losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mx.mean(wide, -1)) * smoothing
+    return mx.where(counts, losses, 0).astype(x.dtype), (counts, chosen)
+
+
+def cross_entropy_vjp(g, saved, x, classes, *, ignore_index, smoothing):
+    """g·(softmax(x) - q)."""
+    counts, chosen = saved
+    q = (mx.arange(x.shape[1]) == chosen[:, None]) * (1 - smoothing) + smoothing / x.shape[1]
+    dx = (mx.softmax(x, axis=-1, precise=True) - q) * mx.where(counts, g, 0)[:, None]
+    return dx.astype(x.dtype), None
+
+
 def attention(q, k, v, *, scale, save):
     """Keeps the weights: after PVT's spatial reduction the keys are few. MLX's kernel, where nothing is kept."""
     if not (q.size and k.size and v.size):

@@ -291,26 +291,28 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     return sum(losses) if reduction == "sum" else _reduce(losses.reshape(shape), reduction)
 
 
-def _pick(rows, classes, weight, ignore_index):
-    """(-w·log p at the class, w) for every row; both 0 where the class is ignored."""
+def _check_classes(classes, count, weight, ignore_index):
+    """Raises when class numbers aren't whole, or, where that can be seen without waiting, outside 0 … count - 1."""
     if classes.is_floating_point() or classes.dtype == "bool":
         raise TypeError(
             f"class numbers must be integers, got {classes.dtype.name}; use .long(), or probabilities of the input's shape"
         )
-    if weight is not None and weight.size() != (rows.shape[1],):
-        raise ValueError(
-            f"the weight of the classes has shape {weight.shape}, expected ({rows.shape[1]},): one number a class"
-        )
+    if weight is not None and weight.size() != (count,):
+        raise ValueError(f"the weight of the classes has shape {weight.shape}, expected ({count},): one number a class")
+    if classes.backend.eager:
+        numbers = classes.numpy()
+        numbers = numbers[numbers != ignore_index]
+        if numbers.size and (numbers.max() >= count or numbers.min() < 0):
+            raise IndexError(
+                f"a class number lies outside 0 … {count - 1}: they run from {numbers.min()} to {numbers.max()}"
+            )
+
+
+def _pick(rows, classes, weight, ignore_index):
+    """(-w·log p at the class, w) for every row; both 0 where the class is ignored."""
+    _check_classes(classes, rows.shape[1], weight, ignore_index)
     counts = classes != ignore_index
     safe = where(counts, classes, 0)
-    if (
-        classes.backend.eager
-        and safe.numel()
-        and (int(safe.numpy().max()) >= rows.shape[1] or int(safe.numpy().min()) < 0)
-    ):
-        raise IndexError(
-            f"a class number lies outside 0 … {rows.shape[1] - 1}: they run from {safe.numpy().min()} to {safe.numpy().max()}"
-        )
     picked = gather(rows, 1, safe.reshape(-1, 1)).reshape(-1)
     weights = counts.astype(rows.dtype) if weight is None else where(counts, weight[safe], 0.0)
     return where(counts, -picked, 0.0) * weights, weights
@@ -326,6 +328,13 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
     dim = 0 if input.ndim == 1 else 1
+    if weight is None and not target.is_floating_point():
+        rows, classes, shape = _class_first(input, target, "cross_entropy")
+        _check_classes(classes, rows.shape[1], None, ignore_index)
+        losses = _fused.cross_entropy(rows, classes, ignore_index=ignore_index, smoothing=label_smoothing)
+        if reduction == "mean":
+            return sum(losses) / sum((classes != ignore_index).astype(losses.dtype))
+        return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
     logp = log_softmax(input, dim)
     n = input.shape[dim]
     if target.is_floating_point():

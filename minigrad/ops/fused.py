@@ -19,25 +19,27 @@ from minigrad.ops.activation import normal_cdf
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
+from minigrad.ops.index import gather
 from minigrad.ops.linalg import linear, matmul
-from minigrad.ops.reduce import mean, softmax
+from minigrad.ops.reduce import log_softmax, mean, softmax, sum
 from minigrad.tensor import Tensor, _tensor
 
 
 class Fused(Op):
     """An operation with a definition on tensors and optional kernels in the backends. One with `parts` runs as its
-    definition while somebody observes operations: whoever counts or draws them wants to see the parts."""
+    definition while somebody observes operations: whoever counts or draws them wants to see the parts. Kernels are for
+    inputs of one dtype; those at the positions `integers` are left out of that."""
 
-    def __init__(self, definition, parts: bool = False):
+    def __init__(self, definition, parts: bool = False, integers: tuple[int, ...] = ()):
         super().__init__(definition)
-        self.definition, self.parts = definition, parts
+        self.definition, self.parts, self.integers = definition, parts, integers
 
     def __call__(self, *inputs, **static):
         static = {name: plain(value) for name, value in static.items()}
         if state.mode & AUTOCAST:
             inputs = cast_inputs(self.name, inputs)
         try:
-            kinds = {(t._backend.name, t._data.dtype) for t in inputs if t is not None}
+            kinds = {(t._backend.name, t._data.dtype) for k, t in enumerate(inputs) if t is not None and k not in self.integers}
             xp = inputs[0]._backend
         except AttributeError:
             came = ", ".join(type(t).__name__ for t in inputs)
@@ -97,6 +99,17 @@ def layer_norm(x, weight, bias, *, axes, eps):
 def gelu(x):
     """x·Φ(x) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415."""
     return x * normal_cdf(x)
+
+
+@fused(integers=(1,))
+def cross_entropy(x, classes, *, ignore_index, smoothing):
+    """-Σ_c q_c·log softmax(x)_c of each row, with q = (1 - smoothing)·[c is its class] + smoothing/C, and 0 where the class is
+    `ignore_index`: (N, C), (N,) → (N,). Szegedy et al. 2016, arXiv 1512.00567."""
+    logp, counts = log_softmax(x, -1), classes != ignore_index
+    losses = -gather(logp, 1, where(counts, classes, 0).reshape(-1, 1)).reshape(-1)
+    if smoothing:
+        losses = losses * (1 - smoothing) - sum(logp, 1) * (smoothing / x.shape[1])
+    return where(counts, losses, 0.0)
 
 
 @fused(parts=True)
