@@ -86,8 +86,10 @@ def test_readme_example(tmp_path):
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["operations", "checkpoints", "pictures"])
+@pytest.mark.parametrize("name", ["operations", "checkpoints", "pictures", "mlx"])
 def test_pages(name, tmp_path):
     """Every block of the page runs, one after the other."""
+    if name == "mlx":
+        pytest.importorskip("mlx.core")
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], tmp_path)

@@ -132,6 +132,7 @@ class Program:
         finally:
             now.active = False
         before.restore_tensors()
+        del self.given, self.set, self.arguments  # arrays of the trace, which hold on to its graph
         self.draws, self.traced = now.draws, True
         return outputs
 
@@ -247,7 +248,7 @@ def _where(error: BaseException) -> str:
     remedy = next((REMEDIES[name] for name in called if name in REMEDIES), "return the tensor and read it outside")
     if any("schedule" in code.co_filename for code, _ in frames[last + 1 :]):
         remedy = SCHEDULE
-    text = linecache.getline(code.co_filename, number).strip()
+    text = linecache.getline(code.co_filename, number).strip() or f"{called[0] if called else code.co_name}()"
     return (
         f"{code.co_filename}:{number}: `{text}` asks for a value inside a compiled step, where tensors have none (the step "
         f"runs once, to be recorded); {remedy}"
