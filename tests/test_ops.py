@@ -237,7 +237,8 @@ def test_every_vjp_is_in_the_table(monkeypatch):
         for k, vjp in enumerate(op.vjps)
         if vjp is not None
     }
-    wanted |= {(name, 0, create_graph) for name in KERNELS for create_graph in (False, True)}
+    here = [name for name in KERNELS if hasattr(mg.backend.get("cpu"), name)]  # the rows run on numpy
+    wanted |= {(name, 0, create_graph) for name in here for create_graph in (False, True)}
     wanted -= {("to_device", 0, False), ("to_device", 0, True)}  # needs two devices: test_to_device
     assert not wanted - ran, f"these are in no row (operation, input, create_graph): {sorted(wanted - ran)}"
 

@@ -116,10 +116,13 @@ def classification_loss(logits: Tensor, labels, problem_type: str | None = None)
         ValueError: when the labels' shape or dtype doesn't go with the problem.
     """
     n, classes = logits.shape
-    labels = labels if isinstance(labels, Tensor) else Tensor(labels, device="cpu")
-    given = labels.dtype.name
+    given = str(getattr(getattr(labels, "dtype", None), "name", ""))
+    if not isinstance(labels, Tensor):
+        floats = given.startswith("float")  # numpy's are often float64, which MLX lacks
+        labels = Tensor(labels, dtype=logits.dtype if floats else None, device=logits.device)
+    given = given or labels.dtype.name
     if labels.is_floating_point():
-        labels = labels.to(dtype=logits.dtype)  # before it moves: MLX has no float64, which numpy's arrays have
+        labels = labels.to(dtype=logits.dtype)  # before it moves: MLX has no float64
     labels = labels.to(device=logits.device)
     whole = not labels.is_floating_point() and given != "bool"
     if problem_type is None:
