@@ -109,7 +109,10 @@ def main() -> None:
     for kind in (*KINDS, OTHER):
         share = statistics.median(step[kind] / total for step, total in zip(steps[1:], totals, strict=True))
         rows[kind] = {"share": share, "seconds": statistics.median(step[kind] for step in steps[1:])}
-    lines = [f"{options.model}, batch {options.batch}, {statistics.median(totals):.2f} s of processor time. {common.machine()}", ""]
+    lines = [
+        f"{options.model}, batch {options.batch}, {statistics.median(totals):.2f} s of processor time. {common.machine()}",
+        "",
+    ]
     lines += ["| part | ms | share |", "| --- | --- | --- |"]
     for kind, row in sorted(rows.items(), key=lambda item: -item[1]["share"]):
         lines.append(f"| {kind} | {row['seconds'] * 1e3:.0f} | {row['share'] * 100:.0f} % |")

@@ -1,6 +1,6 @@
 """Pyramid Vision Transformer v2 learns handwritten digits, in twenty lines.
 
-    python examples/digits.py [epochs]
+python examples/digits.py [epochs]
 """
 
 import sys

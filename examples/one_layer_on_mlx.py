@@ -1,6 +1,6 @@
 """The same layer on both backends: numpy on the CPU, MLX on the Apple GPU (or its CPU backend elsewhere).
 
-    python examples/one_layer_on_mlx.py
+python examples/one_layer_on_mlx.py
 """
 
 import minigrad as mg

@@ -22,7 +22,11 @@ from minigrad import models, nn, optim
 from minigrad.training import class_iou, confusion_counts, mean_iou
 
 CLASSES = ["background", "disc", "square", "triangle", "star"]
-CORNERS = {"square": (4, 0.7071), "triangle": (3, 0.5), "star": (5, 0.42)}  # and the radius half-way between two corners
+CORNERS = {
+    "square": (4, 0.7071),
+    "triangle": (3, 0.5),
+    "star": (5, 0.42),
+}  # and the radius half-way between two corners
 SIZE, FINE = 64, 3  # pixels of a scene; points of a pixel along each side, of which the middle one is its centre
 SEEN = 0.85  # share of a shape that those in front leave in sight, at least
 BATCH, RATE, HELD_OUT = 4, 4e-3, 256
@@ -150,11 +154,19 @@ def draw(images: np.ndarray, truth: np.ndarray, found: np.ndarray, title: str, p
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="The scenes are generated.")
-    parser.add_argument("--steps", type=int, default=3000, help=f"training steps of {BATCH} new scenes each (default 3000)")
-    parser.add_argument("--head", choices=["fpn", "mlp"], default="fpn", help="Semantic FPN's or SegFormer's (default fpn)")
-    parser.add_argument("--device", choices=["cpu", "mlx", "gpu"], default="cpu", help="mlx or gpu for Apple's GPU (default cpu)")
+    parser.add_argument(
+        "--steps", type=int, default=3000, help=f"training steps of {BATCH} new scenes each (default 3000)"
+    )
+    parser.add_argument(
+        "--head", choices=["fpn", "mlp"], default="fpn", help="Semantic FPN's or SegFormer's (default fpn)"
+    )
+    parser.add_argument(
+        "--device", choices=["cpu", "mlx", "gpu"], default="cpu", help="mlx or gpu for Apple's GPU (default cpu)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes (default 0)")
-    parser.add_argument("--output", default="segmentation.png", help="where the picture goes (default segmentation.png)")
+    parser.add_argument(
+        "--output", default="segmentation.png", help="where the picture goes (default segmentation.png)"
+    )
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, got {options.steps}")

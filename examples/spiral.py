@@ -1,6 +1,6 @@
 """A spiral of three arms, told apart by a small network; draws the decision boundary.
 
-    python examples/spiral.py [--steps 300] [--output spiral.png]
+python examples/spiral.py [--steps 300] [--output spiral.png]
 """
 
 import argparse

@@ -235,7 +235,9 @@ def _header(path: str | os.PathLike, file: BufferedReader) -> tuple[dict[str, En
         entries = {name: _entry(8 + length, size, **fields) for name, fields in header.items()}
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())
-        raise CheckpointError(f"{path} is no valid safetensors file: {reason[:200]}; if it is damaged, copy it again") from None
+        raise CheckpointError(
+            f"{path} is no valid safetensors file: {reason[:200]}; if it is damaged, copy it again"
+        ) from None
     return dict(sorted(entries.items(), key=lambda item: item[1].start)), metadata
 
 
@@ -252,8 +254,10 @@ def _entry(origin: int, size: int, dtype: str, shape: list[int], data_offsets: l
     entry = Entry(DTYPES[dtype], tuple(shape), origin + data_offsets[0])
     if len(shape) > 32 or math.prod(max(n, 1) for n in shape) >= 2**60:
         raise ValueError(f"no tensor has the shape {str(shape)[:80]}")
-    if min(shape, default=0) < 0 or entry.nbytes != data_offsets[1] - data_offsets[0] or not (
-        origin <= entry.start <= entry.start + entry.nbytes <= size
+    if (
+        min(shape, default=0) < 0
+        or entry.nbytes != data_offsets[1] - data_offsets[0]
+        or not (origin <= entry.start <= entry.start + entry.nbytes <= size)
     ):
         raise ValueError(f"a {dtype} tensor of shape {shape} can't lie at bytes {data_offsets}")
     return entry

@@ -48,7 +48,9 @@ def sharded(folder, state, name="model.safetensors", count=3):
         part = dict(list(state.items())[i::count])
         file = f"{stem}-{i + 1:05}-of-{count:05}.{ending}"
         table |= dict.fromkeys(part, file)
-        save_file(part, folder / file, {"format": "pt"}) if ending == "safetensors" else pth.write_state(folder / file, part)
+        save_file(part, folder / file, {"format": "pt"}) if ending == "safetensors" else pth.write_state(
+            folder / file, part
+        )
     index = {"metadata": {"total_size": sum(a.nbytes for a in state.values())}, "weight_map": table}
     (folder / f"{name}.index.json").write_text(json.dumps(index))
     return folder / f"{name}.index.json", index

@@ -26,10 +26,44 @@ from minigrad.models.checkpoints import from_native
 
 SMALL = dict(img_size=64, num_classes=3, embed_dims=(4, 4, 8, 8), num_heads=(1, 2, 2, 4), mlp_ratios=(2, 1, 1, 1), depths=(1, 1, 1, 1),
              sr_ratios=(2, 2, 2, 1), qkv_bias=True)  # fmt: skip
-NUMBERS = [0, 1, -1, 2, 3, 7, 8, 64, 255, 256, 2**15, 2**16, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63)]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    8,
+    64,
+    255,
+    256,
+    2**15,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    -(2**63),
+]
 VALUES = [*NUMBERS, 0.5, -1.5, 1e308, -1e-308, float("nan"), float("inf"), True, False, None, "", "a", "0", "é\0", "x" * 5000, [], {}, [[]],
           [1] * 10, [1] * 5000, [1e9] * 4, [None] * 4, ["a"] * 4, [[1]] * 4, {"a": 1}, {"height": 64}, {"0": "a"}]  # fmt: skip
-RAW = [b"1e999", b"9" * 5000, b"[" * 100_000, b"{\"a\":" * 5000, b"NaN", b"\xff\xfe", b"\\ud800", b"\"\\ud800\"", b"null", b"", b"}"]
+RAW = [
+    b"1e999",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"a":' * 5000,
+    b"NaN",
+    b"\xff\xfe",
+    b"\\ud800",
+    b'"\\ud800"',
+    b"null",
+    b"",
+    b"}",
+]
 NAMES = [
     "stages.0.blocks.0.norm1.weight", "stages.9999.blocks.0.norm1.weight", "block1.0.attn.q.weight", "head.weight", "", ".", "..",
     "a" * 3000, "encoder.layers.0.blocks.0.attention.key.weight", "patch_embed0.proj.weight", "stages.-1.norm.weight", "\0",
@@ -160,7 +194,9 @@ class Fuzz:
         if what < 0.2:
             return self.bytes(program)
         if what < 0.5:
-            call = pth.Call(pth.Global(*r.choice(CALLS).split()), r.choice((("mkdir harmed",), (), (1,), ({"a": 1},), ((),) * 20)))
+            call = pth.Call(
+                pth.Global(*r.choice(CALLS).split()), r.choice((("mkdir harmed",), (), (1,), ({"a": 1},), ((),) * 20))
+            )
             return program[:start] + pth.program(call) + r.choice((b"0", b"")) + program[start:]
         if what < 0.7:
             return program[:start] + r.choice(CODES) * r.choice((1, 1, 1, 100)) + program[start:]

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STORAGES = {"f8": "DoubleStorage", "f4": "FloatStorage", "f2": "HalfStorage", "u2": "BFloat16Storage", "i8": "LongStorage"}
+STORAGES = {
+    "f8": "DoubleStorage",
+    "f4": "FloatStorage",
+    "f2": "HalfStorage",
+    "u2": "BFloat16Storage",
+    "i8": "LongStorage",
+}
 
 
 class Global(NamedTuple):
@@ -85,7 +91,10 @@ def tensor(key: str, array: np.ndarray, **changes) -> Call:
     length = changes.get("length", array.size)
     stride = tuple(n // array.itemsize for n in np.ascontiguousarray(array).strides)
     place = (changes.get("offset", 0), changes.get("shape", array.shape), changes.get("stride", stride))
-    return Call(REBUILD, (storage(key, array.dtype.str[1:], length), *place, False, Call(Global("collections", "OrderedDict"), ())))
+    return Call(
+        REBUILD,
+        (storage(key, array.dtype.str[1:], length), *place, False, Call(Global("collections", "OrderedDict"), ())),
+    )
 
 
 def write(path: Path, value, arrays: dict[str, np.ndarray], order: str = "little", name: str = "archive") -> Path:
@@ -102,4 +111,6 @@ def write(path: Path, value, arrays: dict[str, np.ndarray], order: str = "little
 def write_state(path: Path, state: dict[str, np.ndarray], **around) -> Path:
     """A state dict; with `around`, {"model": the state dict, **around}."""
     tensors = {name: tensor(str(i), array) for i, (name, array) in enumerate(state.items())}
-    return write(path, {"model": tensors, **around} if around else tensors, {str(i): a for i, a in enumerate(state.values())})
+    return write(
+        path, {"model": tensors, **around} if around else tensors, {str(i): a for i, a in enumerate(state.values())}
+    )

@@ -195,7 +195,9 @@ def test_pvt_in_16_bits(dtype, linear):
             loss = F.cross_entropy(model(x), y)
         scaler.scale(loss).backward()
         scaler.unscale_(mg.optim.SGD(model.parameters()))
-        assert {p.dtype.name for p in model.parameters()} == {p.grad.dtype.name for p in model.parameters()} == {"float32"}
+        assert (
+            {p.dtype.name for p in model.parameters()} == {p.grad.dtype.name for p in model.parameters()} == {"float32"}
+        )
         return loss.item(), np.concatenate([p.grad.numpy().ravel() for p in model.parameters()])
 
     (loss, exact), (rounded_loss, rounded) = gradients(None), gradients(dtype)
@@ -262,7 +264,11 @@ def test_a_skipped_step_leaves_no_trace(device):
     clean = Job(device, clip=1.0)
     batches = [i for i in range(7) if i not in (0, 4)]
     for seed in batches:
-        clean.step(normal(4, 6, seed=seed, device=device), mg.tensor([0, 1, 2, 0], device=device), mg.tensor(1.0, device=device))
+        clean.step(
+            normal(4, 6, seed=seed, device=device),
+            mg.tensor([0, 1, 2, 0], device=device),
+            mg.tensor(1.0, device=device),
+        )
     job = Job(device, clip=1.0)
     job.run([1e38, 1.0, 1.0, 1.0, 1e38, 1.0, 1.0])
     np.testing.assert_allclose(job.model.weight.numpy(), clean.model.weight.numpy(), rtol=1e-3, atol=1e-5)

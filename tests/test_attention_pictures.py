@@ -126,7 +126,9 @@ def test_overlay(kind, sheets, tmp_path):
         np.testing.assert_array_equal(np.asarray(written), np.asarray(image))
     assert model.training and not model.stages[1].training and model.stages[1].blocks[0].training is False
     assert not any(p.grad is not None for p in model.parameters())
-    np.testing.assert_array_equal(np.asarray(rows[0][0].picture), np.asarray(attention.enlarge(photograph().transpose(2, 0, 1), 288)))
+    np.testing.assert_array_equal(
+        np.asarray(rows[0][0].picture), np.asarray(attention.enlarge(photograph().transpose(2, 0, 1), 288))
+    )
 
 
 def test_one_key_is_said_to_be_constant(sheets):

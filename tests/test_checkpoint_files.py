@@ -40,7 +40,9 @@ def test_pth(tmp_path, layout, around):
 def test_pth_of_parallel_training_and_averages(tmp_path):
     model, other = randomised(), arrays_of(models.PVT_V2(**SMALL))
     state = {f"module.{n}": a for n, a in arrays_of(model).items()}
-    tensors = [{n: pth.tensor(f"{k}{i}", a) for i, (n, a) in enumerate(s.items())} for k, s in (("a", other), ("b", state))]
+    tensors = [
+        {n: pth.tensor(f"{k}{i}", a) for i, (n, a) in enumerate(s.items())} for k, s in (("a", other), ("b", state))
+    ]
     arrays = {f"{k}{i}": a for k, s in (("a", other), ("b", state)) for i, a in enumerate(s.values())}
     args = pth.Raw(pth.program(pth.Global("argparse", "Namespace")) + b")\x81" + pth.program({"lr": 0.1}) + b"b")
     value = {"state_dict": tensors[0], "state_dict_ema": tensors[1], "epoch": 3, "arch": "pvt_v2_b0", "args": args}
@@ -71,7 +73,9 @@ def test_pth_numbers(tmp_path):
         np.testing.assert_array_equal(found["half"], [1.5, -2])
         np.testing.assert_array_equal(found["bf16"], [1.5, -2])
         assert found["none"].shape == (0, 3) and found["one"] == 5
-        assert {a.dtype.name for a in found.values()} == {"float32"} and all(a.flags.writeable for a in found.values() if a.ndim)
+        assert {a.dtype.name for a in found.values()} == {"float32"} and all(
+            a.flags.writeable for a in found.values() if a.ndim
+        )
 
 
 OUTSIDE = "import os; os.mkdir('harmed')"
@@ -221,9 +225,13 @@ def test_the_hubs_environment_variables(cache, tmp_path):
     code = "from minigrad import models; print(models.pvt_v2_b0(pretrained=True).id2label)"
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {"HF_HUB_OFFLINE": "1"}
     for variable, place in (("HF_HOME", tmp_path), ("HF_HUB_CACHE", tmp_path / "hub")):
-        done = subprocess.run([sys.executable, "-c", code], env={**env, variable: str(place)}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**env, variable: str(place)}, capture_output=True, text=True
+        )
         assert done.stdout == "{0: 'a', 1: 'b', 2: 'c'}\n", done.stderr
-    done = subprocess.run([sys.executable, "-c", code], env={**env, "HF_HOME": str(tmp_path / "no")}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**env, "HF_HOME": str(tmp_path / "no")}, capture_output=True, text=True
+    )
     assert "HubError: OpenGVLab/pvt_v2_b0 is no file or folder here, not in the cache" in done.stderr.splitlines()[-1]
 
 
@@ -269,7 +277,9 @@ def test_downloading(cache, tmp_path, monkeypatch):
         models.from_pretrained("me/model", revision="v1")
     assert not any("x.safetensors" in name for name in asked)
     index.unlink()
-    with pytest.raises(models.HubError, match="me/model holds no weights on the Hugging Face hub: it has none of model.safetensors"):
+    with pytest.raises(
+        models.HubError, match="me/model holds no weights on the Hugging Face hub: it has none of model.safetensors"
+    ):
         models.from_pretrained("me/model", revision="v1")
 
     class Missing(RepositoryNotFoundError):
@@ -282,7 +292,9 @@ def test_downloading(cache, tmp_path, monkeypatch):
         raise Missing
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
-    with pytest.raises(models.HubError, match=r"can't be loaded from the Hugging Face hub \(404 Client Error.\); check the name"):
+    with pytest.raises(
+        models.HubError, match=r"can't be loaded from the Hugging Face hub \(404 Client Error.\); check the name"
+    ):
         models.from_pretrained("me/model")
     (tmp_path / "me" / "model").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="me/model holds no weights: neither"):
@@ -292,10 +304,14 @@ def test_downloading(cache, tmp_path, monkeypatch):
 def test_without_huggingface_hub(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(models.HubError, match=r"no file or folder runs/mine, and .* huggingface_hub: pip install 'minigrad\[hub\]'"):
+    with pytest.raises(
+        models.HubError, match=r"no file or folder runs/mine, and .* huggingface_hub: pip install 'minigrad\[hub\]'"
+    ):
         models.from_pretrained("runs/mine")
     for path in ("a/b/c", "/a/b", "./a", "a", "../a/b"):
-        with pytest.raises(FileNotFoundError, match="there is no file or folder .*, and it is no name of the Hugging Face hub"):
+        with pytest.raises(
+            FileNotFoundError, match="there is no file or folder .*, and it is no name of the Hugging Face hub"
+        ):
             models.from_pretrained(path)
 
 
@@ -311,7 +327,9 @@ def test_mutated_checkpoints(tmp_path):
     count = 10_000 if os.environ.get("MINIGRAD_FULL", "0") not in ("", "0") else 250
     script = Path(__file__).with_name("fuzz_checkpoints.py")
     command = [sys.executable, str(script), "0", str(count), str(tmp_path / "fuzz")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60 + count, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert found["faults"] == [] and found["peak MiB"] < 1024

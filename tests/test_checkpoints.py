@@ -99,7 +99,9 @@ class Around(mg.nn.Module):
 
 def test_a_class_without_the_weights_names_is_refused(tmp_path):
     quietly(models.save_pretrained, randomised(), tmp_path)
-    with pytest.raises(TypeError, match="Around has no place for patch_embed.proj.*; load a PVT_V2 or PVTV2Backbone, and give it to"):
+    with pytest.raises(
+        TypeError, match="Around has no place for patch_embed.proj.*; load a PVT_V2 or PVTV2Backbone, and give it to"
+    ):
         models.from_pretrained(tmp_path, model_class=Around)
 
 
@@ -118,14 +120,24 @@ def test_a_training_runs_weights(tmp_path):
     """Their metadata has the model's name, changed fields and classes; the strides of `pvt_v2_tiny` no shape tells."""
     fields = {"num_classes": 3, "in_channels": 1, "img_size": 32, "drop_path_rate": 0.1}
     model = randomised(variant_config("pvt_v2_tiny", **fields))
-    about = {"model": "pvt_v2_tiny", "fields": fields, "classes": ["0", "1", "2"], "preprocessing": {}, "data": "digits"}
+    about = {
+        "model": "pvt_v2_tiny",
+        "fields": fields,
+        "classes": ["0", "1", "2"],
+        "preprocessing": {},
+        "data": "digits",
+    }
     mg.save(tmp_path / "model.safetensors", model.state_dict(), metadata={"classifier": json.dumps(about)})
     (tmp_path / "config.json").write_text(json.dumps({"model": "pvt_v2_tiny", "data": "digits", "epochs": 3}))
     for source in (tmp_path, str(tmp_path / "model.safetensors")):
         back = models.from_pretrained(source)
         assert same(model, back) and back.id2label == {0: "0", 1: "1", 2: "2"}
-    mg.save(tmp_path / "model.safetensors", model.state_dict(), metadata={"classifier": json.dumps({**about, "model": "x"})})
-    with pytest.raises(CheckpointError, match="model.safetensors: its note of the model is damaged .there is no model 'x'"):
+    mg.save(
+        tmp_path / "model.safetensors", model.state_dict(), metadata={"classifier": json.dumps({**about, "model": "x"})}
+    )
+    with pytest.raises(
+        CheckpointError, match="model.safetensors: its note of the model is damaged .there is no model 'x'"
+    ):
         models.from_pretrained(tmp_path)
 
 
@@ -152,7 +164,10 @@ def test_the_published_variants_are_recognised_by_their_shapes(name, layout):
     config = variant_config(name, embed_norm_eps=1e-6 if layout == "hf" else 1e-5)
     assert recognised(config, layout) == config
     stored = from_native(stub(config), layout)
-    assert len(stored) == {"b0": 194, "b1": 194, "b2": 366, "b2_li": 378, "b3": 630, "b4": 916, "b5": 1158}[name[7:]] or layout != "hf"
+    assert (
+        len(stored) == {"b0": 194, "b1": 194, "b2": 366, "b2_li": 378, "b3": 630, "b4": 916, "b5": 1158}[name[7:]]
+        or layout != "hf"
+    )
     assert {n: a.shape for n, a in to_native(stored).items()} == {n: a.shape for n, a in stub(config).items()}
 
 
@@ -165,7 +180,9 @@ def test_the_default_configuration_is_recognised_too():
 def test_any_mlp_ratio_gives_its_hidden_channels(ratio):
     config = models.PVTV2Config(**{**SMALL, "mlp_ratios": (ratio,) * 4})
     found = describing.infer_fields(stub(config))["mlp_ratios"]
-    assert [int(d * r) for d, r in zip(config.embed_dims, found, strict=True)] == [int(d * ratio) for d in config.embed_dims]
+    assert [int(d * r) for d, r in zip(config.embed_dims, found, strict=True)] == [
+        int(d * ratio) for d in config.embed_dims
+    ]
 
 
 def test_unknown_heads_are_asked_for(tmp_path):
@@ -183,7 +200,9 @@ def test_unknown_heads_are_asked_for(tmp_path):
         assert same(models.from_pretrained(path, config=tmp_path / "heads.json", img_size=64), model)
     with pytest.raises(ValueError, match="no field heads; it has img_size"):
         models.from_pretrained(path, heads=3)
-    with pytest.raises(CheckpointError, match=r"proj.weight has shape \(16, 8, 3, 3\), expected \(32, 8, 3, 3\) and 46 more"):
+    with pytest.raises(
+        CheckpointError, match=r"proj.weight has shape \(16, 8, 3, 3\), expected \(32, 8, 3, 3\) and 46 more"
+    ):
         models.from_pretrained(path, config=model.config.replace(embed_dims=(8, 32, 20, 24)))
 
 
@@ -205,7 +224,9 @@ def test_hugging_faces_configuration():
     assert {k: v for k, v in out.items() if k != "problem_type"} == {
         **{k: v for k, v in values.items() if k not in left_out}, "image_size": 224,
     }  # fmt: skip
-    assert models.PVTV2Config.from_hf({}) == variant_config("pvt_v2_b0", num_classes=2, embed_norm_eps=1e-6)  # its defaults
+    assert models.PVTV2Config.from_hf({}) == variant_config(
+        "pvt_v2_b0", num_classes=2, embed_norm_eps=1e-6
+    )  # its defaults
     assert models.PVTV2Config.from_hf({"image_size": {"height": 64, "width": 96}}).img_size == (64, 96)
     assert models.PVTV2Config.from_hf({"num_labels": 7}).num_classes == 7
 
@@ -246,11 +267,18 @@ def test_timms_model_has_fixed_kernels_and_eps(tmp_path):
     assert models.from_pretrained(tmp_path / "new").config.embed_norm_eps == 1e-5
     about = json.loads((tmp_path / "new" / "config.json").read_text())
     assert about["architecture"] == "pvt_v2_b2" and about["model_args"]["num_heads"] == [1, 2, 5, 3]
-    models.save_pretrained(models.pvt_v2_b0(num_classes=2), tmp_path / "b0", layout="timm", id2label={0: "cat", 1: "dog"})
+    models.save_pretrained(
+        models.pvt_v2_b0(num_classes=2), tmp_path / "b0", layout="timm", id2label={0: "cat", 1: "dog"}
+    )
     about = json.loads((tmp_path / "b0" / "config.json").read_text())
     assert about["architecture"] == "pvt_v2_b0" and about["label_names"] == ["cat", "dog"]
     cfg = about["pretrained_cfg"]
-    assert (cfg["interpolation"], cfg["crop_pct"], cfg["crop_mode"], cfg["input_size"]) == ("bicubic", 0.9, "center", [3, 224, 224])
+    assert (cfg["interpolation"], cfg["crop_pct"], cfg["crop_mode"], cfg["input_size"]) == (
+        "bicubic",
+        0.9,
+        "center",
+        [3, 224, 224],
+    )
 
 
 @pytest.mark.parametrize(
@@ -326,7 +354,9 @@ def test_the_classes_names(tmp_path, layout):
 def test_another_number_of_classes(tmp_path):
     model = randomised()
     quietly(models.save_pretrained, model, tmp_path)
-    with pytest.warns(UserWarning, match="classifier of 5 classes in .*model.safetensors is replaced by an untrained one of 9 classes"):
+    with pytest.warns(
+        UserWarning, match="classifier of 5 classes in .*model.safetensors is replaced by an untrained one of 9 classes"
+    ):
         other = models.from_pretrained(tmp_path, num_classes=9)
     assert other.head.weight.shape == (9, 24) and 0.01 < other.head.weight.numpy().std() < 0.03
     assert not other.head.bias.numpy().any()
@@ -334,7 +364,9 @@ def test_another_number_of_classes(tmp_path):
         warnings.simplefilter("error")
         bare = models.from_pretrained(tmp_path, num_classes=0)
     for changed in (other, bare):
-        assert all(np.array_equal(a, arrays_of(changed)[n]) for n, a in arrays_of(model).items() if not n.startswith("head."))
+        assert all(
+            np.array_equal(a, arrays_of(changed)[n]) for n, a in arrays_of(model).items() if not n.startswith("head.")
+        )
     assert bare(mg.zeros(1, 3, 64, 64)).shape == (1, 24)
 
 
@@ -395,7 +427,9 @@ def test_shards(tmp_path, name):
     escapes = ["../outside.safetensors", str(outside), "..", "", "a\\b.safetensors", "C:x.bin", ".", "sub/x.bin"]
     for file in (*escapes, "config.json", 3, None, ["x"]):
         index.write_text(json.dumps({"weight_map": {**about["weight_map"], "classifier.bias": file}}))
-        with pytest.raises(CheckpointError, match="puts classifier.bias into .*, which is no file of weights beside it"):
+        with pytest.raises(
+            CheckpointError, match="puts classifier.bias into .*, which is no file of weights beside it"
+        ):
             models.from_pretrained(tmp_path)
     index.write_text(json.dumps({"weight_map": {**about["weight_map"], "more": first.name}}))
     with pytest.raises(CheckpointError, match="lacks more, which .*index.json says it holds"):
@@ -418,7 +452,9 @@ def test_which_file_of_a_folder(tmp_path):
     mg.save(tmp_path / "anything.safetensors", model.state_dict())
     assert same(models.from_pretrained(tmp_path, **config), model)
     mg.save(tmp_path / "other.safetensors", model.state_dict())
-    with pytest.raises(FileNotFoundError, match="several files of weights, anything.safetensors, other.safetensors; give one"):
+    with pytest.raises(
+        FileNotFoundError, match="several files of weights, anything.safetensors, other.safetensors; give one"
+    ):
         models.from_pretrained(tmp_path, **config)
     mg.save(tmp_path / "model.safetensors", randomised(num_classes=2).state_dict())
     assert quietly(models.from_pretrained, tmp_path, **config).head.weight.shape == (5, 24)
@@ -448,7 +484,9 @@ def test_tensors_that_dont_fit(tmp_path):
         assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
     lacking = {n: a for n, a in state.items() if n != "stages.0.norm.weight"}
     loose = load({**lacking, "more": state["head.bias"]}, strict=False)
-    assert (loose.stages[0].norm.weight.numpy() == 1).all() and np.array_equal(loose.head.bias.numpy(), state["head.bias"])
+    assert (loose.stages[0].norm.weight.numpy() == 1).all() and np.array_equal(
+        loose.head.bias.numpy(), state["head.bias"]
+    )
     for names in ({"a": np.zeros(1, np.float32)}, {}):
         with pytest.raises(CheckpointError, match="these are no PVT v2 weights: expected names such as"):
             load(names)
@@ -490,8 +528,18 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
 def test_preprocessing_of_each_layout(tmp_path):
     expected = {
         "hf": {"size": {"height": 224, "width": 224}, "resample": 2, "image_processor_type": "PvtImageProcessor"},
-        "timm": {"size": {"shortest_edge": 248}, "resample": 3, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
-        "original": {"size": {"shortest_edge": 256}, "resample": 3, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
+        "timm": {
+            "size": {"shortest_edge": 248},
+            "resample": 3,
+            "crop_size": {"height": 224, "width": 224},
+            "do_center_crop": True,
+        },
+        "original": {
+            "size": {"shortest_edge": 256},
+            "resample": 3,
+            "crop_size": {"height": 224, "width": 224},
+            "do_center_crop": True,
+        },
     }
     for layout, entries in expected.items():
         quietly(models.save_pretrained, randomised(img_size=224), tmp_path / layout, layout)
@@ -501,14 +549,24 @@ def test_preprocessing_of_each_layout(tmp_path):
         assert processor.output_size == (224, 224)
         if layout == "hf":
             assert processor == models.ImageProcessor()
-    given = models.ImageProcessor(size={"shortest_edge": 300}, do_center_crop=True, crop_size=224, image_mean=(0.5, 0.4, 0.3))
+    given = models.ImageProcessor(
+        size={"shortest_edge": 300}, do_center_crop=True, crop_size=224, image_mean=(0.5, 0.4, 0.3)
+    )
     for how in (given, given.to_dict()):
         quietly(models.save_pretrained, randomised(img_size=224), tmp_path / "own", "timm", image_processor=how)
         assert json.loads((tmp_path / "own" / "preprocessor_config.json").read_text()) == given.to_dict()
         cfg = json.loads((tmp_path / "own" / "config.json").read_text())["pretrained_cfg"]
-        assert int(224 / cfg["crop_pct"]) == 300 and cfg["interpolation"] == "bilinear" and cfg["mean"] == [0.5, 0.4, 0.3]
+        assert (
+            int(224 / cfg["crop_pct"]) == 300 and cfg["interpolation"] == "bilinear" and cfg["mean"] == [0.5, 0.4, 0.3]
+        )
     with pytest.raises(ValueError, match="timm always resizes"):
-        quietly(models.save_pretrained, randomised(), tmp_path / "no", "timm", image_processor=models.ImageProcessor(do_rescale=False))
+        quietly(
+            models.save_pretrained,
+            randomised(),
+            tmp_path / "no",
+            "timm",
+            image_processor=models.ImageProcessor(do_rescale=False),
+        )
     assert not (tmp_path / "no").exists()
 
 
@@ -549,10 +607,17 @@ def test_convert(tmp_path, capsys, monkeypatch):
     for to in layouts.LAYOUTS:
         assert main(["convert", "x.pth", to, "--to", to, "--config", "own.json"]) == 0
         streams = capsys.readouterr()
-        assert streams.out == f"{to}: PVT v2 with {sum(p.numel() for p in model.parameters()):,} parameters, 5 classes\n"
+        assert (
+            streams.out == f"{to}: PVT v2 with {sum(p.numel() for p in model.parameters()):,} parameters, 5 classes\n"
+        )
         assert ("one ε for all norms" in streams.err) == (to == "hf") and streams.err.count("\n") == 1 + (to == "hf")
-        assert "x.pth doesn't say how pictures are prepared" in streams.err and "the original's published weights take" in streams.err
-        assert json.loads(Path(to, "preprocessor_config.json").read_text())["size"] == {"shortest_edge": 73}  # 64 · 256 / 224
+        assert (
+            "x.pth doesn't say how pictures are prepared" in streams.err
+            and "the original's published weights take" in streams.err
+        )
+        assert json.loads(Path(to, "preprocessor_config.json").read_text())["size"] == {
+            "shortest_edge": 73
+        }  # 64 · 256 / 224
         back = models.from_pretrained(to)
         assert back.config == model.config.replace(embed_norm_eps=1e-6 if to == "hf" else 1e-5)
         assert same(models.from_pretrained(to, embed_norm_eps=1e-5), model)

@@ -427,7 +427,9 @@ def test_fifty_steps_of_pvt():
 
     def losses(device, compiled, rate):
         mg.manual_seed(0)
-        model = mg.models.create_model("pvt_v2_tiny", num_classes=10, drop_rate=rate, attn_drop_rate=rate, drop_path_rate=rate)
+        model = mg.models.create_model(
+            "pvt_v2_tiny", num_classes=10, drop_rate=rate, attn_drop_rate=rate, drop_path_rate=rate
+        )
         model.to(device)
         optimizer = mg.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
 

@@ -64,7 +64,9 @@ def test_generated_scenes(monkeypatch):
         turned = shapes.inside(kind, np.cos(0.3) * x - np.sin(0.3) * y, np.sin(0.3) * x + np.cos(0.3) * y)
         assert 4 * turned.mean() == pytest.approx(area, rel=1e-3)
     (images, labels), again, other = (shapes.scenes(np.random.default_rng(seed), 20) for seed in (0, 0, 1))
-    assert np.array_equal(images, again[0]) and np.array_equal(labels, again[1]) and not np.array_equal(images, other[0])
+    assert (
+        np.array_equal(images, again[0]) and np.array_equal(labels, again[1]) and not np.array_equal(images, other[0])
+    )
     assert images.shape == (20, 3, 64, 64) and 0 <= images.min() < images.max() <= 1
     assert labels.shape == (20, 64, 64) and set(np.unique(labels)) == set(range(5))
 
@@ -75,14 +77,20 @@ def test_notebook(path, tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    by_backward, by_difference = (float(re.search(rf"{name}\s+(\S+)", text)[1]) for name in ("backward", "finite difference"))
+    by_backward, by_difference = (
+        float(re.search(rf"{name}\s+(\S+)", text)[1]) for name in ("backward", "finite difference")
+    )
     assert by_backward == pytest.approx(by_difference, rel=1e-4, abs=1e-11)
 
 
 def test_readme_example(tmp_path):
-    example = re.search(r"```python\n(import minigrad.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
+    example = re.search(r"```python\n(import minigrad.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[
+        1
+    ]
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 

@@ -135,7 +135,9 @@ def test_depths_of_b0():
     whole = flow(module_graph(model, (1, 3, 64, 64)))
     attention = "stages.0.blocks.0.attn."
     assert {(attention + "sr", attention + "norm"), (attention + "norm", attention + "kv")} < set(whole)
-    behind = {b for a, b in whole if a in (attention + "q", attention + "kv")}  # how attention is computed is the backend's
+    behind = {
+        b for a, b in whole if a in (attention + "q", attention + "kv")
+    }  # how attention is computed is the backend's
     assert behind and attention + "proj" not in behind
 
 
@@ -222,7 +224,9 @@ def test_passing_through_containers():
     net = nn.Sequential(nn.Sequential(), nn.Sequential(nn.Identity(), nn.Identity()), nn.Flatten())
     graph = module_graph(net, (1, 2, 3))
     assert flow(graph) == [("Input", "0"), ("0", "1.0"), ("1.0", "2"), ("2", "Output")]
-    assert [c.heading for c in graph.clusters.values()] == ["Sequential"] and [n.times for n in graph.nodes.values()] == [1, 1, 2, 1, 1]
+    assert [c.heading for c in graph.clusters.values()] == ["Sequential"] and [
+        n.times for n in graph.nodes.values()
+    ] == [1, 1, 2, 1, 1]
 
 
 # --- repeats ----------------------------------------------------------------------------------------------------------
@@ -358,7 +362,9 @@ def test_modules_fused_split_and_checkpoint(device):
     assert re.search(r"linear +2×6 +← x, 0.weight, 0.bias +saved: x \(2×4\)\n", text)
     assert re.search(r"split +2×3, 2×3 +← ", text)
     if device == "cpu":
-        assert re.search(r"layer_norm +2×6 +← linear, 1.weight, 1.bias +saved: output of linear \(2×6\), 1.weight \(6\)", text)
+        assert re.search(
+            r"layer_norm +2×6 +← linear, 1.weight, 1.bias +saved: output of linear \(2×6\), 1.weight \(6\)", text
+        )
     u = mg.autograd.checkpoint(model, x.requires_grad_())
     assert re.search(r"checkpoint +2×6 +← x +saved: x \(2×4\)", str(autograd_graph(u.sum(), x=x)))
 
@@ -411,7 +417,9 @@ def test_no_tape():
 def bezier(start, segment, t):
     points = [start, *segment]
     while len(points) > 1:
-        points = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in zip(points, points[1:], strict=False)]
+        points = [
+            (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in zip(points, points[1:], strict=False)
+        ]
     return points[0]
 
 
@@ -515,7 +523,15 @@ def test_texts_fit():
     from PIL import ImageFont
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    texts = ["OverlapPatchEmbed", "1×3136×1024", "stages.0.blocks.0–39", "ConvMLP × 40", "MMMM", "iiii", "saved: a (2×3)"]
+    texts = [
+        "OverlapPatchEmbed",
+        "1×3136×1024",
+        "stages.0.blocks.0–39",
+        "ConvMLP × 40",
+        "MMMM",
+        "iiii",
+        "saved: a (2×3)",
+    ]
     for name, bold in (("DejaVuSans.ttf", False), ("DejaVuSans-Bold.ttf", True)):
         font = ImageFont.truetype(str(folder / name), 100)
         for text in texts:

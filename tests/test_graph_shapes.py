@@ -205,7 +205,9 @@ def test_second_derivatives_of_random_graphs():
             return xs, [x * 0 if g is None else g for x, g in zip(xs, found, strict=True)]
 
         xs, first = gradients(0.0, create_graph=True)
-        second = mg.grad(sum((g * mg.tensor(v)).sum() for g, v in zip(first, directions, strict=True)), xs, allow_unused=True)
+        second = mg.grad(
+            sum((g * mg.tensor(v)).sum() for g, v in zip(first, directions, strict=True)), xs, allow_unused=True
+        )
         for got, plus, minus in zip(second, gradients(1e-6)[1], gradients(-1e-6)[1], strict=True):
             expected = (plus.numpy() - minus.numpy()) / 2e-6
             got = 0.0 if got is None else got.numpy()
@@ -228,7 +230,10 @@ CASES = {  # function of x = (2, -3), and its derivative
     "x@x": (lambda x: x @ x, lambda x: 2 * x),
     "one leaf thrice": (lambda x: x * x * x, lambda x: 3 * x * x),
     "diamond": (lambda x: (lambda y: y * 2 + y * y)(x * 3), lambda x: 6 + 18 * x),
-    "diamond of diamonds": (lambda x: (lambda y: (lambda z: z * y + z)(y * y + y))(x * 2), lambda x: 2 * (12 * x * x + 8 * x + 1)),
+    "diamond of diamonds": (
+        lambda x: (lambda y: (lambda z: z * y + z)(y * y + y))(x * 2),
+        lambda x: 2 * (12 * x * x + 8 * x + 1),
+    ),
     "long and short arm": (lambda x: (lambda y: y * (y + 1 + 1 + 1 + 1))(x * 1), lambda x: 2 * x + 4),
     "residual": (lambda x: (lambda y: y + y * y)(x + x * x), lambda x: (1 + 2 * (x + x * x)) * (1 + 2 * x)),
     "unused branch": (lambda x: (x.exp(), x * 5)[1], lambda x: 5 + 0 * x),

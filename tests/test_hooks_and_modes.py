@@ -185,7 +185,9 @@ def test_observers_see_every_operation():
 def test_detect_anomaly_names_the_line(device):
     x = mg.tensor([0.0, 1.0], device=device, requires_grad=True)
     with mg.autograd.detect_anomaly():
-        with pytest.raises(FloatingPointError, match=r"(?s)^log made -inf .*test_hooks_and_modes\.py:\d+: y = x\.log\(\)  # here"):
+        with pytest.raises(
+            FloatingPointError, match=r"(?s)^log made -inf .*test_hooks_and_modes\.py:\d+: y = x\.log\(\)  # here"
+        ):
             y = x.log()  # here
         y = x.sqrt()  # there
         with pytest.raises(FloatingPointError, match=r"gradient of sqrt became (nan|inf).*: y = x\.sqrt\(\)  # there"):

@@ -68,7 +68,9 @@ def test_the_default_is_hugging_faces_squash():
     np.testing.assert_array_equal(exact(ImageProcessor(), pixels), resized.transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(("name", "number"), [("nearest", 0), ("lanczos", 1), ("bilinear", 2), ("bicubic", 3), ("box", 4)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("nearest", 0), ("lanczos", 1), ("bilinear", 2), ("bicubic", 3), ("box", 4)]
+)
 def test_filters(name, number):
     pixels = picture()
     processor = ImageProcessor(size=(24, 32), resample=name)
@@ -78,7 +80,9 @@ def test_filters(name, number):
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (61, 97), (97, 61), (33, 300), (20, 21)])
-@pytest.mark.parametrize(("mode", "middle"), [(None, lambda n, m: (n - m) // 2), ("center", lambda n, m: round((n - m) / 2))])
+@pytest.mark.parametrize(
+    ("mode", "middle"), [(None, lambda n, m: (n - m) // 2), ("center", lambda n, m: round((n - m) / 2))]
+)
 def test_shorter_side_and_centre_crop(shape, mode, middle):
     pixels = picture(*shape)
     height, width = shape
@@ -94,20 +98,28 @@ def test_shorter_side_and_centre_crop(shape, mode, middle):
 def test_a_crop_larger_than_the_picture_is_black_around_it():
     pixels = picture(10, 13)
     out = exact(ImageProcessor(do_resize=False, do_center_crop=True, crop_size=(15, 20)), pixels).transpose(1, 2, 0)
-    np.testing.assert_array_equal(out[3:13, 4:17], pixels)  # the odd pixel above and to the left, as Hugging Face has it
+    np.testing.assert_array_equal(
+        out[3:13, 4:17], pixels
+    )  # the odd pixel above and to the left, as Hugging Face has it
     assert out.sum() == pixels.sum()
 
 
 def test_border_keeps_the_whole_picture():
     processor = ImageProcessor(size=(32, 32), do_center_crop=True, crop_size=32, crop_mode="border", resample="nearest")
     out = exact(processor, np.full((10, 20, 3), 200, np.uint8))
-    assert (out[:, 8:24] == 200).all() and out[:, 0, 0].tolist() == [124, 116, 104] and out[:, 31, 31].tolist() == [124, 116, 104]
+    assert (
+        (out[:, 8:24] == 200).all()
+        and out[:, 0, 0].tolist() == [124, 116, 104]
+        and out[:, 31, 31].tolist() == [124, 116, 104]
+    )
 
 
 def test_very_long_pictures_take_little_memory_and_give_the_window():
     """Scaled as a whole the first would be 4,237,837 × 224 pixels; the last would be 224 × 700,000 on the way."""
     long = np.repeat(np.array([[10, 240, 10, 240]], np.uint8), (349_990, 10, 10, 349_990), 1).repeat(37, 0)
-    crop = ImageProcessor(size={"shortest_edge": 224}, do_center_crop=True, crop_size=224, image_mean=[0.5], image_std=[0.5])
+    crop = ImageProcessor(
+        size={"shortest_edge": 224}, do_center_crop=True, crop_size=224, image_mean=[0.5], image_std=[0.5]
+    )
     part = long[:, 348_990:351_010]  # 12,229 when scaled: odd, too
     for image, small in ((long, part), (long.T, part.T)):
         assert abs(exact(crop, image).astype(int) - exact(crop, small)).mean() < 1
@@ -155,7 +167,16 @@ def test_paths_pillow_images_arrays_and_lists_of_them(tmp_path):
     Image.fromarray(pixels).save(path)
     first = processor(path)
     chw = pixels.transpose(2, 0, 1)
-    several = [path, str(path), Image.fromarray(pixels), pixels, chw, mg.tensor(chw.copy()), pixels / 255, pixels.astype(int)]
+    several = [
+        path,
+        str(path),
+        Image.fromarray(pixels),
+        pixels,
+        chw,
+        mg.tensor(chw.copy()),
+        pixels / 255,
+        pixels.astype(int),
+    ]
     out = processor(several)
     assert out.shape == (8, 3, 24, 32)
     for i in range(8):
@@ -166,14 +187,18 @@ def test_paths_pillow_images_arrays_and_lists_of_them(tmp_path):
     assert (exact(processor, picture(channels=1)) == exact(processor, picture(channels=1))[0]).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
 def test_modes(mode):
     """A picture of few colours survives every mode that Pillow has, in memory."""
     pixels = np.where(picture(seed=3, channels=1) > 120, 255, 0).astype(np.uint8)
     pixels = pixels[..., None].repeat(3, 2)
     image = Image.fromarray(pixels)
     through = {"La": "LA", "PA": "P", "RGBa": "RGBA", "HSV": "RGB"}.get(mode)
-    image = (image.convert("L").convert(through) if mode in ("La", "PA") else image.convert(through) if through else image).convert(mode)
+    image = (
+        image.convert("L").convert(through) if mode in ("La", "PA") else image.convert(through) if through else image
+    ).convert(mode)
     np.testing.assert_array_equal(np.asarray(open_image(image)), pixels)
 
 
@@ -182,7 +207,9 @@ def test_sixteen_bits_and_ranges_that_are_not_stated():
     for image in (deep, Image.fromarray(deep), Image.fromarray(deep.astype(np.int32)), deep.astype(np.float32)):
         assert np.asarray(open_image(image, "L")).tolist() == [[0, 0, 1, 128, 255]]
     assert np.asarray(open_image(np.array([[0.0, 0.25, 1.0]]), "L")).tolist() == [[0, 64, 255]]
-    assert np.asarray(open_image(Image.fromarray(np.array([[0.0, 0.25, 1.0]], np.float32)), "L")).tolist() == [[0, 64, 255]]
+    assert np.asarray(open_image(Image.fromarray(np.array([[0.0, 0.25, 1.0]], np.float32)), "L")).tolist() == [
+        [0, 64, 255]
+    ]
     assert np.asarray(open_image(np.array([[0, 7, 255]]), "L")).tolist() == [[0, 7, 255]]
     assert np.asarray(open_image(np.array([[True, False]]), "L")).tolist() == [[255, 0]]
 
@@ -213,7 +240,9 @@ def test_every_orientation(tmp_path, format, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "turned"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
+    Image.fromarray(np.ascontiguousarray(stored)).save(
+        path, format, exif=exif, **({"lossless": True} if format == "WEBP" else {})
+    )
     read = np.asarray(open_image(path, "L")).astype(int)
     assert read.shape == (32, 48) and abs(read - upright).max() <= 2
     with open(path, "rb") as file, Image.open(file) as opened:
@@ -248,14 +277,18 @@ def test_errors_say_which_picture(tmp_path):
 
 
 def test_hugging_faces_file(tmp_path):
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**HF, "_valid_processor_keys": ["images"], "return_tensors": None}))
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({**HF, "_valid_processor_keys": ["images"], "return_tensors": None})
+    )
     for source in (tmp_path, tmp_path / "preprocessor_config.json"):
         assert ImageProcessor.from_pretrained(source) == ImageProcessor()
     assert ImageProcessor.from_dict(HF).to_dict() == {**HF, "do_center_crop": False}
     old = {"size": 224, "resample": 3, "crop_pct": 0.875, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     convnext = ImageProcessor.from_dict(old)
     assert (convnext.size, convnext.crop_size) == ({"shortest_edge": 256}, {"height": 224, "width": 224})
-    assert ImageProcessor.from_dict({"size": 256, "do_center_crop": True, "crop_size": 224}).size == {"shortest_edge": 256}
+    assert ImageProcessor.from_dict({"size": 256, "do_center_crop": True, "crop_size": 224}).size == {
+        "shortest_edge": 256
+    }
     assert ImageProcessor.from_dict({**old, "size": {"shortest_edge": 384}}).size == {"height": 384, "width": 384}
 
 
@@ -272,7 +305,13 @@ def test_timms_file(tmp_path, nested):
 @pytest.mark.parametrize("size", [(3, 224, 224), (3, 192, 256), (1, 33, 31)])
 @pytest.mark.parametrize("share", [0.875, 0.9, 0.95, 1.0])
 def test_timms_settings_survive_both_files(tmp_path, mode, size, share):
-    values = {"input_size": size, "crop_pct": share, "crop_mode": mode, "mean": [0.5] * size[0], "std": [0.25] * size[0]}
+    values = {
+        "input_size": size,
+        "crop_pct": share,
+        "crop_mode": mode,
+        "mean": [0.5] * size[0],
+        "std": [0.25] * size[0],
+    }
     processor = ImageProcessor.from_dict(values)
     assert processor(picture()).shape == (1, *size)
     assert ImageProcessor.from_dict(processor.to_timm()) == processor
@@ -339,7 +378,11 @@ def test_files_that_say_nothing(tmp_path):
         mg.save(tmp_path / "x.safetensors", {"x": mg.zeros(2)}, metadata={"classifier": note})
         with pytest.raises(ValueError, match="x.safetensors: the note of its training run is damaged"):
             ImageProcessor.from_pretrained(tmp_path / "x.safetensors")
-    for processor in (ImageProcessor(do_normalize=False), ImageProcessor(rescale_factor=1.0), ImageProcessor(size={"shortest_edge": 9})):
+    for processor in (
+        ImageProcessor(do_normalize=False),
+        ImageProcessor(rescale_factor=1.0),
+        ImageProcessor(size={"shortest_edge": 9}),
+    ):
         with pytest.raises(ValueError, match="timm always"):
             processor.to_timm()
 
@@ -437,9 +480,34 @@ def test_fuzzed_images_are_read_or_refused_in_a_sentence(tmp_path):
 
 def test_fuzzed_settings_are_understood_or_refused_in_a_sentence():
     rng = np.random.default_rng(7)
-    odd = [None, True, 0, -1, 3, 224, 10**30, 0.5, float("nan"), float("inf"), "", "bilinear", [], [1, 2], [0.5] * 3, {}, {"height": 5}, HF]
+    odd = [
+        None,
+        True,
+        0,
+        -1,
+        3,
+        224,
+        10**30,
+        0.5,
+        float("nan"),
+        float("inf"),
+        "",
+        "bilinear",
+        [],
+        [1, 2],
+        [0.5] * 3,
+        {},
+        {"height": 5},
+        HF,
+    ]
     for _ in range(3000):
-        values = dict(HF if rng.random() < 0.5 else TIMM["pretrained_cfg"] if rng.random() < 0.7 else {"kind": "images", "maximum": 255})
+        values = dict(
+            HF
+            if rng.random() < 0.5
+            else TIMM["pretrained_cfg"]
+            if rng.random() < 0.7
+            else {"kind": "images", "maximum": 255}
+        )
         names = [*values, "crop_size", "crop_pct", "crop_mode", "do_center_crop", "pretrained_cfg", "mean", "std"]
         for name in rng.choice(names, rng.integers(1, 4)):
             value = odd[rng.integers(len(odd))]

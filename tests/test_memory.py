@@ -1,6 +1,8 @@
 """Memory: limits chosen from the machine's memory, what a step needs, and what is said before it runs out."""
 
 import gc
+import os
+import subprocess
 import sys
 
 import pytest
@@ -31,7 +33,37 @@ def mx():
     mx.set_cache_limit(before.cache_limit)
 
 
-@pytest.mark.parametrize("gib, recommended, limit", [(8, 16 / 3, 5), (16, 32 / 3, 32 / 3), (16, 0, 12), (64, 48, 48), (2, 0, 1)])
+STEPS = """
+import minigrad as mg
+layers = [layer for _ in range(6) for layer in (mg.nn.Linear(64, 64), mg.nn.GELU())]
+model = mg.nn.Sequential(*layers).to("mlx")
+optimizer, x = mg.optim.AdamW(model.parameters()), mg.rand(4096, 64, device="mlx")
+for _ in range(2):
+    mg.reset_peak_memory("mlx")
+    loss = (model(x) ** 2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    loss.item()
+print(mg.memory_info("mlx").peak)
+"""
+
+
+def test_order_of_computation_saves_memory():
+    """MLX is told to compute depth first, before its first computation; a user may say otherwise."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    peaks = []
+    for chosen in ({}, {"MLX_BFS_MAX_WIDTH": "20"}):
+        environment = {k: v for k, v in os.environ.items() if k != "MLX_BFS_MAX_WIDTH"} | chosen
+        peaks.append(
+            int(subprocess.run([sys.executable, "-c", STEPS], env=environment, check=True, capture_output=True).stdout)
+        )
+    assert peaks[0] < 0.85 * peaks[1]
+
+
+@pytest.mark.parametrize(
+    "gib, recommended, limit", [(8, 16 / 3, 5), (16, 32 / 3, 32 / 3), (16, 0, 12), (64, 48, 48), (2, 0, 1)]
+)
 def test_default_limits(gib, recommended, limit):
     """What is left after a quarter, at least 3 GiB, and no more than the system recommends; half of it for the cache."""
     pytest.importorskip("mlx.core", exc_type=ImportError)
@@ -92,14 +124,16 @@ def test_what_a_step_needs_is_foretold(mx, tmp_path):
 
 
 def test_a_run_that_would_not_fit_is_not_started(mx, tmp_path):
-    words = r"a step of 64 images needs about 0\.0\d+ GB, and MLX may use 0.03 GB.*--batch-size \d+, or"
+    words = r"a step of 64 images needs about 0\.0\d+ GB, and MLX may use 0.02 GB.*--batch-size \d+, or"
     with pytest.raises(ValueError, match=words) as told:
-        train(config(tmp_path / "run", device="mlx", batch_size=64, memory_limit=0.03), quiet=True)
+        train(config(tmp_path / "run", device="mlx", batch_size=64, memory_limit=0.02), quiet=True)
     assert not (tmp_path / "run").exists()
     size = int(str(told.value).split("--batch-size ")[1].split(",")[0])
     assert 1 <= size < 64
     gc.collect()  # the first run's model
-    train(config(tmp_path / "run", device="mlx", batch_size=size, memory_limit=0.03, epochs=1, compile=False), quiet=True)
+    train(
+        config(tmp_path / "run", device="mlx", batch_size=size, memory_limit=0.02, epochs=1, compile=False), quiet=True
+    )
 
 
 def test_peak_memory_is_shown(mx, tmp_path, capsys):
@@ -113,8 +147,16 @@ def test_peak_memory_is_shown(mx, tmp_path, capsys):
     "device, error",
     [
         ("cpu", MemoryError("Unable to allocate 64.0 GiB for an array")),
-        ("mlx", RuntimeError("[metal::malloc] Attempting to allocate 68719476736 bytes which is greater than the maximum")),
-        ("mlx", RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPUCommandBuffer…)")),
+        (
+            "mlx",
+            RuntimeError("[metal::malloc] Attempting to allocate 68719476736 bytes which is greater than the maximum"),
+        ),
+        (
+            "mlx",
+            RuntimeError(
+                "[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPUCommandBuffer…)"
+            ),
+        ),
     ],
 )
 def test_memory_that_runs_out(device, error, tmp_path, monkeypatch):

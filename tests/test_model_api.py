@@ -32,7 +32,9 @@ def narrow(device="cpu", **fields):
     return models.PVT_V2(CONFIG, **{"num_classes": 3, **fields}).to(device)
 
 
-CONFIG = PVTV2Config(img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1))
+CONFIG = PVTV2Config(
+    img_size=64, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1)
+)
 
 
 PARTS = 2e-6  # rounding: attention whose weights are asked for runs in parts and not as one kernel
@@ -81,7 +83,9 @@ def test_outputs_of_every_variant(name, tmp_path):
         out = model(x, output_hidden_states=True, output_attentions=True)
         sides = [(16, 16), (8, 8), (4, 4), (2, 2)]
         keys = 49 if config.linear else 4
-        assert [t.shape for t in out.hidden_states] == [(2, c, *side) for c, side in zip(config.embed_dims, sides, strict=True)]
+        assert [t.shape for t in out.hidden_states] == [
+            (2, c, *side) for c, side in zip(config.embed_dims, sides, strict=True)
+        ]
         assert [t.shape for t in out.attentions] == [
             (2, heads, math.prod(side), keys) for heads, side in zip(config.num_heads, sides, strict=True)
         ]
@@ -98,7 +102,9 @@ def test_outputs_of_every_variant(name, tmp_path):
         assert equal(model(x), last)
 
 
-@pytest.mark.parametrize("build", [models.pvt_v2_tiny, lambda: models.pvt_v2_b2_li(**SHALLOW), lambda: models.pvt_v2_b0(**SHALLOW)])
+@pytest.mark.parametrize(
+    "build", [models.pvt_v2_tiny, lambda: models.pvt_v2_b2_li(**SHALLOW), lambda: models.pvt_v2_b0(**SHALLOW)]
+)
 def test_the_smallest_image_and_one_pixel_less(build):
     model = build().eval()
     least = model.config.min_size
@@ -115,7 +121,10 @@ def test_hidden_states_and_attentions(device, linear):
     x = mg.randn(2, 3, 64, 96, device=device)
     with mg.no_grad():
         out = model(x, labels=mg.tensor([0, 4], device=device), output_hidden_states=True, output_attentions=True)
-        logits, bare = model(x), PVTV2Model(model.config).to(device).eval()(x, output_hidden_states=True, output_attentions=True)
+        logits, bare = (
+            model(x),
+            PVTV2Model(model.config).to(device).eval()(x, output_hidden_states=True, output_attentions=True),
+        )
     assert list(out.keys()) == ["loss", "logits", "hidden_states", "attentions"] and equal(out.logits, logits, PARTS)
     sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
     keys = [49] * 4 if linear else [6] * 4
@@ -133,11 +142,19 @@ def test_outputs_by_attribute_key_position_and_as_a_tuple():
     model, x, labels = b0().eval(), mg.randn(2, 3, 64, 64), mg.tensor([1, 2])
     full = model(x, labels=labels, output_hidden_states=True, output_attentions=True)
     assert full[0] is full["loss"] is full.loss and full[1] is full.logits and full[-1] is full.attentions
-    assert [*full] == [full[i] for i in range(4)] == list(full.to_tuple()) and full[1:3] == (full.logits, full.hidden_states)
+    assert [*full] == [full[i] for i in range(4)] == list(full.to_tuple()) and full[1:3] == (
+        full.logits,
+        full.hidden_states,
+    )
     plain = model(x, labels=labels, output_hidden_states=True, output_attentions=True, return_dict=False)
     assert type(plain) is tuple and equal(plain, full.to_tuple())
     some = model(x, output_attentions=True)
-    assert len(some) == 2 and some[0] is some.logits and some[1] is some.attentions and some.loss is some.get("loss") is None
+    assert (
+        len(some) == 2
+        and some[0] is some.logits
+        and some[1] is some.attentions
+        and some.loss is some.get("loss") is None
+    )
     assert "loss" not in some and "logits" in some and dict(some.items())["logits"] is some.logits
     with pytest.raises(KeyError, match="no 'loss'; it has logits, attentions"):
         some["loss"]
@@ -153,7 +170,10 @@ def test_outputs_by_attribute_key_position_and_as_a_tuple():
     bare = PVTV2Model(model.config)
     assert type(bare(x)) is models.BaseModelOutput and len(bare(x, return_dict=False)) == 1
     backbone = PVTV2Backbone(model.config)
-    assert type(backbone(x)) is models.BackboneOutput and len(backbone(x, output_hidden_states=True, return_dict=False)) == 2
+    assert (
+        type(backbone(x)) is models.BackboneOutput
+        and len(backbone(x, output_hidden_states=True, return_dict=False)) == 2
+    )
 
 
 def test_a_batch_equals_its_rows_and_the_same_input_gives_the_same(device):
@@ -236,7 +256,9 @@ def test_numpys_float64_labels(device):
         classification_loss(logits, labels[:, 0])
 
 
-@pytest.mark.parametrize("build", [b0, lambda: PVTV2Backbone(b0().config), lambda: models.SemanticFPN(b0(), num_classes=2)])
+@pytest.mark.parametrize(
+    "build", [b0, lambda: PVTV2Backbone(b0().config), lambda: models.SemanticFPN(b0(), num_classes=2)]
+)
 def test_what_is_no_image(build):
     model = build()
     for images, kind, words in [
@@ -392,7 +414,11 @@ def test_learning_rates_that_fall_towards_the_input():
     rates = {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     for name, p in model.named_parameters():
         decay = 0.05 if p.ndim > 1 else 0.0
-        layer = {"patch_embed": 0, "head": 5}.get(name.split(".")[0]) if "stages" not in name else int(name.split(".")[1]) + 1
+        layer = (
+            {"patch_embed": 0, "head": 5}.get(name.split(".")[0])
+            if "stages" not in name
+            else int(name.split(".")[1]) + 1
+        )
         expected = None if layer == 2 else (0.1 * max(0.5 ** (5 - layer), 0.1), decay)
         assert rates.get(p) == pytest.approx(expected), name
     mg.optim.AdamW(groups)
@@ -469,7 +495,11 @@ def test_backbone_outputs(given, features, indices):
     with mg.no_grad():
         out, full = backbone(x), backbone(x, output_hidden_states=True, output_attentions=True)
         maps = backbone.stage_maps(x)
-    assert len(out) == 1 and equal(out.feature_maps, [maps[i] for i in indices]) and equal(full.feature_maps, out.feature_maps, PARTS)
+    assert (
+        len(out) == 1
+        and equal(out.feature_maps, [maps[i] for i in indices])
+        and equal(full.feature_maps, out.feature_maps, PARTS)
+    )
     assert equal(full.hidden_states, maps, PARTS) and [a.shape[1] for a in full.attentions] == [1, 2, 3, 4]
 
 
@@ -523,7 +553,13 @@ def test_names_by_pattern():
 
 def test_arguments_of_create_model(tmp_path):
     model = models.create_model(
-        "pvt_v2_b0.in1k", in_chans=4, num_classes=7, proj_drop_rate=0.1, drop_path_rate=0.2, img_size=None, depths=(1, 1, 1, 1)
+        "pvt_v2_b0.in1k",
+        in_chans=4,
+        num_classes=7,
+        proj_drop_rate=0.1,
+        drop_path_rate=0.2,
+        img_size=None,
+        depths=(1, 1, 1, 1),
     )
     config = model.config
     assert (config.in_channels, config.num_classes, config.drop_rate, config.drop_path_rate) == (4, 7, 0.1, 0.2)
@@ -563,7 +599,9 @@ def test_pretrained_weights(tmp_path, monkeypatch):
             assert equal(net(x), [maps[0], maps[2]])
         with pytest.warns(UserWarning, match="replaced by an untrained one of 2 classes"):
             assert models.pvt_v2_b0(pretrained=True, num_classes=2)(x).shape == (1, 2)
-        assert equal(models.pvt_v2_b0(pretrained=True, num_classes=0)(x), stored.forward_head(maps[-1], pre_logits=True))
+        assert equal(
+            models.pvt_v2_b0(pretrained=True, num_classes=0)(x), stored.forward_head(maps[-1], pre_logits=True)
+        )
     assert model.id2label == {i: str(i) for i in range(5)}
     model.reset_classifier(3)
     assert not hasattr(model, "id2label")

@@ -174,7 +174,9 @@ def test_outputs():
 
 # --- the warning about constant attention -------------------------------------------------------------------------------
 def test_a_single_key_is_warned_about():
-    with pytest.warns(UserWarning, match=r"at 32×32 pixels stages 1, 2, 3, 4 .* 1×1 grid of keys.*pvt_v2_tiny") as caught:
+    with pytest.warns(
+        UserWarning, match=r"at 32×32 pixels stages 1, 2, 3, 4 .* 1×1 grid of keys.*pvt_v2_tiny"
+    ) as caught:
         model = models.pvt_v2_b0(img_size=32)
     assert len(caught) == 1
     train_once(model, mg.randn(2, 3, 32, 32))
@@ -341,7 +343,9 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.parametrize("linear", [False, True])
 def test_initial_weights(linear):
     """Linear: normal of σ = 0.02, cut off far outside; convolution: σ² = 2 / (kh·kw·out / groups); norms 1 and 0."""
-    model = PVT_V2(**{**SMALL, "embed_dims": (64, 96, 128), "num_classes": 200, "linear": linear, "initializer_range": 0.03})
+    model = PVT_V2(
+        **{**SMALL, "embed_dims": (64, 96, 128), "num_classes": 200, "linear": linear, "initializer_range": 0.03}
+    )
     seen = set()
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -426,7 +430,9 @@ def test_second_derivatives_against_finite_differences(problem):
         return found
 
     first = mg.grad(loss(), ts, create_graph=True)
-    second = mg.grad(sum((g * mg.tensor(u)).sum() for g, u in zip(first, directions, strict=True)), ts, allow_unused=True)
+    second = mg.grad(
+        sum((g * mg.tensor(u)).sum() for g, u in zip(first, directions, strict=True)), ts, allow_unused=True
+    )
     for name, h, plus, minus in zip(tensors, second, gradient(1e-6), gradient(-1e-6), strict=True):
         expected = (plus.numpy() - minus.numpy()) / 2e-6
         got = 0.0 if h is None else h.numpy()

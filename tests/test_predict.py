@@ -19,7 +19,12 @@ from minigrad.models import ImageProcessor
 from minigrad.training import Classifier, TrainConfig, load_task
 
 FIELDS = dict(
-    img_size=64, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1), sr_ratios=(4, 2, 1, 1), num_classes=3
+    img_size=64,
+    embed_dims=(8, 16, 24, 32),
+    num_heads=(1, 2, 3, 4),
+    depths=(1, 1, 1, 1),
+    sr_ratios=(4, 2, 1, 1),
+    num_classes=3,
 )
 NAMES = {0: "cat, tabby", 1: "dog", 2: "a bird"}
 PROCESSOR = ImageProcessor(size={"shortest_edge": 72}, resample="bicubic", do_center_crop=True, crop_size=64)
@@ -79,19 +84,26 @@ def expected(checkpoint, path):
 
 def test_a_checkpoint_with_names_and_preprocessing(capsys, checkpoint, photographs):
     rows = answers(capsys, checkpoint, photographs)
-    assert [Path(row["image"]).name for row in rows] == ["a.JPG", "b.png", "d.bmp", "c.webp"]  # sorted, folder by folder
+    assert [Path(row["image"]).name for row in rows] == [
+        "a.JPG",
+        "b.png",
+        "d.bmp",
+        "c.webp",
+    ]  # sorted, folder by folder
     for row in rows:
         chances = expected(checkpoint, row["image"])
         assert [entry["class"] for entry in row["top"]] == [NAMES[i] for i in np.argsort(-chances)]
         np.testing.assert_allclose([entry["probability"] for entry in row["top"]], np.sort(chances)[::-1], atol=2e-6)
         assert row["note"] == "" and [NAMES[entry["index"]] for entry in row["top"]] == [e["class"] for e in row["top"]]
     assert answers(capsys, checkpoint, photographs, "--batch-size", 3, "--top-k", 1) == [
-        {**row, "top": [{**row["top"][0], "probability": pytest.approx(row["top"][0]["probability"], abs=2e-6)}]} for row in rows
+        {**row, "top": [{**row["top"][0], "probability": pytest.approx(row["top"][0]["probability"], abs=2e-6)}]}
+        for row in rows
     ]
 
 
 @pytest.mark.parametrize(
-    ("layout", "size", "whose"), [("hf", (64, 64), "Hugging Face's"), ("timm", 71, "timm's"), ("original", 73, "the original code's")]
+    ("layout", "size", "whose"),
+    [("hf", (64, 64), "Hugging Face's"), ("timm", 71, "timm's"), ("original", 73, "the original code's")],
 )
 def test_without_preprocessing_the_layouts_own_is_taken(capsys, model, tmp_path, photographs, layout, size, whose):
     with warnings.catch_warnings():
@@ -110,7 +122,9 @@ def test_without_preprocessing_the_layouts_own_is_taken(capsys, model, tmp_path,
 
 
 def test_a_file_of_weights(capsys, checkpoint, photographs):
-    assert answers(capsys, checkpoint / "model.safetensors", photographs / "b.png") == answers(capsys, checkpoint, photographs / "b.png")
+    assert answers(capsys, checkpoint / "model.safetensors", photographs / "b.png") == answers(
+        capsys, checkpoint, photographs / "b.png"
+    )
 
 
 def test_the_hub(capsys, monkeypatch, checkpoint, photographs):
@@ -130,7 +144,9 @@ def test_an_encoder_and_channels_that_do_not_fit(capsys, model, tmp_path, photog
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         encoder = models.save_pretrained(models.PVTV2Model(**FIELDS), tmp_path / "encoder")
-        grey = models.save_pretrained(models.PVT_V2(**{**FIELDS, "in_channels": 1}), tmp_path / "grey", image_processor=PROCESSOR)
+        grey = models.save_pretrained(
+            models.PVT_V2(**{**FIELDS, "in_channels": 1}), tmp_path / "grey", image_processor=PROCESSOR
+        )
     assert "encoder without a classifier" in predict(capsys, encoder, photographs, status=2).err
     assert "prepared with 3 channels, but the model takes 1" in predict(capsys, grey, photographs, status=2).err
 
@@ -158,7 +174,9 @@ def test_an_image_runs_pictures_are_prepared_as_in_training(capsys, tmp_path, ph
 def test_patterns_and_odd_names(capsys, checkpoint, photographs, tmp_path, monkeypatch):
     photograph(9).save(photographs / "[odd] *.png")
     monkeypatch.chdir(tmp_path)
-    rows = answers(capsys, checkpoint, "photographs/*.png", "photographs/**/*.webp", "photographs/[odd] *.png", "photographs/b.png")
+    rows = answers(
+        capsys, checkpoint, "photographs/*.png", "photographs/**/*.webp", "photographs/[odd] *.png", "photographs/b.png"
+    )
     assert [row["image"] for row in rows] == [
         "photographs/[odd] *.png", "photographs/b.png", "photographs/deeper/c.webp", "photographs/[odd] *.png", "photographs/b.png",
     ]  # fmt: skip
@@ -167,14 +185,20 @@ def test_patterns_and_odd_names(capsys, checkpoint, photographs, tmp_path, monke
 def test_what_cannot_be_read_is_named_and_passed_over(capsys, checkpoint, photographs, tmp_path):
     (photographs / "broken.png").write_bytes((photographs / "b.png").read_bytes()[:300])
     (tmp_path / "empty").mkdir()
-    out, err = predict(capsys, checkpoint, tmp_path / "empty", photographs, tmp_path / "gone.jpg", tmp_path / "*.gif", status=2)
+    out, err = predict(
+        capsys, checkpoint, tmp_path / "empty", photographs, tmp_path / "gone.jpg", tmp_path / "*.gif", status=2
+    )
     assert len(re.findall(r"^\S.* %  ", out, re.M)) == 4
     lines = err.splitlines()
     assert len(lines) == 4 and all(line.startswith("minigrad: error: ") for line in lines)
-    for line, words in zip(lines, ("has no images", "broken.png can't be read", "gone.jpg", "no file matches"), strict=True):
+    for line, words in zip(
+        lines, ("has no images", "broken.png can't be read", "gone.jpg", "no file matches"), strict=True
+    ):
         assert words in line
     rows = answers(capsys, checkpoint, photographs, status=2)
-    assert [("error" in row, "top" in row) for row in rows] == [(False, True)] * 2 + [(True, False)] + [(False, True)] * 2
+    assert [("error" in row, "top" in row) for row in rows] == [(False, True)] * 2 + [(True, False)] + [
+        (False, True)
+    ] * 2
     assert predict(capsys, checkpoint, tmp_path / "empty", status=2).out == ""
 
 
@@ -242,8 +266,14 @@ def test_attention(capsys, checkpoint, photographs, tmp_path):
     predict(capsys, checkpoint, photographs / "b.png", "--attention", path)
     with Image.open(path) as one:
         assert tall[1] > 3 * one.height and tall[0] >= one.width > 5 * 288
-    assert "can't write" in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "no" / "a.png", status=2).err
-    assert "ends in .png" in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "a.jpg", status=2).err
+    assert (
+        "can't write"
+        in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "no" / "a.png", status=2).err
+    )
+    assert (
+        "ends in .png"
+        in predict(capsys, checkpoint, photographs / "b.png", "--attention", tmp_path / "a.jpg", status=2).err
+    )
     path.unlink()
     predict(capsys, checkpoint, photographs / "broken.png", "--attention", path, status=2)
     assert not path.exists()
@@ -252,4 +282,6 @@ def test_attention(capsys, checkpoint, photographs, tmp_path):
 def test_on_both_devices(capsys, checkpoint, photographs, device):
     here, there = answers(capsys, checkpoint, photographs), answers(capsys, checkpoint, photographs, "--device", device)
     for a, b in zip(here, there, strict=True):
-        np.testing.assert_allclose([e["probability"] for e in a["top"]], [e["probability"] for e in b["top"]], atol=1e-5)
+        np.testing.assert_allclose(
+            [e["probability"] for e in a["top"]], [e["probability"] for e in b["top"]], atol=1e-5
+        )

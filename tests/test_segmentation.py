@@ -11,7 +11,9 @@ from minigrad.models import MLPSegmenter, PVTV2Backbone, PVTV2Config, SemanticFP
 from minigrad.models.outputs import segmentation_loss
 from minigrad.training import class_iou, confusion_counts, mean_iou
 
-CONFIG = PVTV2Config(img_size=64, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1), qkv_bias=True)
+CONFIG = PVTV2Config(
+    img_size=64, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1), qkv_bias=True
+)
 NARROW = {SemanticFPN: dict(channels=8, head_channels=6), MLPSegmenter: dict(channels=8)}
 KINDS = pytest.mark.parametrize("kind", NARROW, ids=lambda kind: kind.__name__)
 

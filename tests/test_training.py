@@ -204,7 +204,9 @@ def test_mlx_gives_the_same_run(few, tmp_path, monkeypatch):
             monkeypatch.setattr(trainer_module._Run, "settle", settled)
         train(config(tmp_path / name, device=device, drop_path=0.0, epochs=1, compile=compiles), quiet=True)
         losses[name] = load_state(tmp_path / name / "last.safetensors")["history"][0]["train_loss"]
-    assert losses["mlx"] == pytest.approx(losses["eager"], rel=1e-5) and losses["cpu"] == pytest.approx(losses["mlx"], rel=1e-3)
+    assert losses["mlx"] == pytest.approx(losses["eager"], rel=1e-5) and losses["cpu"] == pytest.approx(
+        losses["mlx"], rel=1e-3
+    )
     info = made[0].info()
     assert info.reason is None and len(info.traces) == info.uncompiled == 1 and info.calls == 3
     assert events == ["step", *["step", "read"] * (info.calls - 1), "read"]

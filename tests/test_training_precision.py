@@ -55,7 +55,9 @@ def test_a_run_in_16_bits(amp, tmp_path, mlx):
         losses[name] = [row["train_loss"] for row in last(tmp_path / name)["history"]]
     assert losses[amp] != losses["plain"] and losses[amp] == pytest.approx(losses["plain"], rel=2e-2)
     arrays, _ = load_arrays(tmp_path / amp / "last.safetensors")
-    assert {a.dtype for name, a in arrays.items() if name.startswith(("model.", "optimizer."))} == {np.dtype(np.float32)}
+    assert {a.dtype for name, a in arrays.items() if name.startswith(("model.", "optimizer."))} == {
+        np.dtype(np.float32)
+    }
     scaler = last(tmp_path / amp)["scaler"]
     assert (scaler == {}) if amp == "bfloat16" else (scaler["scale"] >= 1.0)
 
@@ -97,7 +99,9 @@ def test_resuming_in_16_bits(tmp_path, monkeypatch, mlx):
             train(config(tmp_path / "parts", **settings), quiet=True)
     resume(tmp_path / "parts", quiet=True)
     assert last(tmp_path / "parts")["scaler"] == last(tmp_path / "whole")["scaler"]
-    for a, b in zip(*(load_arrays(tmp_path / n / "model.safetensors")[0].values() for n in ("whole", "parts")), strict=True):
+    for a, b in zip(
+        *(load_arrays(tmp_path / n / "model.safetensors")[0].values() for n in ("whole", "parts")), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
@@ -117,7 +121,12 @@ def test_several_small_batches_make_the_update_of_a_large_one(device, request):
             images = rng.random((24, 1, 32, 32)).astype(np.float32)
             labels = rng.integers(0, 10, 24)
             results = [
-                step(mg.tensor(images[i::parts], device=device), mg.tensor(labels[i::parts], device=device), 1 / parts, i == parts - 1)
+                step(
+                    mg.tensor(images[i::parts], device=device),
+                    mg.tensor(labels[i::parts], device=device),
+                    1 / parts,
+                    i == parts - 1,
+                )
                 for i in range(parts)
             ]
             assert [norm is None for *_, norm in results] == [True] * (parts - 1) + [False]

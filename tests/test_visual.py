@@ -126,7 +126,12 @@ def test_memory_of_weights_and_of_a_step():
     model[2].weight.requires_grad_(False)
     found = summary(model, (50, 100), memory=True)
     memory, hidden = found.memory, 4 * 50 * 200
-    assert [row.kept for row in found.rows] == [hidden, 0, hidden, 0]  # the output of tanh; the input and weights don't count
+    assert [row.kept for row in found.rows] == [
+        hidden,
+        0,
+        hidden,
+        0,
+    ]  # the output of tanh; the input and weights don't count
     assert [row.state for row in found.rows] == [4 * (4 * 20_200 + 2000), 16 * 20_200, 0, 4 * 2000]
     assert (memory.parameters, memory.gradients, memory.optimizer) == (4 * 22_200, 4 * 20_200, 8 * 20_200)
     assert memory.kept + memory.gradients < memory.peak < 4 * hidden + 2 * memory.gradients

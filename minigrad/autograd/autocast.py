@@ -100,5 +100,7 @@ def _low(t, name: str):
     if t.dtype.name == low or t.dtype.name not in CASTABLE:
         return t
     if low not in t.backend.dtypes:
-        raise TypeError(f"{name}: device {t.device!r} has no {low} to cast to; use autocast('float16') there, or device 'mlx'")
+        raise TypeError(
+            f"{name}: device {t.device!r} has no {low} to cast to; use autocast('float16') there, or device 'mlx'"
+        )
     return t.astype(low)

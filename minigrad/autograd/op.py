@@ -55,7 +55,6 @@ class Node:
         return f"<{self.op.name} node>"
 
 
-
 class _Plan:
     """What to keep and which VJPs to run when a given set of inputs requires a gradient.
 

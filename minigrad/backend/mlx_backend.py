@@ -189,8 +189,10 @@ class MLXBackend:
         return mx.contiguous(a)
 
     def linear(self, x, w, b):
-        y = x @ w
-        return y if b is None else y + b
+        if b is None or not mx.issubdtype(x.dtype, mx.floating):
+            y = x @ w
+            return y if b is None else y + b
+        return mx.addmm(b, x, w)
 
     def transposed_product(self, a, b):
         return a.T @ b

@@ -93,7 +93,9 @@ def _scattered(g, w, size, stride, padding, dilation):
     (n, h, wd, o), (kh, kw) = g.shape, w.shape[1:3]
     parts = (g.reshape(-1, o) @ w.reshape(o, -1)).reshape(n, h, wd, kh, kw, -1)
     span = [s * (m - 1) + 1 for s, m in zip(stride, (h, wd), strict=True)]
-    full = [max(m + 2 * p, d * (k - 1) + r) for m, p, d, k, r in zip(size, padding, dilation, (kh, kw), span, strict=True)]
+    full = [
+        max(m + 2 * p, d * (k - 1) + r) for m, p, d, k, r in zip(size, padding, dilation, (kh, kw), span, strict=True)
+    ]
     out = mx.zeros((n, *full, parts.shape[-1]), g.dtype)
     for u in range(kh):
         for v in range(kw):

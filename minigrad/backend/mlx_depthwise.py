@@ -59,9 +59,13 @@ def _windows(image, size, kernel, stride, dilation) -> Iterator[tuple[int, int, 
     for u in range(kernel[0]):
         for v in range(kernel[1]):
             corner = (u * dilation[0], v * dilation[1])
-            yield u, v, (
-                slice(None),
-                *(slice(c, c + s * (n - 1) + 1, s) for c, n, s in zip(corner, size, stride, strict=True)),
+            yield (
+                u,
+                v,
+                (
+                    slice(None),
+                    *(slice(c, c + s * (n - 1) + 1, s) for c, n, s in zip(corner, size, stride, strict=True)),
+                ),
             )
 
 
@@ -86,7 +90,10 @@ def by_input(g, taps, size, stride, padding, dilation):
     if stride == (1, 1) and all(r >= p for r, p in zip(reach, padding, strict=True)):
         border = tuple(r - p for r, p in zip(reach, padding, strict=True))
         return forward(g, taps[::-1, ::-1], None, size, stride, border, dilation)
-    full = [max(n + 2 * p, r + s * (m - 1) + 1) for n, p, r, s, m in zip(size, padding, reach, stride, g.shape[1:3], strict=True)]
+    full = [
+        max(n + 2 * p, r + s * (m - 1) + 1)
+        for n, p, r, s, m in zip(size, padding, reach, stride, g.shape[1:3], strict=True)
+    ]
     out = mx.zeros((g.shape[0], *full, g.shape[3]), g.dtype)
     for u, v, place in _windows(out, g.shape[1:3], kernel, stride, dilation):
         out = out.at[place].add(g * taps[u, v])

@@ -29,10 +29,16 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("target", metavar="TARGET_FOLDER", help="the folder to make")
     sub.add_argument("--to", choices=("hf", "timm", "original"), required=True, help="the layout to write")
     sub.add_argument(
-        "--num-classes", type=int, default=None, metavar="N", help="a new, untrained classifier; 0 for none (default: keep it)"
+        "--num-classes",
+        type=int,
+        default=None,
+        metavar="N",
+        help="a new, untrained classifier; 0 for none (default: keep it)",
     )
     sub.add_argument("--config", default=None, metavar="FILE", help="the configuration (JSON), where SOURCE has none")
-    sub.add_argument("--local-files-only", action="store_true", default=False, help="use the hub's cache, download nothing")
+    sub.add_argument(
+        "--local-files-only", action="store_true", default=False, help="use the hub's cache, download nothing"
+    )
 
 
 def run(source: str, target: str, to: str, num_classes: int | None, config: str | None, local_files_only: bool) -> int:

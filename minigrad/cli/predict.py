@@ -36,16 +36,32 @@ def options(sub: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     sub.add_argument("path", metavar="MODEL", help="a run folder, a checkpoint, or a name on the hub")
     sub.add_argument(
-        "images", metavar="IMAGE", nargs="+", help="image files, folders (with all below them), or patterns such as '*.jpg'"
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="image files, folders (with all below them), or patterns such as '*.jpg'",
     )
     sub.add_argument("--top-k", type=int, default=5, metavar="K", help="how many classes to name (default: 5)")
-    sub.add_argument("--json", dest="as_json", action="store_true", default=False, help="print a JSON list, not a table")
-    sub.add_argument("--csv", dest="csv_path", default=None, metavar="FILE", help="write a CSV file; - prints it instead of the table")
     sub.add_argument(
-        "--attention", default=None, metavar="PNG", help=f"draw the attention of every stage over the images, {MOST_DRAWN} at most"
+        "--json", dest="as_json", action="store_true", default=False, help="print a JSON list, not a table"
+    )
+    sub.add_argument(
+        "--csv",
+        dest="csv_path",
+        default=None,
+        metavar="FILE",
+        help="write a CSV file; - prints it instead of the table",
+    )
+    sub.add_argument(
+        "--attention",
+        default=None,
+        metavar="PNG",
+        help=f"draw the attention of every stage over the images, {MOST_DRAWN} at most",
     )
     sub.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default: 16)")
-    sub.add_argument("--local-files-only", action="store_true", default=False, help="use the hub's cache, download nothing")
+    sub.add_argument(
+        "--local-files-only", action="store_true", default=False, help="use the hub's cache, download nothing"
+    )
     sub.add_argument("--device", default="cpu", help="cpu, mlx or gpu (default: cpu)")
 
 
@@ -112,7 +128,9 @@ def _expand(arguments: list[str]) -> Iterator[str]:
         yield from found or [argument]
 
 
-def _batches(classifier: Classifier, names: list[str], size: int, bar: tqdm) -> Iterator[list[tuple[dict[str, Any], Any]]]:
+def _batches(
+    classifier: Classifier, names: list[str], size: int, bar: tqdm
+) -> Iterator[list[tuple[dict[str, Any], Any]]]:
     """Rows with prepared pixels, or None for what can't be read; those of a batch have one shape."""
     batch: list[tuple[dict[str, Any], Any]] = []
     for name in names:
@@ -142,7 +160,9 @@ def _probabilities(classifier: Classifier, ready: list[tuple[dict[str, Any], np.
 def _best(classifier: Classifier, chances: np.ndarray, count: int) -> list[dict[str, Any]]:
     """The most probable classes, the first first."""
     order = np.argsort(-chances, kind="stable")[:count]
-    return [{"class": classifier.classes[i], "index": int(i), "probability": round(float(chances[i]), 6)} for i in order]
+    return [
+        {"class": classifier.classes[i], "index": int(i), "probability": round(float(chances[i]), 6)} for i in order
+    ]
 
 
 class Table:

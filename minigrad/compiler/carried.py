@@ -134,7 +134,9 @@ class Carried:
             for name, value in group.items():
                 self._plain.append(name)
                 if self._varies((number, name), value):
-                    self.numbers += [(group, name, i) for i in (range(len(value)) if isinstance(value, tuple) else [None])]
+                    self.numbers += [
+                        (group, name, i) for i in (range(len(value)) if isinstance(value, tuple) else [None])
+                    ]
                 else:
                     self._visit(value, (*path, number, name), True)
         for name, value in vars(optimizer).items():

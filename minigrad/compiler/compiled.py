@@ -53,7 +53,9 @@ class CompileInfo:
             return "not called yet"
         if self.reason is not None:
             return f"{self.calls} calls on {self.device!r}, not compiled: {self.reason}"
-        lines = [f"{self.calls} calls on {self.device!r}, {self.uncompiled} of them uncompiled, {len(self.traces)} traced"]
+        lines = [
+            f"{self.calls} calls on {self.device!r}, {self.uncompiled} of them uncompiled, {len(self.traces)} traced"
+        ]
         return "\n".join([*lines, *(f"  {trace}" for trace in self.traces)])
 
 

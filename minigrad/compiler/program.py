@@ -206,7 +206,9 @@ class Program:
     def _check_options(self) -> None:
         for group, name, parts in self.set.values():
             now = group[name] if isinstance(group[name], tuple) else (group[name],)
-            if len(now) != len(parts) or any(a is not t or t._data is not b for a, (t, b) in zip(now, parts, strict=True)):
+            if len(now) != len(parts) or any(
+                a is not t or t._data is not b for a, (t, b) in zip(now, parts, strict=True)
+            ):
                 raise CompileError(
                     f"the optimizer's {name!r} was set inside the compiled step, where it would stay at this value; {SCHEDULE}"
                 )

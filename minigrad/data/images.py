@@ -36,7 +36,17 @@ STRIP = 1 << 20  # pixels that are converted at a time
 MAX_SCALED = 1 << 24  # pixels that an image is scaled to as a whole
 
 # What Pillow's decoders raise on damaged files.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
 
 
 class ImageError(ValueError):
@@ -236,7 +246,9 @@ def _from_array(source, name: str) -> Image.Image:
     if array.ndim == 3 and shape[0] in (1, 3, 4):
         array = array.transpose(1, 2, 0)
     elif array.ndim != 2 and (array.ndim != 3 or shape[2] not in (1, 3, 4)):
-        raise ImageError(f"{name} is an array of shape {shape}; expected (H, W), (C, H, W) or (H, W, C) with C 1, 3 or 4")
+        raise ImageError(
+            f"{name} is an array of shape {shape}; expected (H, W), (C, H, W) or (H, W, C) with C 1, 3 or 4"
+        )
     if not array.size:
         raise ImageError(f"{name} has no pixels: its shape is {shape}")
     if array.dtype != np.uint8:

@@ -114,7 +114,9 @@ class ConvMLP(nn.Module):
         if self._is_plain():
             fc1, conv, fc2 = self.fc1, self.dwconv, self.fc2
             relu = isinstance(self.relu, nn.ReLU)
-            return F.conv_mlp(x, fc1.weight, fc1.bias, conv.weight, conv.bias, fc2.weight, fc2.bias, size=size, relu=relu)
+            return F.conv_mlp(
+                x, fc1.weight, fc1.bias, conv.weight, conv.bias, fc2.weight, fc2.bias, size=size, relu=relu
+            )
         x = self.relu(self.fc1(x))
         x = to_tokens(self.dwconv(to_map(x, size)))
         x = self.drop(self.act(x))

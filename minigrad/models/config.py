@@ -107,7 +107,9 @@ class PVTV2Config:
             if name == "strides" and not values:
                 values = (4, *[2] * (self.num_stages - 1))
             if isinstance(values, str) or not hasattr(values, "__iter__"):
-                raise ValueError(f"{name} must have one entry for each of the {self.num_stages} stages, got {short(values)}")
+                raise ValueError(
+                    f"{name} must have one entry for each of the {self.num_stages} stages, got {short(values)}"
+                )
             values = tuple(values)
             if len(values) != self.num_stages:
                 raise ValueError(
@@ -148,9 +150,13 @@ class PVTV2Config:
         if self.global_pool not in ("avg", ""):
             raise ValueError(f"global_pool must be 'avg' or '' (none), got {short(self.global_pool)}")
         if not self.global_pool and self.num_classes:
-            raise ValueError(f"global_pool '' leaves a map, which no classifier reads; num_classes must be 0, got {self.num_classes}")
+            raise ValueError(
+                f"global_pool '' leaves a map, which no classifier reads; num_classes must be 0, got {self.num_classes}"
+            )
         if self.problem_type is not None and self.problem_type not in PROBLEMS:
-            raise ValueError(f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {short(self.problem_type)}")
+            raise ValueError(
+                f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {short(self.problem_type)}"
+            )
         if not isinstance(self.norm_layer, type):
             raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {short(self.norm_layer)}")
         size = self.img_size if isinstance(self.img_size, tuple | list) else (self.img_size, self.img_size)
@@ -187,7 +193,9 @@ class PVTV2Config:
         """The smallest image side, in pixels, for which every stage has a key."""
         side = 1
         for k, s, sr in reversed(list(zip(self.patch_sizes, self.strides, self.sr_ratios, strict=True))):
-            least = side if self.linear else max(side, sr)  # of this stage's map, whose side is (n + 2·⌊k/2⌋ - k) // s + 1
+            least = (
+                side if self.linear else max(side, sr)
+            )  # of this stage's map, whose side is (n + 2·⌊k/2⌋ - k) // s + 1
             side = max((least - 1) * s + k % 2, 1)
         return side
 
@@ -234,7 +242,9 @@ class PVTV2Config:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"PVTV2Config has no field {', '.join(map(str, unknown))[:80]}; it has {', '.join(sorted(known))}")
+            raise ValueError(
+                f"PVTV2Config has no field {', '.join(map(str, unknown))[:80]}; it has {', '.join(sorted(known))}"
+            )
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         norm = values.get("norm_layer")
         if isinstance(norm, str):
@@ -260,7 +270,9 @@ class PVTV2Config:
         if kind != "pvt_v2":
             raise ValueError(f"this configuration is of a {short(kind)} model, and PVT v2 has the model_type 'pvt_v2'")
         names = {ours: theirs for ours, theirs in HF_NAMES.items() if theirs in values}
-        given = {ours: values[theirs] for ours, theirs in names.items()} | {n: values[n] for n in HF_SAME if n in values}
+        given = {ours: values[theirs] for ours, theirs in names.items()} | {
+            n: values[n] for n in HF_SAME if n in values
+        }
         size = given.get("img_size")
         if isinstance(size, Mapping):
             given["img_size"] = size = (size.get("height"), size.get("width"))

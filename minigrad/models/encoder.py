@@ -22,7 +22,9 @@ class PVTV2Encoder(nn.Module):
         if config is None:
             config = PVTV2Config(**fields)
         elif not isinstance(config, PVTV2Config):
-            raise TypeError(f"{type(self).__name__} takes a PVTV2Config, or its fields as keywords; got {type(config).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} takes a PVTV2Config, or its fields as keywords; got {type(config).__name__}"
+            )
         elif fields:
             config = config.replace(**fields)
         self.config = config
@@ -62,7 +64,9 @@ class PVTV2Encoder(nn.Module):
                 "models.ImageProcessor makes one from files and pictures, mg.tensor from an array"
             )
         if not x.is_floating_point():
-            raise TypeError(f"{kind}: expected images of floating-point numbers, got {x.dtype.name}; prepare them as in training")
+            raise TypeError(
+                f"{kind}: expected images of floating-point numbers, got {x.dtype.name}; prepare them as in training"
+            )
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
             raise ValueError(f"{kind}: expected images (N, {self.config.in_channels}, H, W), got shape {x.shape}")
         self.config.check_size(*x.shape[2:])

@@ -72,12 +72,16 @@ def take_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:
         return list(range(count))
     if isinstance(indices, int):
         if not 0 < indices <= count:
-            raise ValueError(f"the last {indices} stages were asked for; there are {count}: give a number from 1 to {count}")
+            raise ValueError(
+                f"the last {indices} stages were asked for; there are {count}: give a number from 1 to {count}"
+            )
         return list(range(count - indices, count))
     try:
         taken = [i + count if i < 0 else i for i in map(operator.index, indices)]
     except TypeError:
         raise TypeError(f"stages are asked for by a whole number or a list of them, got {indices!r}") from None
     if not taken or not all(0 <= i < count for i in taken):
-        raise ValueError(f"stages {list(indices)} were asked for; positions run from 0 to {count - 1}, or from -{count} to -1")
+        raise ValueError(
+            f"stages {list(indices)} were asked for; positions run from 0 to {count - 1}, or from -{count} to -1"
+        )
     return taken

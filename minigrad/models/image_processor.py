@@ -118,7 +118,9 @@ class ImageProcessor:
             raise ValueError("there are no images to process: the list is empty")
         shapes = sorted({array.shape for array in arrays})
         if len(shapes) > 1:
-            raise ValueError(f"images of a batch come out in different shapes, {shapes}; resize or crop them to one size")
+            raise ValueError(
+                f"images of a batch come out in different shapes, {shapes}; resize or crop them to one size"
+            )
         return Tensor(np.stack(arrays), device=device)
 
     def array(self, image, name: str = "the image") -> np.ndarray:
@@ -137,10 +139,18 @@ class ImageProcessor:
         scaled = self._scaled(picture.size) if self.do_resize else picture.size
         window = (self.crop_size["width"], self.crop_size["height"]) if self.do_center_crop else scaled
         if window[0] * window[1] > MAX_SCALED:
-            raise ImageError(f"{name} would become {window[0]} x {window[1]} pixels, more than the {MAX_SCALED} allowed")
+            raise ImageError(
+                f"{name} would become {window[0]} x {window[1]} pixels, more than the {MAX_SCALED} allowed"
+            )
         left, top = (self._corner(n, m) for n, m in zip(scaled, window, strict=True))
-        fill = tuple(round(255 * m) for m in self.image_mean) if self.crop_mode == "border" else (0,) * len(self.image_mean)
-        return scaled_window(picture, scaled, (left, top), window, FILTERS[self.resample], fill if len(fill) > 1 else fill[0])
+        fill = (
+            tuple(round(255 * m) for m in self.image_mean)
+            if self.crop_mode == "border"
+            else (0,) * len(self.image_mean)
+        )
+        return scaled_window(
+            picture, scaled, (left, top), window, FILTERS[self.resample], fill if len(fill) > 1 else fill[0]
+        )
 
     def restore(self, pixels) -> np.ndarray:
         """The inverse of the last two steps: a model's input (…, C, H, W) as uint8, clipped."""
@@ -271,7 +281,9 @@ def _filter(value) -> str:
     for name, filter in FILTERS.items():
         if isinstance(value, str) and value.lower() == name or isinstance(value, int) and value == filter.value:
             return name
-    raise ValueError(f"resample must be one of {', '.join(f'{n} ({f.value})' for n, f in FILTERS.items())}; got {value!r}")
+    raise ValueError(
+        f"resample must be one of {', '.join(f'{n} ({f.value})' for n, f in FILTERS.items())}; got {value!r}"
+    )
 
 
 def _channels(name: str, value) -> tuple[float, ...]:

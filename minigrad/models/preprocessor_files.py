@@ -17,7 +17,14 @@ SAME = (
     "size", "resample", "do_resize", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
     "image_mean", "image_std", "crop_mode",
 )  # fmt: skip
-UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_color_quantize")
+UNKNOWN_STEPS = (
+    "do_pad",
+    "do_flip_channel_order",
+    "do_thumbnail",
+    "do_align_long_axis",
+    "do_crop_margin",
+    "do_color_quantize",
+)
 
 
 def read(path: Path) -> tuple[dict[str, Any], Path] | None:
@@ -51,7 +58,9 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
 def _from_hf(values: Mapping[str, Any]) -> dict[str, Any]:
     asked = [name for name in UNKNOWN_STEPS if values.get(name)]
     if asked:
-        raise ValueError(f"{', '.join(asked)} is a step that ImageProcessor doesn't have; prepare the pictures yourself")
+        raise ValueError(
+            f"{', '.join(asked)} is a step that ImageProcessor doesn't have; prepare the pictures yourself"
+        )
     out = {name: values[name] for name in SAME if values.get(name) is not None}
     size, crop_pct = out.get("size"), values.get("crop_pct")
     shortest = size.get("shortest_edge") if isinstance(size, dict) else size
@@ -61,7 +70,11 @@ def _from_hf(values: Mapping[str, Any]) -> dict[str, Any]:
         # ConvNext's processor: from 384 pixels on there is no crop.
         out["size"] = shortest
         if shortest < 384:
-            out |= {"size": {"shortest_edge": int(shortest / _share(crop_pct))}, "do_center_crop": True, "crop_size": shortest}
+            out |= {
+                "size": {"shortest_edge": int(shortest / _share(crop_pct))},
+                "do_center_crop": True,
+                "crop_size": shortest,
+            }
     return out
 
 
@@ -96,7 +109,9 @@ def to_timm(processor: "ImageProcessor") -> dict[str, Any]:
     size, window = processor.size, processor.crop_size if processor.do_center_crop else processor.size
     steps = processor.do_resize and processor.do_rescale and processor.do_normalize
     if not steps or not math.isclose(processor.rescale_factor, 1 / 255) or "height" not in window:
-        raise ValueError("timm always resizes, crops, rescales by 1/255 and normalises; this processor does something else")
+        raise ValueError(
+            "timm always resizes, crops, rescales by 1/255 and normalises; this processor does something else"
+        )
     mode = processor.crop_mode or ("center" if "shortest_edge" in size else "squash")
     scaled = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
     target = (window["height"], window["width"])
@@ -145,4 +160,9 @@ def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values["maximum"], int | float) or not values["maximum"] > 0:
         raise ValueError(f"maximum must be a positive number, got {values['maximum']!r}")
     out = {"size": {"shortest_edge": values.get("size")}, "do_center_crop": True, "crop_size": values.get("size")}
-    return {**out, "rescale_factor": 1 / values["maximum"], "image_mean": values.get("mean"), "image_std": values.get("std")}
+    return {
+        **out,
+        "rescale_factor": 1 / values["maximum"],
+        "image_mean": values.get("mean"),
+        "image_std": values.get("std"),
+    }

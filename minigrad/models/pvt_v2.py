@@ -126,7 +126,9 @@ class PVT_V2(PVTV2Encoder):
         if labels is None and not output_hidden_states and not output_attentions and return_dict is None:
             return logits
         if labels is not None and not self.num_classes:
-            raise ValueError("this model has no classifier (num_classes is 0), so labels give no loss; use reset_classifier(n)")
+            raise ValueError(
+                "this model has no classifier (num_classes is 0), so labels give no loss; use reset_classifier(n)"
+            )
         out = ImageClassifierOutput(
             None if labels is None else classification_loss(logits, labels, self.config.problem_type),
             logits,

@@ -48,7 +48,9 @@ class Segmenter(nn.Module):
                 f"ignore_index {ignore_index} is the number of one of the {num_classes} classes; choose another, such as -100"
             )
         if id2label is not None and sorted(id2label) != list(range(num_classes)):
-            raise ValueError(f"id2label must name the {num_classes} classes from 0 on, got the numbers {sorted(id2label)[:10]}")
+            raise ValueError(
+                f"id2label must name the {num_classes} classes from 0 on, got the numbers {sorted(id2label)[:10]}"
+            )
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.id2label = None if id2label is None else dict(id2label)
         self.backbone = _backbone(backbone)
@@ -138,7 +140,9 @@ def _backbone(given: PVTV2Encoder | PVTV2Config) -> PVTV2Encoder:
         return given
     if isinstance(given, PVTV2Encoder):
         return FeatureListNet(given)  # without the classifier
-    raise TypeError(f"a segmenter's backbone is a PVTV2Backbone, another model or a PVTV2Config; got {type(given).__name__}")
+    raise TypeError(
+        f"a segmenter's backbone is a PVTV2Backbone, another model or a PVTV2Config; got {type(given).__name__}"
+    )
 
 
 class SemanticFPN(Segmenter):

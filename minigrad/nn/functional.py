@@ -169,7 +169,16 @@ def drop_path(input, p=0.0, training=True):
 
 
 def scaled_dot_product_attention(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *, need_weights=False
+    query,
+    key,
+    value,
+    attn_mask=None,
+    dropout_p=0.0,
+    is_causal=False,
+    scale=None,
+    enable_gqa=False,
+    *,
+    need_weights=False,
 ):
     """softmax(q·kᵀ·scale + mask)·v; (…, L, E), (…, S, E), (…, S, D) → (…, L, D). arXiv 1706.03762.
 
@@ -200,7 +209,9 @@ def scaled_dot_product_attention(
 def _repeated(t, heads):
     """(…, H, L, E) with every head repeated `heads`/H times."""
     if t.ndim < 3 or heads % t.shape[-3]:
-        raise ValueError(f"scaled_dot_product_attention: {heads} query heads are no multiple of those of shape {t.shape}")
+        raise ValueError(
+            f"scaled_dot_product_attention: {heads} query heads are no multiple of those of shape {t.shape}"
+        )
     *lead, own, length, size = t.shape
     return t.unsqueeze(-3).expand(*lead, own, heads // own, length, size).reshape(*lead, heads, length, size)
 
@@ -249,7 +260,9 @@ def _pad_from(input, widths, mode):
         n = input.shape[dim]
         most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
         if not n or max(before, after) > most or n + before + after < 0:
-            raise ValueError(f"pad: mode {mode!r} can't pad dimension {dim} of shape {input.shape} by {(before, after)}")
+            raise ValueError(
+                f"pad: mode {mode!r} can't pad dimension {dim} of shape {input.shape} by {(before, after)}"
+            )
         grow, places = (max(before, 0), max(after, 0)), np.arange(n)
         if mode == "circular":  # goes round what is left after cropping; the others see the whole
             places = np.pad(places[max(-before, 0) : n - max(-after, 0)], grow, "wrap")

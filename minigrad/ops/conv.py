@@ -46,7 +46,7 @@ conv2d.defvjp(
     lambda xp, g, w_shape, x, stride, padding, dilation, groups: _weight(
         xp, g, x, w_shape[2:], stride, padding, dilation, groups
     ),
-    lambda xp, g: xp.sum(g, dim=(0, 2, 3), keepdim=False),
+    lambda xp, g: xp.sum(xp.permute(g, dims=(0, 2, 3, 1)), dim=(0, 1, 2), keepdim=False),  # as the memory lies
 )
 conv2d_input.defvjp(
     lambda xp, g, w, stride, padding, dilation, groups: _forward(xp, g, w, stride, padding, dilation, groups),

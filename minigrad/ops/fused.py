@@ -39,7 +39,11 @@ class Fused(Op):
         if state.mode & AUTOCAST:
             inputs = cast_inputs(self.name, inputs)
         try:
-            kinds = {(t._backend.name, t._data.dtype) for k, t in enumerate(inputs) if t is not None and k not in self.integers}
+            kinds = {
+                (t._backend.name, t._data.dtype)
+                for k, t in enumerate(inputs)
+                if t is not None and k not in self.integers
+            }
             xp = inputs[0]._backend
         except AttributeError:
             came = ", ".join(type(t).__name__ for t in inputs)

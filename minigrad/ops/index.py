@@ -301,7 +301,9 @@ def index_add(input, dim, index, source, *, alpha=1):
             f"{expected}, got {source.shape}"
         )
     if source.dtype is not input.dtype:
-        raise TypeError(f"index_add: the tensor is {input.dtype.name}, the source {source.dtype.name}; cast it with .astype")
+        raise TypeError(
+            f"index_add: the tensor is {input.dtype.name}, the source {source.dtype.name}; cast it with .astype"
+        )
     if not input.ndim:
         return reshape(index_add(reshape(input, 1), 0, reshape(index, 1), reshape(source, 1), alpha=alpha), ())
     index = index if index.ndim else reshape(index, 1)

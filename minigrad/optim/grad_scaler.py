@@ -48,7 +48,9 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ):
-        if enabled and not (growth_factor > 1.0 and 0.0 < backoff_factor < 1.0 and init_scale > 0 and growth_interval > 0):
+        if enabled and not (
+            growth_factor > 1.0 and 0.0 < backoff_factor < 1.0 and init_scale > 0 and growth_interval > 0
+        ):
             raise ValueError(
                 "GradScaler: growth_factor must be greater than 1, backoff_factor between 0 and 1, init_scale and growth_interval "
                 f"greater than 0; got {growth_factor}, {backoff_factor}, {init_scale}, {growth_interval}"
@@ -59,7 +61,9 @@ class GradScaler:
         self._scale: Tensor | None = None
         self._good: Tensor | None = None  # good steps since the scale changed
         self._skipped: Tensor | None = None
-        self._found: dict[int, tuple[Optimizer, Tensor, bool]] = {}  # since the last update: overflow, whether step was called
+        self._found: dict[
+            int, tuple[Optimizer, Tensor, bool]
+        ] = {}  # since the last update: overflow, whether step was called
 
     def scale(self, outputs):
         """The loss (or each tensor of a list, tuple or dict) times the scale."""
@@ -136,7 +140,9 @@ class GradScaler:
             given = new_scale if isinstance(new_scale, Tensor) else Tensor(float(new_scale), device=scale.device)
             scale.data = given.detach().to(scale.device, "float32").reshape(()).data
         elif not self._found:
-            raise RuntimeError("GradScaler.update() found no step since the last update(); call step(optimizer) before it")
+            raise RuntimeError(
+                "GradScaler.update() found no step since the last update(); call step(optimizer) before it"
+            )
         else:
             overflow = stack([found for _, found, _ in self._found.values()]).any()
             good = self._good + 1

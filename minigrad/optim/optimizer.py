@@ -136,7 +136,11 @@ class Optimizer:
             old = before[name] if name in before else xp.zeros_like(t.data)
             key = id(before.get(name)), id(t.data)
             if key not in self.memo:
-                self.memo[key] = (xp.where(skipped, old, t.data), old, t.data)  # kept alive: no other array gets their ids
+                self.memo[key] = (
+                    xp.where(skipped, old, t.data),
+                    old,
+                    t.data,
+                )  # kept alive: no other array gets their ids
             t.data = self.memo[key][0]
         return xp.where(skipped, p.data, new)
 

@@ -46,7 +46,9 @@ class TrainingInterrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path, epoch: int, batch: int):
         where = f"after {epoch} epochs" + (f" and {batch} batches" if batch else "")
-        super().__init__(f"stopped {where}; go on with\n  {python()} -m minigrad train --resume {shlex.quote(str(folder))}")
+        super().__init__(
+            f"stopped {where}; go on with\n  {python()} -m minigrad train --resume {shlex.quote(str(folder))}"
+        )
         self.folder = folder
 
 

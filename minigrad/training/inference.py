@@ -108,7 +108,9 @@ class Classifier:
         return classifier
 
     @classmethod
-    def from_pretrained(cls, source: str | PathLike, device: str = "cpu", local_files_only: bool = False) -> "Classifier":
+    def from_pretrained(
+        cls, source: str | PathLike, device: str = "cpu", local_files_only: bool = False
+    ) -> "Classifier":
         """From anything that holds a classifier: a run (see `load`), or what `models.from_pretrained` reads: a folder, a file, a
         name on the Hugging Face hub. Pictures are prepared as the checkpoint says; where it says nothing, with a warning, as for
         the published weights of its layout. Classes without names are numbered.

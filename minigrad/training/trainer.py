@@ -135,7 +135,9 @@ class _Run:
             return None
         self.model.train()
         preprocessing = self.task.preprocessing
-        self.need = need(self.update, (preprocessing.channels, preprocessing.size, preprocessing.size), self.config.device)
+        self.need = need(
+            self.update, (preprocessing.channels, preprocessing.size, preprocessing.size), self.config.device
+        )
         return None if self.need is None else too_much(self.need, images, info)
 
     # --- state ---

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from minigrad.models import ImageProcessor
 
 SIDE = 288  # height of a panel
-LESS, MORE = np.array([13, 20, 60]), np.array([255, 120, 0])  # colours of the keys that get less and more than their share
+LESS, MORE = (
+    np.array([13, 20, 60]),
+    np.array([255, 120, 0]),
+)  # colours of the keys that get less and more than their share
 STRENGTH = 0.8  # how much of the picture they cover at the ends of the scale
 
 
@@ -72,14 +75,19 @@ def attention_overlay(
     for i, (row, picture) in enumerate(zip(shares, pictures, strict=True)):
         height, width = inputs[i].shape[2:]
         scene = enlarge(picture, SIDE)
-        panels = [Panel(_mark(scene, query, height), titles[i] if titles else "model's input", (f"{width} x {height}",))]
+        panels = [
+            Panel(_mark(scene, query, height), titles[i] if titles else "model's input", (f"{width} x {height}",))
+        ]
         maps, grids = config.map_sizes(height, width), config.key_grids(height, width)
         for stage, share in enumerate(row):
             covered = _covered(config, stage, maps[stage], share.shape)
             if grids[stage] == (1, 1):
                 lines = ("one key: attention is constant,", "whatever the image shows")
             else:
-                lines = (f"{share.shape[1]} x {share.shape[0]} keys", f"{share.min():.2f} to {share.max():.2f} times even")
+                lines = (
+                    f"{share.shape[1]} x {share.shape[0]} keys",
+                    f"{share.min():.2f} to {share.max():.2f} times even",
+                )
             drawn = _mark(_overlay(scene, share, covered, top), query, height)
             panels.append(Panel(drawn, f"stage {stage + 1}", lines))
         rows.append(panels)
@@ -152,7 +160,9 @@ def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Ten
             processor = processor or mg.models.ImageProcessor(size=config.image_shape)
             inputs.append(processor(picture, device))
         else:
-            raise ValueError(f"how a picture becomes {config.in_channels} channels isn't known; give a processor, or a Tensor")
+            raise ValueError(
+                f"how a picture becomes {config.in_channels} channels isn't known; give a processor, or a Tensor"
+            )
         pixels = inputs[-1].numpy()[0]
         pictures.append(_as_picture(pixels.astype(np.float64)) if processor is None else processor.restore(pixels))
     return inputs, pictures

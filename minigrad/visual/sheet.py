@@ -28,7 +28,9 @@ def sheet(rows: Sequence[Sequence[Panel]], notes: Sequence[str] = (), bar: "Bar 
     title, text = ImageFont.load_default(TITLE), ImageFont.load_default(TEXT)
 
     def widest(panel: Panel) -> int:
-        return max([panel.picture.width, round(title.getlength(panel.title)), *(round(text.getlength(s)) for s in panel.lines)])
+        return max(
+            [panel.picture.width, round(title.getlength(panel.title)), *(round(text.getlength(s)) for s in panel.lines)]
+        )
 
     columns = max(len(row) for row in rows)
     widths = [max(widest(row[i]) for row in rows if i < len(row)) for i in range(columns)]
@@ -78,7 +80,9 @@ class Bar:
 
 def enlarge(pixels: np.ndarray, height: int) -> Image.Image:
     """A picture (C, H, W) of uint8 at the given height, in RGB: small ones as visible squares, others smoothly."""
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).convert("RGB")
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).convert(
+        "RGB"
+    )
     size = (max(1, round(height * image.width / image.height)), height)
     return image.resize(size, Image.Resampling.BICUBIC if image.height > 96 else Image.Resampling.NEAREST)
 

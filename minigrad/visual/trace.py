@@ -94,7 +94,9 @@ def trace(model: mg.nn.Module, inputs: Sequence[mg.Tensor]) -> tuple[Call, list[
         record.learn(tensor, Value(tensor.shape, given=i))
     result = run_watched(model, inputs, record.enter, record.leave, record.operation)
     if record.root is None:
-        raise ValueError(f"calling {type(model).__name__} does not run its forward method, so there is nothing to follow")
+        raise ValueError(
+            f"calling {type(model).__name__} does not run its forward method, so there is nothing to follow"
+        )
     return record.root, [(name, record.value(tensor)) for name, tensor in tensors_in(result)]
 
 

@@ -23,7 +23,14 @@ from minigrad.serialize import CheckpointError
 TOLERANCE = 5e-6
 NAMES = list(VARIANTS)[:7]
 SHALLOW = {name: (1, 2, 2, 1) for name in NAMES[2:]}  # depths of the large ones
-SMALL = dict(embed_dims=(8, 16, 20, 24), num_heads=(1, 2, 5, 3), mlp_ratios=(3, 2, 2, 2), depths=(1, 2, 1, 1), num_classes=5, qkv_bias=True)
+SMALL = dict(
+    embed_dims=(8, 16, 20, 24),
+    num_heads=(1, 2, 5, 3),
+    mlp_ratios=(3, 2, 2, 2),
+    depths=(1, 2, 1, 1),
+    num_classes=5,
+    qkv_bias=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +145,10 @@ def test_bare_encoders_and_backbones(tmp_path, transformers, linear):
     assert theirs.out_features == ["stage2", "stage4"] and theirs.channels == backbone.channels
     same_weights(backbone, theirs, "hf")
     theirs.save_pretrained(tmp_path / "again")
-    assert models.from_pretrained(tmp_path / "again", model_class=models.PVTV2Backbone).out_features == ["stage2", "stage4"]
+    assert models.from_pretrained(tmp_path / "again", model_class=models.PVTV2Backbone).out_features == [
+        "stage2",
+        "stage4",
+    ]
 
 
 def test_every_field_of_transformers_configuration(transformers):
@@ -200,7 +210,12 @@ def test_timm_loads_what_is_saved(tmp_path, timm, variant):
     agree(ours, theirs)
     assert theirs.pretrained_cfg["label_names"][3] == "class 3"
     data = timm.data.resolve_model_data_config(theirs)
-    assert (data["input_size"], data["interpolation"], data["crop_pct"], data["crop_mode"]) == ((3, 224, 224), "bicubic", 0.9, "center")
+    assert (data["input_size"], data["interpolation"], data["crop_pct"], data["crop_mode"]) == (
+        (3, 224, 224),
+        "bicubic",
+        0.9,
+        "center",
+    )
 
 
 def timm_model(timm, config, **options):
@@ -267,7 +282,9 @@ class Net(torch.nn.Module):
 
     def __init__(self, ours):
         super().__init__()
-        self.weights = {name: torch.nn.Parameter(torch.from_numpy(t.numpy().copy())) for name, t in ours.state_dict().items()}
+        self.weights = {
+            name: torch.nn.Parameter(torch.from_numpy(t.numpy().copy())) for name, t in ours.state_dict().items()
+        }
 
     def state_dict(self, prefix=""):
         return type(torch.nn.Linear(1, 1).state_dict())((prefix + name, p.detach()) for name, p in self.weights.items())
@@ -294,7 +311,13 @@ def test_training_checkpoints(tmp_path, ours):
     optimizer.step()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
     args = argparse.Namespace(lr=1e-3, data="x", device=torch.device("cpu"), size=torch.Size([3]), best=np.float64(3.5))
-    about = {"optimizer": optimizer.state_dict(), "lr_scheduler": schedule.state_dict(), "epoch": 3, "args": args, "scaler": {}}
+    about = {
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": schedule.state_dict(),
+        "epoch": 3,
+        "args": args,
+        "scaler": {},
+    }
     parallel = Net(ours).state_dict("module.")
     other = {name: torch.zeros_like(p) for name, p in state.items()}
     for content in (
@@ -341,7 +364,10 @@ class Harmful:
 def test_what_is_refused(tmp_path, ours, capsys):
     state, path = Net(ours).state_dict(), tmp_path / "x.pth"
     for save, message in [
-        (partial(torch.save, state, path, _use_new_zipfile_serialization=False), "bare pickle, as PyTorch wrote before 1.6"),
+        (
+            partial(torch.save, state, path, _use_new_zipfile_serialization=False),
+            "bare pickle, as PyTorch wrote before 1.6",
+        ),
         (partial(torch.save, torch.nn.Linear(2, 2), path), "asks for torch.nn.modules.linear.Linear"),
         (partial(torch.save, {"model": state, "x": Harmful()}, path), "asks for (builtins|__builtin__).print"),
         (partial(torch.save, torch.zeros(3), path), "no dictionary of tensors"),

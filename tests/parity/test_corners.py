@@ -65,7 +65,9 @@ for name in ("maximum", "minimum"):
 edges = points(0.0, -0.0, 1.0, -1.0, INF, -INF, NAN)
 for name in ("abs", "sign", "square", "exp", "tanh", "sigmoid", "erf", "rsqrt", "sqrt", "reciprocal", "log"):
     case(name, edges)
-case("F.gelu", points(0.0, -0.0, 1.0, -1.0, -INF, NAN))  # PyTorch's float32 kernels give inf or NaN for inf, by processor
+case(
+    "F.gelu", points(0.0, -0.0, 1.0, -1.0, -INF, NAN)
+)  # PyTorch's float32 kernels give inf or NaN for inf, by processor
 for name in ("F.relu", "F.silu", "F.leaky_relu", "F.elu", "F.softplus"):
     case(name, edges)
 case("clamp", points(-1.0, 0.0, 0.5, 1.0, 2.0, NAN), 0.0, 1.0)

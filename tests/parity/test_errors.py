@@ -13,7 +13,9 @@ import minigrad as mg
 from minigrad.autograd import REGISTRY, guard
 
 KINDS = (TypeError, ValueError, IndexError, RuntimeError)
-RAW = re.compile(r"object has no|object is not|unsupported operand|incompatible function|ambiguous|\[\w+\] |0x|numpy|input array")
+RAW = re.compile(
+    r"object has no|object is not|unsupported operand|incompatible function|ambiguous|\[\w+\] |0x|numpy|input array"
+)
 # The calls that minigrad takes on purpose; docs/differences.md gives the reasons.
 NUMBERS = set("eq ne lt le gt ge maximum minimum logical_and logical_or __radd__ __rmul__".split())
 POSITIONS = {"gather", "scatter_add"}

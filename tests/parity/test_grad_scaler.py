@@ -22,7 +22,10 @@ def test_scaler(name, clip, device):
     rng = np.random.default_rng(0)
     start, x = rng.normal(size=(3, 6)).astype(np.float32), rng.normal(size=(5, 6)).astype(np.float32)
     ours, theirs = mg.nn.Parameter(mg.tensor(start, device=device)), torch.nn.Parameter(torch.tensor(start))
-    optimizer, their_optimizer = getattr(mg.optim, name)([ours], **options), getattr(torch.optim, name)([theirs], **options)
+    optimizer, their_optimizer = (
+        getattr(mg.optim, name)([ours], **options),
+        getattr(torch.optim, name)([theirs], **options),
+    )
     settings = {"init_scale": 256.0, "growth_factor": 4.0, "backoff_factor": 0.25, "growth_interval": 2}
     scaler, their_scaler = mg.GradScaler(**settings), torch.amp.GradScaler("cpu", **settings)
     for i, factor in enumerate(FACTORS):

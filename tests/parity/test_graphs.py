@@ -121,7 +121,9 @@ BINARY = {
     "addmm": lambda m, f, x, y: m.addmm(x, x @ y.t(), y, alpha=0.3),
     "affine norm": lambda m, f, x, y: f.layer_norm(x, (4,), y[0], y[1]),
     "logical": lambda m, f, x, y: m.where((x > 0.0137) & ~(y > 0.0137), x, y),
-    "causal": lambda m, f, x, y: f.scaled_dot_product_attention(x[None], y[None], x[None], is_causal=True, scale=0.7)[0],
+    "causal": lambda m, f, x, y: f.scaled_dot_product_attention(x[None], y[None], x[None], is_causal=True, scale=0.7)[
+        0
+    ],
     "smooth_l1": lambda m, f, x, y: x + f.smooth_l1_loss(x, y, reduction="none"),
 }
 STEPS = [(name, 1) for name in UNARY] + [(name, 2) for name in BINARY]

@@ -124,7 +124,12 @@ def test_the_originals_preprocessing(photograph, record_property):
     from torchvision import transforms as T
 
     name, path = photograph
-    steps = [T.Resize(256, interpolation=T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(), T.Normalize(MEAN, STD)]
+    steps = [
+        T.Resize(256, interpolation=T.InterpolationMode.BICUBIC),
+        T.CenterCrop(224),
+        T.ToTensor(),
+        T.Normalize(MEAN, STD),
+    ]
     theirs = T.Compose(steps)(as_they_take_it(name, path)).numpy()
     values = {"input_size": (3, 224, 224), "interpolation": "bicubic", "crop_pct": 0.875, "mean": MEAN, "std": STD}
     compare(ImageProcessor.from_dict(values)(path).numpy()[0], theirs, record_property, f"{name}, torchvision")
@@ -135,7 +140,9 @@ def test_resizing_on_tensors_differs_a_little(photograph, record_property):
     """transformers' other backend resizes with torchvision instead of Pillow: up to 1/255 apart, more often."""
     transformers = published("transformers")
     name, path = photograph
-    theirs = transformers.PvtImageProcessor(resample=2)(as_they_take_it(name, path), return_tensors="pt")["pixel_values"][0]
+    theirs = transformers.PvtImageProcessor(resample=2)(as_they_take_it(name, path), return_tensors="pt")[
+        "pixel_values"
+    ][0]
     apart = abs(unit(ImageProcessor()(path).numpy()[0]) - unit(theirs)) * 255
     record_property("apart", (f"{name}, torchvision's resize", float(apart.max()), float(apart.mean())))
     assert apart.max() <= 1 + 1e-3
@@ -146,7 +153,9 @@ def test_resizing_on_tensors_differs_a_little(photograph, record_property):
     [
         ImageProcessor(),
         ImageProcessor(size={"shortest_edge": 256}, resample="bicubic", do_center_crop=True, crop_size=224),
-        ImageProcessor(size={"shortest_edge": 57}, resample="lanczos", do_center_crop=True, crop_size=(40, 51), image_mean=0.5),
+        ImageProcessor(
+            size={"shortest_edge": 57}, resample="lanczos", do_center_crop=True, crop_size=(40, 51), image_mean=0.5
+        ),
     ],
     ids=["squash", "crop", "odd crop"],
 )

@@ -119,7 +119,11 @@ def test_loss_of_one_label(labels):
     theirs = randomised(transformers.PvtV2ForImageClassification(hf_config(False, 1)), "float64")
     ours = load(models.PVT_V2(our_config(False, num_classes=1)), theirs.state_dict(), "hf", where)
     x, y = images(where)
-    close(ours(x, labels=np.array(labels)).loss, theirs(y, labels=torch.tensor(labels, dtype=torch.float64)).loss, "float64")
+    close(
+        ours(x, labels=np.array(labels)).loss,
+        theirs(y, labels=torch.tensor(labels, dtype=torch.float64)).loss,
+        "float64",
+    )
 
 
 @pytest.mark.parametrize("problem", models.config.PROBLEMS)
@@ -197,7 +201,10 @@ def test_rules_of_the_backbones_outputs():
             with pytest.raises(ValueError, match="out_"):
                 models.backbone.align_outputs(names, features, indices)
         else:
-            assert models.backbone.align_outputs(names, features, indices) == (theirs.out_features, theirs.out_indices), given
+            assert models.backbone.align_outputs(names, features, indices) == (
+                theirs.out_features,
+                theirs.out_indices,
+            ), given
     assert 700 < refused < len(some_features) * len(some_indices) - 30
     with pytest.raises(ValueError, match="stage5"):
         models.PVTV2Backbone(config, out_features=["stage5"])
@@ -265,10 +272,14 @@ def test_feature_lists(out_indices, where, forward_only):
 
 def test_names_of_the_models():
     for pattern in ("pvt*", "*b2*", ["*_b0", "*_li"]):
-        assert [n for n in models.list_models(pattern) if n != "pvt_v2_tiny"] == timm.list_models(pattern, module="pvt_v2")
+        assert [n for n in models.list_models(pattern) if n != "pvt_v2_tiny"] == timm.list_models(
+            pattern, module="pvt_v2"
+        )
 
 
-@pytest.mark.parametrize("given", [{}, {"layer_decay": 0.5, "min_scale": 0.2}, {"no_weight_decay_list": ["head.weight"]}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{}, {"layer_decay": 0.5, "min_scale": 0.2}, {"no_weight_decay_list": ["head.weight"]}], ids=str
+)
 def test_learning_rates_by_layer(given):
     theirs, ours = pair(False, ("cpu", "float64"))
 

@@ -40,7 +40,9 @@ def randomised(model, where):
         else:
             t = t.numpy()
         state[name] = t
-    model.to(dtype=dtype).load_state_dict({k: mg.tensor(v, dtype=None if v.dtype == "int64" else dtype) for k, v in state.items()})
+    model.to(dtype=dtype).load_state_dict(
+        {k: mg.tensor(v, dtype=None if v.dtype == "int64" else dtype) for k, v in state.items()}
+    )
     return model.to(device), {k: torch.tensor(v) for k, v in state.items()}
 
 

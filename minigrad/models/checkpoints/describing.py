@@ -21,7 +21,17 @@ KNOWN_HEADS = {  # the published variants; and the default widths of timm's and 
     (64, 128, 320, 512): (1, 2, 5, 8),
     (64, 128, 256, 512): (1, 2, 4, 8),
 }
-FROM_SHAPES = ("embed_dims", "depths", "mlp_ratios", "sr_ratios", "linear", "qkv_bias", "patch_sizes", "in_channels", "num_classes")
+FROM_SHAPES = (
+    "embed_dims",
+    "depths",
+    "mlp_ratios",
+    "sr_ratios",
+    "linear",
+    "qkv_bias",
+    "patch_sizes",
+    "in_channels",
+    "num_classes",
+)
 TIMM_ARGS = {  # timm's names for arguments of its model that say something of ours
     "in_chans": "in_channels",
     "embed_dims": "embed_dims",
@@ -64,7 +74,8 @@ def infer_fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     dims = tuple(_shape(arrays, f"{name}.attn.q.weight", 2)[0] for name in blocks)
     hidden = [_shape(arrays, f"{name}.mlp.fc1.weight", 2)[0] for name in blocks]
     kernels = [
-        _shape(arrays, f"{name}.attn.sr.weight", 4)[2] if f"{name}.attn.sr.weight" in arrays else None for name in blocks
+        _shape(arrays, f"{name}.attn.sr.weight", 4)[2] if f"{name}.attn.sr.weight" in arrays else None
+        for name in blocks
     ]
     found: dict[str, Any] = {
         "num_stages": len(depths),
@@ -92,7 +103,9 @@ def _depths(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
             depth += 1
         depths.append(depth)
     if not depths:
-        raise CheckpointError("these weights are of no PVT v2, or incomplete: they lack the first block of the first stage")
+        raise CheckpointError(
+            "these weights are of no PVT v2, or incomplete: they lack the first block of the first stage"
+        )
     return tuple(depths)
 
 
@@ -184,7 +197,9 @@ def describe_given(values: Mapping[str, Any], source: str) -> Description:
         ours = {f.name: f.name for f in fields(PVTV2Config)} | {theirs: name for name, theirs in HF_NAMES.items()}
         said.fields = {ours[name]: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in ours}
     if not said.fields and "architecture" not in values:
-        raise CheckpointError(f"{source} is no configuration of a PVT v2: none of its entries is of Hugging Face's, timm's or ours")
+        raise CheckpointError(
+            f"{source} is no configuration of a PVT v2: none of its entries is of Hugging Face's, timm's or ours"
+        )
     return said
 
 
@@ -266,9 +281,13 @@ def resolve(weights: Weights, said: Description, source: str) -> PVTV2Config:
         raise CheckpointError(f"{weights.path}: {error}") from None
     for name in FROM_SHAPES:
         if name in said.fields and name in found and not _agree(name, said.fields[name], found):
-            raise CheckpointError(f"{source} says {name} = {short(said.fields[name])}, but the weights have {short(found[name])}")
+            raise CheckpointError(
+                f"{source} says {name} = {short(said.fields[name])}, but the weights have {short(found[name])}"
+            )
     if found["num_classes"] and said.id2label is not None and len(said.id2label) != found["num_classes"]:
-        raise CheckpointError(f"{source} names {len(said.id2label)} classes, but the weights have {found['num_classes']}")
+        raise CheckpointError(
+            f"{source} names {len(said.id2label)} classes, but the weights have {found['num_classes']}"
+        )
     eps = {"layer_norm_eps": 1e-6, "embed_norm_eps": 1e-6 if weights.layout == "hf" else 1e-5}
     fields = {**eps, **found, **said.fields, "num_classes": found["num_classes"]}
     if "num_heads" not in fields:

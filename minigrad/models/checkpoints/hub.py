@@ -33,7 +33,11 @@ def hub_id(source: str | os.PathLike) -> str | None:
 
 
 def fetch(
-    repo: str, *, revision: str | None = None, cache_dir: str | os.PathLike | None = None, local_files_only: bool = False
+    repo: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
 ) -> Path:
     """The folder with a repository's weights, `config.json` and `preprocessor_config.json`, downloaded or from the cache.
 
@@ -74,7 +78,9 @@ def fetch(
                 get(extra)
             for shard in shards(weights) if name.endswith(".json") else ():
                 if get(shard) is None:
-                    raise HubError(f"{repo}: {name} lists {shard}, which can't be had; connect to the network and try again")
+                    raise HubError(
+                        f"{repo}: {name} lists {shard}, which can't be had; connect to the network and try again"
+                    )
             return weights.parent
     except HFValidationError as error:
         raise HubError(f"{repo} is no file or folder here, and no name of the Hugging Face hub: {error}") from None

@@ -143,10 +143,14 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
             continue
         pair = [name.replace(".attn.value.", ".attn.key."), name.replace(".attn.key.", ".attn.value.")]
         if not all(one in renamed for one in pair):
-            raise CheckpointError(f"the checkpoint has {shown(name)} but not the {'key' if name == pair[1] else 'value'} beside it")
+            raise CheckpointError(
+                f"the checkpoint has {shown(name)} but not the {'key' if name == pair[1] else 'value'} beside it"
+            )
         parts = [renamed.pop(one) for one in pair]
         if parts[0].shape != parts[1].shape or not parts[0].ndim:
-            raise CheckpointError(f"{shown(pair[0])} has shape {parts[0].shape}, but the value beside it {parts[1].shape}")
+            raise CheckpointError(
+                f"{shown(pair[0])} has shape {parts[0].shape}, but the value beside it {parts[1].shape}"
+            )
         renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate(parts)
     return renamed
 

@@ -93,7 +93,9 @@ def from_pretrained(
         ValueError: when the number of heads isn't known, or a field doesn't fit.
     """
     model_class = PVT_V2 if model_class is None else model_class
-    weights = read_weights(locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only), layout)
+    weights = read_weights(
+        locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only), layout
+    )
     extra = {name: config_fields.pop(name) for name in list(config_fields) if _takes(model_class, name)}
     settings, said = _settings(weights, config, config_fields)
     given = {"num_classes": num_classes, "in_channels": in_channels}
@@ -139,7 +141,11 @@ def locate(source: str | os.PathLike, **of_the_hub) -> Path:
 def _takes(model_class: type, name: str) -> bool:
     """Whether a model's constructor has a parameter of this name that is no field of the configuration."""
     found = inspect.signature(model_class).parameters.get(name)
-    return found is not None and found.kind is not found.VAR_KEYWORD and name not in ("config", *PVTV2Config.__dataclass_fields__)
+    return (
+        found is not None
+        and found.kind is not found.VAR_KEYWORD
+        and name not in ("config", *PVTV2Config.__dataclass_fields__)
+    )
 
 
 def _settings(weights: Weights, config, changes: dict[str, Any]) -> tuple[PVTV2Config, Description]:
@@ -161,7 +167,9 @@ def _settings(weights: Weights, config, changes: dict[str, Any]) -> tuple[PVTV2C
     said = said or Description()
     unknown = sorted(set(changes) - set(PVTV2Config.__dataclass_fields__))
     if unknown:
-        raise ValueError(f"PVTV2Config has no field {', '.join(unknown)}; it has {', '.join(PVTV2Config.__dataclass_fields__)}")
+        raise ValueError(
+            f"PVTV2Config has no field {', '.join(unknown)}; it has {', '.join(PVTV2Config.__dataclass_fields__)}"
+        )
     shapes = {name: changes.pop(name) for name in list(changes) if name in FROM_SHAPES}
     said.fields |= changes
     return resolve(weights, said, source).replace(**shapes), said

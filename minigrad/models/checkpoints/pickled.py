@@ -21,7 +21,9 @@ import numpy as np
 from minigrad.models.checkpoints.layouts import shown
 from minigrad.serialize import CheckpointError
 
-LARGEST_PICKLE = 2 << 20  # bytes; that of PVTv2-B5 with an average and AdamW's state has 0.42 MiB. One can make 100 bytes of objects.
+LARGEST_PICKLE = (
+    2 << 20
+)  # bytes; that of PVTv2-B5 with an average and AdamW's state has 0.42 MiB. One can make 100 bytes of objects.
 STORAGES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bfloat16", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -63,7 +65,13 @@ def _ordered_dict() -> dict:
 
 
 def _tensor(storage=None, offset=None, shape=None, stride=None, *_) -> Strided:
-    if not (isinstance(storage, Storage) and _size(offset) and _sizes(shape) and _sizes(stride) and len(shape) == len(stride)):
+    if not (
+        isinstance(storage, Storage)
+        and _size(offset)
+        and _sizes(shape)
+        and _sizes(stride)
+        and len(shape) == len(stride)
+    ):
         raise ValueError("a tensor has no storage, offset, shape and strides")
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if math.prod(shape) > storage.length or (math.prod(shape) and last >= storage.length) or offset > storage.length:
@@ -93,7 +101,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     **dict.fromkeys(("collections.defaultdict", "argparse.Namespace", "torch.Size", "torch.device"), _inert),
-    **dict.fromkeys(("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path", "numpy.dtype", "_codecs.encode"), _inert),
+    **dict.fromkeys(
+        ("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path", "numpy.dtype", "_codecs.encode"), _inert
+    ),
     **dict.fromkeys((f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")), _inert),
 }
 KNOWN = {*CALLS, *(f"torch.{name}" for name in STORAGES)}
@@ -167,7 +177,9 @@ class Machine:
                 raise ValueError("it names something by no text")
             name = f"{module}.{attribute}"
             if name not in KNOWN:
-                raise CheckpointError(f"it asks for {shown(name)}, which weights don't need; it was refused and nothing was run")
+                raise CheckpointError(
+                    f"it asks for {shown(name)}, which weights don't need; it was refused and nothing was run"
+                )
             stack.append(Name(name))
         elif code == "BINPERSID":
             stack.append(_storage(stack.pop()))
@@ -176,7 +188,9 @@ class Machine:
             if not isinstance(function, Name) or type(args) is not tuple or len(args) > 16:
                 raise ValueError("it calls something that is no function")
             if function.text not in CALLS:
-                raise CheckpointError(f"it calls {function.text}, which weights don't need; it was refused and nothing was run")
+                raise CheckpointError(
+                    f"it calls {function.text}, which weights don't need; it was refused and nothing was run"
+                )
             stack.append(CALLS[function.text](*args))
         elif code == "BUILD":
             stack.pop()  # attributes, of inert things
@@ -201,7 +215,9 @@ class Machine:
             elif code != "POP_MARK":
                 self.stack.append(tuple(items) if code == "TUPLE" else items)
         else:
-            raise CheckpointError(f"it has the instruction {code}, which weights don't need; it was refused and nothing was run")
+            raise CheckpointError(
+                f"it has the instruction {code}, which weights don't need; it was refused and nothing was run"
+            )
 
 
 def _fill(target: Any, items: list) -> Any:
@@ -218,7 +234,12 @@ def _fill(target: Any, items: list) -> Any:
 
 def _storage(identity: Any) -> Storage:
     """A reference to a storage: ("storage", its type, its key, its device, how many elements)."""
-    if type(identity) is not tuple or len(identity) < 5 or identity[0] != "storage" or not isinstance(identity[1], Name):
+    if (
+        type(identity) is not tuple
+        or len(identity) < 5
+        or identity[0] != "storage"
+        or not isinstance(identity[1], Name)
+    ):
         raise ValueError("it refers to something that is no storage")
     _, kind, key, _, length = identity[:5]
     kind_name = kind.text.removeprefix("torch.")
@@ -244,7 +265,9 @@ def load_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise ValueError("it holds no data.pkl, as PyTorch's files do")
             prefix = pickles[0].removesuffix("data.pkl")
             state = _state_dict(Machine().run(_entry(archive, pickles[0], LARGEST_PICKLE)))
-            order = _entry(archive, prefix + "byteorder", 16) if prefix + "byteorder" in archive.NameToInfo else b"little"
+            order = (
+                _entry(archive, prefix + "byteorder", 16) if prefix + "byteorder" in archive.NameToInfo else b"little"
+            )
             if order not in (b"little", b"big"):
                 raise ValueError("its byte order is neither little nor big")
             return _Reader(archive, prefix, "<" if order == b"little" else ">", size).arrays(state)

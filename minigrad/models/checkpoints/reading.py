@@ -38,7 +38,9 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: when there is no such file. CheckpointError: when it is too large, damaged, or holds no object.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path} is a folder; give a JSON file" if os.path.isdir(path) else f"there is no file {path}")
+        raise FileNotFoundError(
+            f"{path} is a folder; give a JSON file" if os.path.isdir(path) else f"there is no file {path}"
+        )
     if os.path.getsize(path) > LARGEST_JSON:
         raise CheckpointError(f"{path} has {os.path.getsize(path)} bytes, too many for a configuration")
     try:
@@ -99,7 +101,9 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     except CheckpointError as error:
         if path.suffix not in ENDINGS[1:]:
             raise
-        raise CheckpointError(f"{error}; nor is it one of PyTorch's, a zip archive: if it is damaged, copy it again") from None
+        raise CheckpointError(
+            f"{error}; nor is it one of PyTorch's, a zip archive: if it is damaged, copy it again"
+        ) from None
 
 
 def read_shards(index: Path) -> dict[str, np.ndarray]:
@@ -154,7 +158,9 @@ def read_weights(path: Path, layout: str | None = None) -> Weights:
     try:
         found = detect_layout(arrays)
         if layout not in (None, found):
-            raise CheckpointError(f"its names are those of the layout {found!r}, not {check_layout(layout)!r}; leave layout out")
+            raise CheckpointError(
+                f"its names are those of the layout {found!r}, not {check_layout(layout)!r}; leave layout out"
+            )
         arrays = to_native(arrays, found)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None

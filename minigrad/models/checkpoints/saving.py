@@ -81,7 +81,9 @@ def _names(model: Module, id2label: Mapping[int, str] | None, count: int) -> dic
         own = getattr(model, "id2label", None)
         return dict(own) if own and count and sorted(own) == list(range(count)) else None
     if not isinstance(id2label, Mapping):
-        raise TypeError(f"id2label is a dictionary from numbers to names, got {type(id2label).__name__}; dict(enumerate(names)) makes it")
+        raise TypeError(
+            f"id2label is a dictionary from numbers to names, got {type(id2label).__name__}; dict(enumerate(names)) makes it"
+        )
     names = {int(key): str(name) for key, name in id2label.items()}
     if sorted(names) != list(range(count)):
         raise ValueError(f"id2label must name the {count} classes from 0 on, got the numbers {sorted(names)[:10]}")
@@ -135,10 +137,14 @@ def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None,
 
 def _own_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
     _check_scale(config, "the original")
-    return config.to_dict() | ({} if names is None else {"id2label": {str(i): name for i, name in sorted(names.items())}})
+    return config.to_dict() | (
+        {} if names is None else {"id2label": {str(i): name for i, name in sorted(names.items())}}
+    )
 
 
-def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict | None) -> dict[str, Any]:
+def _timm_config(
+    model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict | None
+) -> dict[str, Any]:
     """What timm's `create_model` takes; its PVT v2 has fixed kernels, strides, activation and ε.
 
     Raises:
@@ -147,11 +153,16 @@ def _timm_config(model: Module, config: PVTV2Config, names: dict[int, str] | Non
     from minigrad.models.image_processor import ImageProcessor
     from minigrad.models.registry import VARIANTS  # both import this package
 
-    args = {n: getattr(config, n) for n in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios", "qkv_bias", "linear")}
+    args = {
+        n: getattr(config, n)
+        for n in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios", "qkv_bias", "linear")
+    }
     usual = PVTV2Config(num_stages=config.num_stages, img_size=config.img_size, **args)
     for name in ("patch_sizes", "strides", "hidden_act", "norm_layer"):
         if getattr(config, name) != getattr(usual, name):
-            raise ValueError(f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}")
+            raise ValueError(
+                f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}"
+            )
     _check_scale(config, "timm's")
     known = (name for name, fields in VARIANTS.items() if all(getattr(usual, n) == v for n, v in fields.items()))
     about: dict[str, Any] = {
@@ -192,7 +203,13 @@ def _check_scale(config: PVTV2Config, whose: str) -> None:
 def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
     """Hugging Face's `preprocessor_config.json` for what a layout's published weights take, of 1 or 3 channels."""
     mean, std = (MEAN, STD) if channels == 3 else ([sum(MEAN) / 3], [sum(STD) / 3])
-    colours = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std}
+    colours = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": mean,
+        "image_std": std,
+    }
     exact = {"height": height, "width": width}
     if layout == "hf":
         kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
@@ -200,12 +217,20 @@ def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> di
     larger = [math.floor(n / TIMM_CROP) if layout == "timm" else n * 256 // 224 for n in (height, width)]
     size = {"shortest_edge": larger[0]} if height == width else dict(zip(("height", "width"), larger, strict=True))
     resize = {"do_resize": True, "size": size, "resample": BICUBIC}
-    return {"image_processor_type": "BitImageProcessor", **resize, "do_center_crop": True, "crop_size": exact, **colours}
+    return {
+        "image_processor_type": "BitImageProcessor",
+        **resize,
+        "do_center_crop": True,
+        "crop_size": exact,
+        **colours,
+    }
 
 
 def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any] | None:
     if image_processor is None:
-        return None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
+        return (
+            None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
+        )
     if isinstance(image_processor, Mapping):
         return dict(image_processor)
     if not hasattr(image_processor, "to_dict"):
