@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -458,6 +459,33 @@ def test_image_folder_with_parts_and_another_model(tmp_path):
     assert result.part == "val" and result.images == 6
     with pytest.raises(ValueError, match="no 'test' part"):
         Classifier.load(tmp_path / "run").batches("test")
+
+
+def test_weights_to_start_from(few, tmp_path):
+    """Those of a checkpoint with other classes and channels: all but the classifier and the first convolution are taken as they are.
+    Resuming doesn't need the checkpoint any more; another variant's weights are refused before there is a run folder."""
+    mg.manual_seed(5)
+    source = mg.models.create_model("pvt_v2_tiny", num_classes=3, in_channels=3)
+    mg.models.save_pretrained(source, tmp_path / "source", layout="original")
+    settings = config(tmp_path / "run", weights=str(tmp_path / "source"), epochs=1)
+    with pytest.warns(UserWarning, match="classifier of 3 classes .* untrained one of 10 classes"):
+        model = trainer_module._Run(settings, quiet=True).model
+    before, after = source.state_dict(), model.state_dict()
+    changed = {name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
+    assert changed == {"patch_embed.proj.weight", "head.weight", "head.bias"}
+    grey = before["patch_embed.proj.weight"].sum(1, keepdim=True)
+    np.testing.assert_allclose(after["patch_embed.proj.weight"].numpy(), grey.numpy(), rtol=1e-6)
+    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="doesn't fit the model"):
+        train(config(tmp_path / "other", weights=str(tmp_path / "source"), model="pvt_v2_b0"), quiet=True)
+    with pytest.raises(FileNotFoundError, match="no file or folder .*nothing"):
+        train(config(tmp_path / "other", weights=str(tmp_path / "nothing")), quiet=True)
+    assert not (tmp_path / "other").exists()
+    with pytest.warns(UserWarning, match="untrained"):
+        train(settings, quiet=True)
+    shutil.rmtree(tmp_path / "source")
+    (tmp_path / "run" / "result.json").unlink()
+    assert resume(tmp_path / "run", quiet=True).images == 24
+    assert load_state(tmp_path / "run" / "last.safetensors")["config"]["weights"] == str(tmp_path / "source")
 
 
 def test_split_is_fixed_stratified_and_disjoint(tmp_path):

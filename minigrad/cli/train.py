@@ -12,6 +12,8 @@ EXAMPLES = """examples:
   python -m minigrad train --device mlx --output runs/mlx    the same with MLX, into a folder of your choice
   python -m minigrad train --data photos --model pvt_v2_b0 --image-size 64
                                                              your own images: photos/cat/1.jpg, photos/dog/2.png, ...
+  python -m minigrad train --data photos --model pvt_v2_b0 --weights OpenGVLab/pvt_v2_b0 --lr 1e-4
+                                                             fine-tuning: from the weights trained on ImageNet
   python -m minigrad train --resume runs/mlx                 go on where that run was stopped"""
 
 
@@ -25,6 +27,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
     option("model", f"one of {', '.join(models.list_models())}", metavar="NAME")
     option("data", "digits, or a folder of class folders with images", metavar="FOLDER")
+    option("weights", "a checkpoint to start from: a run folder, a file, a name on the Hugging Face hub", metavar="PATH")
     option("image_size", "side of the images in pixels (default: 32 for digits and pvt_v2_tiny, else 224)", int, "N")
     option("epochs", "passes over the training part", int, "N")
     option("batch_size", "images in a step", int, "N")

@@ -17,6 +17,9 @@ class TrainConfig:
         model: a name from `mg.models.list_models()`.
         data: "digits", or a folder of images in class folders. A folder with `train/` and `val/` (and maybe `test/`) is
             used as it is; any other is split per class, the same way each time.
+        weights: a checkpoint to start from, of the same variant: whatever `models.from_pretrained` reads (a run folder, a file, a
+            name on the Hugging Face hub). A classifier of other classes is replaced by an untrained one, with a warning. None
+            means random weights.
         image_size: side of the square images that the model sees; None means 32 for the digits and `pvt_v2_tiny`,
             224 for everything else.
         epochs, batch_size: passes over the training part, images in one step.
@@ -50,6 +53,7 @@ class TrainConfig:
 
     model: str = "pvt_v2_tiny"
     data: str = "digits"
+    weights: str | None = None
     image_size: int | None = None
     epochs: int = 40
     batch_size: int = 64

@@ -17,6 +17,7 @@ from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, f
 from minigrad.models.checkpoints.loading import locate
 from minigrad.models.checkpoints.reading import find_weights, read_weights
 from minigrad.models.checkpoints.saving import preprocessing
+from minigrad.models.registry import variant_config
 from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, load_arrays, read_header
 from minigrad.training.checkpoint import WEIGHTS, RunFolderError
@@ -69,14 +70,21 @@ class Classifier:
 
     @classmethod
     def create(cls, config: TrainConfig, task: Task) -> "Classifier":
-        """An untrained one for a training run."""
+        """An untrained one for a training run, or one with the weights that it starts from.
+
+        Raises:
+            FileNotFoundError, HubError, CheckpointError: as `models.from_pretrained`, also where the weights are another variant's.
+        """
         fields: dict[str, Any] = {
             "num_classes": len(task.classes),
             "in_channels": task.preprocessing.channels,
             "img_size": task.preprocessing.size,
             "drop_path_rate": config.drop_path,
         }
-        model = create_model(config.model, **fields)
+        if config.weights is None:
+            model = create_model(config.model, **fields)
+        else:
+            model = from_pretrained(config.weights, config=variant_config(config.model, **fields))
         return cls(model, task.classes, task.preprocessing, config.device, config.model, fields, config.data)
 
     @classmethod

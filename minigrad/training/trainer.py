@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
         config = TrainConfig.from_dict(state["config"])
     except (KeyError, TypeError):
         raise CheckpointError(f"{folder / STATE} is not the saved state of a training run") from None
-    run = _Run(config, quiet)
+    run = _Run(replace(config, weights=None), quiet)  # the state has its own
+    run.config = config
     run.folder = folder
     run.load_state(state)
     if (problem := run.too_much()) is not None:
