@@ -24,20 +24,38 @@ def alternate(runs: dict, turns: int, clock=time.perf_counter) -> dict[str, list
     return times
 
 
+def take_turns(runs: dict, seconds: float, least: int = 5) -> dict[str, list[tuple[float, float]]]:
+    """(Wall, processor) seconds of every turn of every run, for as long as `seconds`; another run begins each round, and each
+    runs once before it is timed, since the memory that the run before it used is the array library's cache for the next."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    until, names = time.perf_counter() + seconds, list(runs)
+    while time.perf_counter() < until or len(times[names[0]]) < least:
+        names.append(names.pop(0))
+        for name in names:
+            runs[name]()
+            cpu, wall = time.process_time(), time.perf_counter()
+            runs[name]()
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return times
+
+
 def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
     """Median of the turns' ratios of two runs."""
     return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
 
 
-def machine() -> str:
-    """Processor, cores, system, versions and date in one line."""
-    cpu = platform.processor() or platform.machine()
+def processor() -> str:
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        lines = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = lines[0] if lines else cpu
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """Processor, cores, system, versions and date in one line."""
     versions = []
     for package in ("numpy", "torch", "timm"):
         try:
@@ -46,7 +64,7 @@ def machine() -> str:
             continue
     setting = "".join(f", {name}={os.environ[name]}" for name in ("OPENBLAS_CORETYPE",) if name in os.environ)
     return (
-        f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {', '.join(versions)}, "
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {', '.join(versions)}, "
         f"OpenBLAS kernels {blas_kernels()}{setting}, {date.today():%d %B %Y}"
     )
 

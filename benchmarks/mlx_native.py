@@ -17,8 +17,9 @@ import json
 import os
 import statistics
 import sys
-import time
 from pathlib import Path
+
+import common
 
 RESULTS = Path(__file__).parent / "results"
 BLAS = ("/usr/lib/*/openblas-pthread/libopenblas.so.0", "/usr/lib/*/libopenblas.so.0", "/usr/lib64/libopenblas.so.0")
@@ -117,18 +118,8 @@ def measure(batch: int, size: int, seconds: float) -> dict:
             mx.reset_peak_memory()
             run()
             peak[name].append((mx.get_peak_memory() - before) / 1e6)
-    wall: dict = {name: [] for name in functions}
-    cpu: dict = {name: [] for name in functions}
-    until = time.perf_counter() + seconds
-    names = list(functions)
-    while time.perf_counter() < until or len(wall[names[0]]) < 5:
-        names.append(names.pop(0))  # another one begins each time
-        for name in names:
-            functions[name]()  # the memory that it used before is MLX's cache for the next
-            c, w = time.process_time(), time.perf_counter()
-            functions[name]()
-            wall[name].append(time.perf_counter() - w)
-            cpu[name].append(time.process_time() - c)
+    times = common.take_turns(functions, seconds)
+    wall, cpu = ({name: [turn[i] for turn in turns] for name, turns in times.items()} for i in (0, 1))
 
     def ratio(times, a, b):
         return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
@@ -136,7 +127,7 @@ def measure(batch: int, size: int, seconds: float) -> dict:
     return {
         "batch": batch,
         "size": size,
-        "turns": len(wall[names[0]]),
+        "turns": len(next(iter(wall.values()))),
         "ms": {name: 1e3 * statistics.median(times) for name, times in wall.items()},
         "cpu_ms": {name: 1e3 * statistics.median(times) for name, times in cpu.items()},
         "peak_mb": {name: statistics.median(found) for name, found in peak.items()},

@@ -4,6 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
+from mlx.utils import tree_map
 
 
 def _padded(x, p: int):
@@ -174,16 +175,44 @@ class PVT(nn.Module):
         return self.head(x.mean((1, 2)))
 
 
-def native_step(config, weights: dict[str, np.ndarray], twin: bool, compiled: bool):
-    """A function of images (N, H, W, 3) and labels that takes a training step and returns the loss, not yet computed."""
+def native_model(config, weights: dict[str, np.ndarray], twin: bool) -> PVT:
+    """The model with minigrad's weights."""
     model = PVT(config, twin)
     ours = [(name, mx.array(a.transpose(0, 2, 3, 1) if a.ndim == 4 else a)) for name, a in weights.items()]
     model.load_weights([(name, mx.contiguous(a)) for name, a in ours])
+    return model
+
+
+def in_16_bits(model, low):
+    """Loss and gradients of float32 parameters, everything but the loss computed in `low`; in float16 with a loss scale that
+    stays as it is."""
+    scale = 1024.0 if low == mx.float16 else 1.0
+
+    def objective(parameters, x, y):
+        model.update(tree_map(lambda a: a.astype(low), parameters))
+        logits = model(x.astype(low)).astype(mx.float32)
+        return nn.losses.cross_entropy(logits, y, reduction="mean") * scale
+
+    def value_and_grad(x, y):
+        parameters = model.trainable_parameters()
+        loss, grads = mx.value_and_grad(objective)(parameters, x, y)
+        model.update(parameters)
+        return loss / scale, tree_map(lambda g: g / scale, grads)
+
+    return value_and_grad
+
+
+def native_step(config, weights: dict[str, np.ndarray], twin: bool, compiled: bool, low=None):
+    """A function of images (N, H, W, 3) and labels that takes a training step and returns the loss, not yet computed."""
+    model = native_model(config, weights, twin)
     optimizer = optim.AdamW(learning_rate=1e-3, weight_decay=0.05, bias_correction=True)
     optimizer.init(model.trainable_parameters())
     state = [model.state, optimizer.state]
     mx.eval(state)
-    value_and_grad = nn.value_and_grad(model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean"))
+    if low is None:
+        value_and_grad = nn.value_and_grad(model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean"))
+    else:
+        value_and_grad = in_16_bits(model, low)
 
     def step(x, y):
         loss, grads = value_and_grad(x, y)
@@ -198,3 +227,12 @@ def native_step(config, weights: dict[str, np.ndarray], twin: bool, compiled: bo
         return loss
 
     return once
+
+
+def native_forward(config, weights: dict[str, np.ndarray], low=None):
+    """A compiled function of images (N, H, W, 3) that gives the logits; the weights are kept in `low`."""
+    model = native_model(config, weights, twin=False)
+    if low is not None:
+        model.set_dtype(low)
+    mx.eval(model.parameters())
+    return mx.compile(lambda x: model(x if low is None else x.astype(low)), inputs=[model.state])
