@@ -277,6 +277,20 @@ def test_a_skipped_step_leaves_no_trace(device):
     np.testing.assert_allclose(state["exp_avg_sq"].numpy(), expected["exp_avg_sq"].numpy(), rtol=1e-2, atol=1e-9)
 
 
+def test_momentum_begins_with_the_first_gradient_that_counts(device):
+    """With dampening, which holds from the second one on; also after the state was saved and loaded in between."""
+    options = {"make": mg.optim.SGD, "momentum": 0.9, "dampening": 0.5}
+    clean, job = Job(device, **options), Job(device, **options)
+    for seed in (2, 3, 4):
+        clean.step(normal(4, 6, seed=seed, device=device), mg.tensor([0, 1, 2, 0], device=device), mg.tensor(1.0, device=device))
+    job.run([1e38, 1e38])
+    job.optimizer.load_state_dict(job.optimizer.state_dict())
+    for seed in (2, 3, 4):
+        job.step(normal(4, 6, seed=seed, device=device), mg.tensor([0, 1, 2, 0], device=device), mg.tensor(1.0, device=device))
+    assert job.scaler.skipped == 2
+    np.testing.assert_allclose(job.model.weight.numpy(), clean.model.weight.numpy(), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("first", [1.0, 1e38])
 def test_inside_a_compiled_step(first):
     """Same scales, weights and skips as operation by operation, without asking for a value; one trace."""

@@ -38,6 +38,7 @@ class Optimizer:
             )
         self.defaults = defaults
         self.memo: dict = {}  # results that the parameters of one step share
+        self.skippable = False  # whether the present step may turn out to be skipped, see `GradScaler`
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
@@ -112,6 +113,7 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         tracing.state.require(self, "an optimizer")
+        self.skippable = skip is not None
         self.memo.clear()
         pending: dict = {}  # backend -> what is carried to the next step
         for group in self.param_groups:
@@ -223,7 +225,7 @@ class Optimizer:
     def _fit(self, p: Tensor, i: int, name: str, value, group: dict[str, Any]) -> Tensor:
         value = value.detach() if isinstance(value, Tensor) else Tensor(value, device="cpu")
         if name == "step":
-            return value.to(p.device if group.get("capturable") else "cpu", "float32")
+            return value.to(p.device if group.get("capturable", True) else "cpu", "float32")
         if value.shape != p.shape:
             raise ValueError(
                 f"the state dict's {name} of parameter {i} has shape {value.shape}, the parameter {p.shape}"

@@ -27,7 +27,7 @@ class SGD(Optimizer):
     [0.5]
     """
 
-    slots = ("momentum_buffer",)
+    slots = ("momentum_buffer", "step")  # the second only where `update` needs it
 
     def __init__(
         self, params: Iterable, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
@@ -56,10 +56,15 @@ class SGD(Optimizer):
         if isinstance(group["momentum"], Tensor) or momentum != 0:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = like(p, fit(p, grad))
+                if self.skippable and group["dampening"] != 0:  # a skipped step is not the first one
+                    self.state[p]["step"] = Tensor(1.0, dtype="float32", device=p.device)
             else:
-                buffer = self.slot(p, "momentum_buffer")
+                buffer, count = self.slot(p, "momentum_buffer"), self.state[p].get("step")
                 new = buffer.data * momentum
                 new += (1 - scalar(group["dampening"], p)) * grad
+                if count is not None:
+                    new = p.backend.where(count.data > 0, new, grad)
+                    count.data = count.data + 1
                 buffer.data = fit(p, new)
             buffer = self.state[p]["momentum_buffer"].data
             grad = grad + momentum * buffer if group["nesterov"] else buffer
