@@ -4,6 +4,9 @@ Each has `training(images, labels)` and `inference(images)`, which take numpy ar
 that takes one step, waits for it, and (in training) returns the loss. `low` is "float16", "bfloat16" or None for float32.
 """
 
+import contextlib
+import gc
+
 import common
 import mlx.core as mx
 import mlx_pvt
@@ -118,7 +121,7 @@ class Torch:
         self.model = common.timm_model(name).to(device)
 
     def autocast(self):
-        return self.torch.autocast(self.device, dtype=self.low or self.torch.bfloat16, enabled=self.low is not None)
+        return contextlib.nullcontext() if self.low is None else self.torch.autocast(self.device, dtype=self.low)
 
     def training(self, images, labels):
         torch, model = self.torch, self.model.train()
@@ -173,8 +176,6 @@ def torch_device(wanted: str) -> tuple[str | None, str]:
 
 def empty_caches(device: str | None) -> None:
     """Gives freed memory of MLX and PyTorch back."""
-    import gc
-
     gc.collect()
     mx.clear_cache()
     if device in ("mps", "cuda"):
