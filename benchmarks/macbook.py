@@ -32,6 +32,10 @@ MODELS = ("pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2")
 PARTS = ("checks", "train", "infer", "depthwise", "memory")
 PRECISIONS = {"fp32": None, "fp16": "float16", "bf16": "bfloat16"}
 MACS = ((8, 2 / 3), (16, 2 / 3), (64, 3 / 4))  # GiB of memory, and the share that macOS recommends for the GPU
+COMPARED = (
+    "In 16 bits mlx.nn's model computes everything but the loss in them, from float32 weights in training and 16-bit ones in "
+    "inference; minigrad and PyTorch under autocast, from float32 weights."
+)
 SPARE = 1.1  # times the forecast: mlx.nn's model took 0.96 of it on the CPU device, and both keep their weights
 
 
@@ -297,12 +301,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints and writes the table; the exit status: 1 where a check failed, 130 after Ctrl-C."""
     options = parse(arguments)
-    import macbook_depthwise
-    from macbook_jobs import torch_device
+    try:
+        import macbook_depthwise
+        from macbook_jobs import torch_device
+    except ImportError as error:
+        sys.exit(f"macbook.py needs minigrad with MLX ({error}): pip install -e . in the clone, with an arm64 Python on a Mac")
 
     chip, about = machine(options)
     device, sentence = torch_device("off" if options.quick and options.torch == "auto" else options.torch)
-    report, status = Report([*about, sentence]), 0
+    report, status = Report([*about, sentence, COMPARED]), 0
     print("\n".join(report.about), flush=True)
     rows = len(options.models) * len(options.sizes) * len(options.precisions)
     kept = 2 * len(options.models) * len({"fp32", "fp16"} & set(options.precisions))

@@ -73,6 +73,75 @@ def test_what_does_not_fit_is_left_out(macbook, tmp_path, monkeypatch):
     assert "stopped by Ctrl-C" in (tmp_path / "b.md").read_text() and "| b |" in (tmp_path / "b.md").read_text()
 
 
+def test_a_check_that_fails(macbook, tmp_path, monkeypatch, capsys):
+    """A difference that is too large, an error and a process that dies are told, each on its line; the rest is measured."""
+    lines = [
+        {"name": "good", "found": 0.5, "most": 1},
+        {"name": "far", "found": 2.0, "most": 1},
+        {"name": "none", "found": float("nan"), "most": 1},
+        {"name": "broken", "error": "ValueError: no", "most": 1},
+    ]
+    script = f"import json, os\nfor told in {lines!r}:\n    print(json.dumps(told))\nprint('bad kernel', flush=True)\nos.abort()"
+    (tmp_path / "macbook_checks.py").write_text(f"nan = float('nan')\n{script}")
+    monkeypatch.setattr(macbook, "HERE", tmp_path)
+    monkeypatch.setattr(macbook, "models", lambda what, *_: None)
+    output = tmp_path / "table.md"
+    assert macbook.main(["--torch", "off", "--only", "checks,train", "--output", str(output)]) == 1
+    rows = [line for line in output.read_text().splitlines() if line.endswith(("pass |", "FAIL |", "kernel |", "no |"))]
+    assert [row.split("|")[-2].strip() for row in rows] == [
+        "pass",
+        "FAIL",
+        "FAIL",
+        "FAIL ValueError: no",
+        "FAIL bad kernel",
+    ]
+    assert "status -6" in rows[4] and capsys.readouterr().out.count("FAIL  ") == 4
+
+
+def test_a_setting_that_fails(macbook, tmp_path, monkeypatch):
+    """The reason stands in its row, and the next one is measured."""
+
+    def setting(what, name, size, low, *_):
+        if size == 224:
+            raise RuntimeError("[metal] no such kernel\nand more")
+        return [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, "**0.50**"]
+
+    monkeypatch.setattr(macbook, "setting", setting)
+    output = tmp_path / "table.md"
+    arguments = [
+        "--torch",
+        "off",
+        "--only",
+        "infer",
+        "--models",
+        "pvt_v2_b0",
+        "--precisions",
+        "bf16",
+        "--output",
+        str(output),
+    ]
+    assert macbook.main(arguments) == 0
+    rows = [line for line in output.read_text().splitlines() if line.startswith("| pvt_v2_b0")]
+    assert "| failed: RuntimeError: [metal] no such kernel |" in rows[0] and rows[1].endswith("| 6 | **0.50** |")
+
+
+def test_how_a_mac_is_described(macbook, monkeypatch):
+    answers = {
+        "sysctl": "Apple M2 Pro",
+        "system_profiler": "Graphics/Displays:\n    Apple M2 Pro:\n      Total Number of Cores: 19\n      Vendor: Apple (0x106b)",
+        "pmset -g batt": "Now drawing from 'AC Power'\n -InternalBattery-0 (id=1)\t80%; charging",
+        "pmset -g": "System-wide power settings:\n lowpowermode         1\n sleep 1",
+        "git": "abc1234",
+    }
+    monkeypatch.setattr(macbook, "said", lambda *command: answers.get(" ".join(command)) or answers.get(command[0], ""))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(macbook.platform, "mac_ver", lambda: ("15.6", ("", "", ""), "arm64"))
+    chip, about = macbook.machine(macbook.parse([]))
+    assert chip == "Apple M2 Pro"
+    assert about[0] == "Apple M2 Pro, macOS 15.6, 19 GPU cores, power: AC Power, low power mode on"
+    assert "(abc1234)" in about[2] and "4 s of turns" in about[3]
+
+
 def test_bad_arguments(macbook, capsys):
     for arguments, words in (
         (["--only", "everything"], "choose among checks, train, infer, depthwise, memory"),
