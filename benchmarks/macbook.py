@@ -13,19 +13,15 @@ The table names neither you nor the machine.
 """
 
 import argparse
-import contextlib
-import datetime
-import importlib.metadata
 import json
-import platform
 import re
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import common
+from macbook_report import Progress, Report, machine, reason
 
 HERE = Path(__file__).parent
 MODELS = ("pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2")
@@ -37,97 +33,6 @@ COMPARED = (
     "inference; minigrad and PyTorch under autocast, from float32 weights."
 )
 SPARE = 1.1  # times the forecast: mlx.nn's model took 0.96 of it on the CPU device, and both keep their weights
-
-
-class Report:
-    """What was measured so far, as Markdown."""
-
-    def __init__(self, about: list[str]):
-        self.about, self.tables, self.notes = about, dict[str, list[str]](), list[str]()
-
-    def add(self, title: str, head: list[str], row: list) -> None:
-        """A row of the table `title`."""
-        cells = [str(v) if not isinstance(v, float) else f"{v:.3g}" if v < 100 else f"{v:.0f}" for v in row]
-        lines = self.tables.setdefault(title, [line(head), line(["---"] * len(head))])
-        lines.append(line(cells + [""] * (len(head) - len(cells))))
-
-    def __str__(self) -> str:
-        parts = ["# PVTv2 with minigrad on this machine", "\n".join(f"* {text}" for text in self.about + self.notes)]
-        for title, lines in self.tables.items():
-            parts += [f"## {title}", "\n".join(lines)]
-        return "\n\n".join(parts) + "\n"
-
-
-def line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-class Progress:
-    """A line about what is being measured, on standard error."""
-
-    def __init__(self, total: int):
-        self.total, self.done, self.started = max(total, 1), 0, time.perf_counter()
-
-    def __call__(self, text: str) -> None:
-        passed = time.perf_counter() - self.started
-        left = f", about {passed / self.done * (self.total - self.done) / 60:.0f} min left" if self.done > 3 else ""
-        text = f"[{self.done + 1}/{self.total}, {passed:.0f} s{left}] {text}"
-        self.clear()
-        print(text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-        self.done += 1
-
-    def clear(self) -> None:
-        """Takes the line away, so that something else can be printed."""
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-# --- the machine ------------------------------------------------------------------------------------------------------
-def said(*command: str) -> str:
-    """What a command of the system prints; nothing where there is no such command."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
-def found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    return match[1].strip() if match else "unknown"
-
-
-def machine(options: argparse.Namespace) -> tuple[str, list[str]]:
-    """The chip's name, and lines about machine, versions and settings."""
-    import mlx.core as mx
-
-    import minigrad as mg
-
-    info = mx.device_info()
-    gpu = mx.default_device().type == mx.DeviceType.gpu
-    chip = said("sysctl", "-n", "machdep.cpu.brand_string") if sys.platform == "darwin" else common.processor()
-    where = f"{info.get('device_name', 'unknown')} ({info.get('architecture', 'unknown')})" if gpu else "its CPU device"
-    if sys.platform == "darwin":
-        cores = found(r"Total Number of Cores: (\d+)", said("system_profiler", "SPDisplaysDataType"))
-        power = found(r"'(.+)'", said("pmset", "-g", "batt"))
-        low = {"1": "on", "0": "off"}.get(found(r"lowpowermode\s+(\d)", said("pmset", "-g")), "unknown")
-        system = f"macOS {platform.mac_ver()[0]}, {cores} GPU cores, power: {power}, low power mode {low}"
-    else:
-        chip = info.get("device_name", chip) if gpu else chip
-        system = platform.system()
-    memory = mg.memory_info("mlx")
-    commit = said("git", "-C", str(HERE), "rev-parse", "--short", "HEAD")
-    ours = f"minigrad {mg.__version__}" + (f" ({commit})" if commit else "")
-    versions = [ours, f"Python {platform.python_version()}"]
-    for package in ("mlx", "numpy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-    settings = f"{options.seconds:g} s of turns for each row" + (", --quick" if options.quick else "")
-    return chip, [
-        f"{chip}, {system}",
-        f"memory {memory.total / 1e9:.1f} GB, of which MLX may use {memory.limit / 1e9:.1f}; MLX computes on {where}",
-        f"{', '.join(versions)}; autocast's default here: {mg.backend.get('mlx').low_precision()}",
-        f"{datetime.date.today():%d %B %Y}; {settings}",
-    ]
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -178,7 +83,7 @@ def models(
                 try:
                     cells = setting(what, name, size, PRECISIONS[precision], batch, options, torch_device)
                 except Exception as error:  # the next setting may still work
-                    cells = [f"failed: {type(error).__name__}: {(str(error).splitlines() or ['no message'])[0][:200]}"]
+                    cells = [f"failed: {reason(error)}"]
                 report.add(title, head, row + cells)
                 jobs.empty_caches(torch_device)
 
@@ -305,32 +210,36 @@ def main(arguments: list[str] | None = None) -> int:
         import macbook_depthwise
         from macbook_jobs import torch_device
     except ImportError as error:
-        sys.exit(f"macbook.py needs minigrad with MLX ({error}): pip install -e . in the clone, with an arm64 Python on a Mac")
+        sys.exit(f"macbook.py needs minigrad with MLX ({error}): pip install -e . in the clone, on a Mac for arm64")
 
     chip, about = machine(options)
     device, sentence = torch_device("off" if options.quick and options.torch == "auto" else options.torch)
-    report, status = Report([*about, sentence, COMPARED]), 0
+    output = options.output or Path(f"macbook-{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-') or 'unknown'}.md")
+    report, status = Report([*about, sentence, COMPARED], output), 0
     print("\n".join(report.about), flush=True)
     rows = len(options.models) * len(options.sizes) * len(options.precisions)
     kept = 2 * len(options.models) * len({"fp32", "fp16"} & set(options.precisions))
     count = {"checks": 1, "train": rows, "infer": rows, "depthwise": macbook_depthwise.rows(options), "memory": kept}
     progress = Progress(sum(count[part] for part in options.only))
     try:
-        if "checks" in options.only:
-            status = int(check(options, report, progress) > 0)
-        for what in ("train", "infer"):
-            if what in options.only:
-                models(what, options, report, progress, device)
-        if "depthwise" in options.only:
-            macbook_depthwise.measure(options, report, progress)
-        if "memory" in options.only:
-            memory(options, report, progress)
+        for part in (part for part in PARTS if part in options.only):
+            try:
+                if part == "checks":
+                    status = int(check(options, report, progress) > 0)
+                elif part == "depthwise":
+                    macbook_depthwise.measure(options, report, progress)
+                elif part == "memory":
+                    memory(options, report, progress)
+                else:
+                    models(part, options, report, progress, device)
+            except Exception as error:  # the next part may still work
+                report.notes.append(f"the part {part} failed: {reason(error)}")
+                status = 1
     except KeyboardInterrupt:
         report.notes.append("stopped by Ctrl-C: what follows is a part")
         status = 130
     progress.clear()
     print(f"\n{report}")
-    output = options.output or Path(f"macbook-{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-') or 'unknown'}.md")
     try:
         output.write_text(str(report), encoding="utf-8")
         print(f"Written to {output.resolve()}; please send it back.")

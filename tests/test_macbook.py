@@ -106,23 +106,18 @@ def test_a_setting_that_fails(macbook, tmp_path, monkeypatch):
             raise RuntimeError("[metal] no such kernel\nand more")
         return [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, "**0.50**"]
 
+    def no_memory(options, report, progress):
+        assert "**0.50**" in output.read_text()  # already there, should this end the process
+        raise RuntimeError("out of luck")
+
     monkeypatch.setattr(macbook, "setting", setting)
+    monkeypatch.setattr(macbook, "memory", no_memory)
     output = tmp_path / "table.md"
-    arguments = [
-        "--torch",
-        "off",
-        "--only",
-        "infer",
-        "--models",
-        "pvt_v2_b0",
-        "--precisions",
-        "bf16",
-        "--output",
-        str(output),
-    ]
-    assert macbook.main(arguments) == 0
+    arguments = "--torch off --only infer,memory --models pvt_v2_b0 --precisions bf16 --output".split()
+    assert macbook.main([*arguments, str(output)]) == 1
     rows = [line for line in output.read_text().splitlines() if line.startswith("| pvt_v2_b0")]
     assert "| failed: RuntimeError: [metal] no such kernel |" in rows[0] and rows[1].endswith("| 6 | **0.50** |")
+    assert "* the part memory failed: RuntimeError: out of luck" in output.read_text()
 
 
 def test_how_a_mac_is_described(macbook, monkeypatch):
@@ -133,9 +128,13 @@ def test_how_a_mac_is_described(macbook, monkeypatch):
         "pmset -g": "System-wide power settings:\n lowpowermode         1\n sleep 1",
         "git": "abc1234",
     }
-    monkeypatch.setattr(macbook, "said", lambda *command: answers.get(" ".join(command)) or answers.get(command[0], ""))
+    import macbook_report
+
+    monkeypatch.setattr(
+        macbook_report, "said", lambda *command: answers.get(" ".join(command)) or answers.get(command[0], "")
+    )
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(macbook.platform, "mac_ver", lambda: ("15.6", ("", "", ""), "arm64"))
+    monkeypatch.setattr(macbook_report.platform, "mac_ver", lambda: ("15.6", ("", "", ""), "arm64"))
     chip, about = macbook.machine(macbook.parse([]))
     assert chip == "Apple M2 Pro"
     assert about[0] == "Apple M2 Pro, macOS 15.6, 19 GPU cores, power: AC Power, low power mode on"
