@@ -282,11 +282,19 @@ def test_momentum_begins_with_the_first_gradient_that_counts(device):
     options = {"make": mg.optim.SGD, "momentum": 0.9, "dampening": 0.5}
     clean, job = Job(device, **options), Job(device, **options)
     for seed in (2, 3, 4):
-        clean.step(normal(4, 6, seed=seed, device=device), mg.tensor([0, 1, 2, 0], device=device), mg.tensor(1.0, device=device))
+        clean.step(
+            normal(4, 6, seed=seed, device=device),
+            mg.tensor([0, 1, 2, 0], device=device),
+            mg.tensor(1.0, device=device),
+        )
     job.run([1e38, 1e38])
     job.optimizer.load_state_dict(job.optimizer.state_dict())
     for seed in (2, 3, 4):
-        job.step(normal(4, 6, seed=seed, device=device), mg.tensor([0, 1, 2, 0], device=device), mg.tensor(1.0, device=device))
+        job.step(
+            normal(4, 6, seed=seed, device=device),
+            mg.tensor([0, 1, 2, 0], device=device),
+            mg.tensor(1.0, device=device),
+        )
     assert job.scaler.skipped == 2
     np.testing.assert_allclose(job.model.weight.numpy(), clean.model.weight.numpy(), rtol=1e-3, atol=1e-5)
 

@@ -471,7 +471,9 @@ def test_weights_to_start_from(few, tmp_path):
     with pytest.warns(UserWarning, match="classifier of 3 classes .* untrained one of 10 classes"):
         model = trainer_module._Run(settings, quiet=True).model
     before, after = source.state_dict(), model.state_dict()
-    changed = {name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
+    changed = {
+        name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()
+    }
     assert changed == {"patch_embed.proj.weight", "head.weight", "head.bias"}
     grey = before["patch_embed.proj.weight"].sum(1, keepdim=True)
     np.testing.assert_allclose(after["patch_embed.proj.weight"].numpy(), grey.numpy(), rtol=1e-6)

@@ -27,7 +27,9 @@ def options(sub: argparse.ArgumentParser) -> None:
 
     option("model", f"one of {', '.join(models.list_models())}", metavar="NAME")
     option("data", "digits, or a folder of class folders with images", metavar="FOLDER")
-    option("weights", "a checkpoint to start from: a run folder, a file, a name on the Hugging Face hub", metavar="PATH")
+    option(
+        "weights", "a checkpoint to start from: a run folder, a file, a name on the Hugging Face hub", metavar="PATH"
+    )
     option("image_size", "side of the images in pixels (default: 32 for digits and pvt_v2_tiny, else 224)", int, "N")
     option("epochs", "passes over the training part", int, "N")
     option("batch_size", "images in a step", int, "N")
