@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from minigrad import autograd, backend, models, nn, ops, optim, random
+from minigrad import autograd, backend, distributed, models, nn, ops, optim, random
 from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
 from minigrad.backend import get_num_threads, set_num_threads
 from minigrad.compiler import CompileError, compile

@@ -13,6 +13,7 @@ from minigrad.training import TrainingError, train
 from minigrad.training import trainer as trainer_module
 from minigrad.training.checkpoint import load_state
 from minigrad.training.memory import Need, advice
+from minigrad.training.team import Team
 
 GIB = 1 << 30
 
@@ -109,7 +110,7 @@ def test_advice():
 
 def test_what_a_step_needs_is_foretold(mx, tmp_path):
     """Within a third of what whole steps take, from a few images; nothing is changed by finding out."""
-    run = trainer_module._Run(config(tmp_path, device="mlx", batch_size=48, compile=False), quiet=True)
+    run = trainer_module._Run(config(tmp_path, device="mlx", batch_size=48, compile=False), True, Team())
     weights, draws = [p.numpy() for p in run.update.parameters], mg.random.default.state
     assert run.too_much() is None and run.need is not None
     assert all((a == p.numpy()).all() for a, p in zip(weights, run.update.parameters, strict=True))

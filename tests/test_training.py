@@ -37,6 +37,7 @@ from minigrad.training import step as step_module
 from minigrad.training import trainer as trainer_module
 from minigrad.training.checkpoint import load_state, save_state
 from minigrad.training.tasks import Task
+from minigrad.training.team import Team
 
 PICTURES = {"curves.png", "confusion.png", "predictions.png"}
 FILES = {"config.json", "metrics.csv", "model.safetensors", "last.safetensors", "result.json", "sample.png"}
@@ -146,7 +147,9 @@ def test_result_is_that_of_the_saved_weights(few, tmp_path):
 def test_test_part_is_seen_once(few, tmp_path, monkeypatch):
     seen = []
     batches = Task.batches
-    monkeypatch.setattr(Task, "batches", lambda self, part, *rest: seen.append(part) or batches(self, part, *rest))
+    monkeypatch.setattr(
+        Task, "batches", lambda self, part, *rest, **more: seen.append(part) or batches(self, part, *rest)
+    )
     train(config(tmp_path, epochs=3), quiet=True)
     assert seen == ["val", "val", "val", "test"]
 
@@ -159,7 +162,7 @@ def test_same_seed_same_weights_other_seed_others(few, tmp_path):
 
 
 def test_decay_only_on_matrices(few, tmp_path):
-    run = trainer_module._Run(config(tmp_path), quiet=True)
+    run = trainer_module._Run(config(tmp_path), True, Team())
     decayed, others = run.optimizer.param_groups
     assert decayed["weight_decay"] == 0.05 and others["weight_decay"] == 0
     assert all(p.ndim >= 2 for p in decayed["params"]) and all(p.ndim < 2 for p in others["params"])
@@ -469,7 +472,7 @@ def test_weights_to_start_from(few, tmp_path):
     mg.models.save_pretrained(source, tmp_path / "source", layout="original")
     settings = config(tmp_path / "run", weights=str(tmp_path / "source"), epochs=1)
     with pytest.warns(UserWarning, match="classifier of 3 classes .* untrained one of 10 classes"):
-        model = trainer_module._Run(settings, quiet=True).model
+        model = trainer_module._Run(settings, True, Team()).model
     before, after = source.state_dict(), model.state_dict()
     changed = {
         name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()

@@ -15,6 +15,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     low_precision()                    the 16-bit dtype that `autocast` takes by itself
     memory(), exhausted(error)         counts of bytes or None; whether an error says that memory ran out
     set_memory_limit(n), set_cache_limit(n), reset_peak_memory(), clear_cache()
+    rank_and_size(), all_sum(a), all_gather(a), peer_lost(error)   several processes, where the library has that
     why_not_compiled()                 None where `minigrad.compile` can compile, with compiled(function), random_keys(…)
     scatter(shape, index, g)           zeros of `shape` with g added at index, repeated positions summed
     set_at(a, index, values)           a copy of a with values at index
@@ -27,6 +28,9 @@ backend's file holds only what its library lacks, names differently, or does bet
 
 and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam`, of what `minigrad.optim.Adam` does.
 """
+
+import contextlib
+import os
 
 from minigrad.backend.numpy_backend import NumpyBackend
 from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads
@@ -62,6 +66,14 @@ def get(device: str):
     if device == "gpu" and not backend.has_gpu():
         raise BackendError("device 'gpu' was asked for, but MLX finds no GPU on this machine; use 'mlx' or 'cpu'")
     return backend
+
+
+def launched() -> bool:
+    """Whether a launcher (`mlx.launch`, `mpirun`) started this process together with others."""
+    if hosts := os.environ.get("MLX_HOSTFILE"):
+        with contextlib.suppress(OSError), open(hosts) as file:
+            return bool(file.read().strip())  # for one process mlx.launch leaves it empty
+    return any(name in os.environ for name in ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"))
 
 
 def of_array(array):

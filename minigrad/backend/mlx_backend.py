@@ -6,7 +6,7 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_fused, tracing
+from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_distributed, mlx_fused, tracing
 
 DTYPES = {
     "bool": mx.bool_,
@@ -136,6 +136,12 @@ class MLXBackend:
     set_cache_limit = staticmethod(mx.set_cache_limit)
     reset_peak_memory = staticmethod(mx.reset_peak_memory)
     clear_cache = staticmethod(mx.clear_cache)
+
+    # Several processes.
+    rank_and_size = staticmethod(mlx_distributed.rank_and_size)
+    all_sum = staticmethod(mlx_distributed.all_sum)
+    all_gather = staticmethod(mlx_distributed.all_gather)
+    peer_lost = staticmethod(mlx_distributed.peer_lost)
 
     # What minigrad.compile needs.
     why_not_compiled = staticmethod(mlx_compile.why_not)

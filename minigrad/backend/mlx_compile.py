@@ -1,13 +1,17 @@
 """What `minigrad.compile` needs of MLX: compiling, random keys as data, and telling its complaints apart."""
 
 import contextlib
+import functools
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import mlx.core as mx
 import numpy as np
+
+from minigrad.backend import launched
 
 MASK64 = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴/φ: spreads the seeds over the 64 bits, so that (seed, counter) pairs seldom meet
@@ -37,10 +41,37 @@ def building() -> Iterator[None]:
         return
     import fcntl  # where MLX is, it is there
 
+    if launched():  # the others build the same, and this one may need their results before it is done: no lock for all
+        _own_folder()
+        yield
+        return
     path = os.path.join(tempfile.gettempdir(), f"minigrad-mlx-build-{os.getuid()}.lock")
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@functools.cache
+def _own_folder():
+    """Has MLX build its kernels in a folder that no other process uses meanwhile and no other user can write to, since code is
+    loaded from there. Returns the file that is locked for that until the process ends."""
+    import fcntl
+
+    for number in range(1000):
+        folder = os.path.join(tempfile.gettempdir(), f"minigrad-mlx-{os.getuid()}-{number}")
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            found = os.lstat(folder)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+                continue
+            file = open(os.path.join(folder, "lock"), "w")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        os.environ["TMPDIR"] = folder  # MLX reads it when it builds its first kernel
+        return file
+    raise RuntimeError(f"no folder for MLX's kernels can be had in {tempfile.gettempdir()}")
 
 
 def reads_value(error: BaseException | None) -> bool:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from minigrad import models
+from minigrad import distributed, models
 from minigrad.cli.errors import UsageError
 from minigrad.training import TrainConfig, resume, train
 
@@ -14,7 +14,8 @@ EXAMPLES = """examples:
                                                              your own images: photos/cat/1.jpg, photos/dog/2.png, ...
   python -m minigrad train --data photos --model pvt_v2_b0 --weights OpenGVLab/pvt_v2_b0 --lr 1e-4
                                                              fine-tuning: from the weights trained on ImageNet
-  python -m minigrad train --resume runs/mlx                 go on where that run was stopped"""
+  python -m minigrad train --resume runs/mlx                 go on where that run was stopped
+  mlx.launch -n 2 -- python -m minigrad train --device mlx   two processes, or machines, together: docs/mlx.md"""
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     )
     option("image_size", "side of the images in pixels (default: 32 for digits and pvt_v2_tiny, else 224)", int, "N")
     option("epochs", "passes over the training part", int, "N")
-    option("batch_size", "images in a step", int, "N")
+    option("batch_size", "images in a step, of all processes together", int, "N")
     option("lr", "peak learning rate of AdamW", float)
     option("weight_decay", "on matrices only", float, "X")
     option("warmup", "share of all steps in which the learning rate rises", float, "X")
@@ -69,5 +70,6 @@ def run(quiet: bool = False, **settings) -> int:
         result = resume(resume_from, quiet=quiet)
     else:
         result = train(TrainConfig(**settings), quiet=quiet)
-    print(result)
+    if distributed.get_rank() == 0:
+        print(result)
     return 0

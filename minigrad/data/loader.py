@@ -31,6 +31,7 @@ class DataLoader:
         device: of the tensors; None is the default device.
         num_workers: threads that prepare batches ahead (in numpy; tensors are made in the thread that iterates). They
             pay where images are read from files.
+        part: (i, n): of each batch only the i-th of n parts, for process i of n that train together.
         keep_bytes: leave uint8 images uint8, for a training step that makes floats of them on the device.
 
     Raises:
@@ -49,12 +50,13 @@ class DataLoader:
         device: str | None = None,
         num_workers: int = 0,
         keep_bytes: bool = False,
+        part: tuple[int, int] = (0, 1),
     ):
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"need batch_size >= 1 and num_workers >= 0, got {batch_size} and {num_workers}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.seed, self.transform, self.mix, self.device, self.num_workers = seed, transform, mix, device, num_workers
-        self.keep_bytes = keep_bytes
+        self.keep_bytes, self.part = keep_bytes, part
         self.epoch, self.first_batch = 0, 0
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -72,6 +74,8 @@ class DataLoader:
         count = len(self.dataset)
         order = np.random.default_rng([self.seed, epoch]).permutation(count) if self.shuffle else np.arange(count)
         for images, labels in self._arrays(order, epoch, range(first, len(self))):
+            if not len(labels) and self.part[1] > 1 and self.shuffle:
+                raise ValueError(f"none of the images of process {self.part[0]} in a batch can be read; remove them")
             if len(labels):  # none is left where a data set skips unreadable files and a batch had no other
                 yield Tensor(images, device=self.device), Tensor(labels, device=self.device)
 
@@ -89,14 +93,16 @@ class DataLoader:
                 yield pending.popleft().result()
 
     def _batch(self, order: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = self.dataset.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+        places = order[number * self.batch_size : (number + 1) * self.batch_size]
+        part, parts = self.part
+        images, labels = self.dataset.batch(np.array_split(places, parts)[part])
         if not len(labels):
             return images, labels
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4:
             raise ValueError(f"images of a batch must be (N, H, W) or (N, channels, H, W), got shape {images.shape}")
-        rng = np.random.default_rng([self.seed, epoch, number])
+        rng = np.random.default_rng([self.seed, epoch, number, *([part] if parts > 1 else [])])
         if self.transform is not None:
             images = self.transform(images, rng)
         if self.mix is not None:

@@ -222,6 +222,16 @@ class GradScaler:
             if t is not None:
                 t.data = Tensor(value, dtype=t.dtype, device=t.device).data
 
+    def __copy__(self) -> "GradScaler":
+        """One with the same values, which stay as they are when this one goes on."""
+        other = GradScaler.__new__(GradScaler)
+        vars(other).update(vars(self))
+        other._scale, other._good, other._skipped = (
+            None if t is None else t.detach() for t in (self._scale, self._good, self._skipped)
+        )
+        other._found = {}
+        return other
+
     def __repr__(self) -> str:
         return f"GradScaler(growth_interval={self.growth_interval}, enabled={self.enabled})"
 

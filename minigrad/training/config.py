@@ -22,7 +22,7 @@ class TrainConfig:
             means random weights.
         image_size: side of the square images that the model sees; None means 32 for the digits and `pvt_v2_tiny`,
             224 for everything else.
-        epochs, batch_size: passes over the training part, images in one step.
+        epochs, batch_size: passes over the training part, images in one step (of all processes together).
         lr: AdamW's learning rate at its peak. It rises linearly during the first `warmup` (a fraction) of all steps and
             then falls along a cosine to zero.
         weight_decay: applied to weight matrices and convolutions only (ndim >= 2), never to biases and norms.

@@ -61,10 +61,13 @@ class TrainResult:
             ]
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the folder, for JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
+
     def save(self) -> None:
         """Write `result.json`."""
-        values = {name: value for name, value in asdict(self).items() if name != "folder"}
-        atomic_write_json(self.folder / RESULT, values)
+        atomic_write_json(self.folder / RESULT, self.to_dict())
 
     @classmethod
     def load(cls, folder: Path) -> "TrainResult":

@@ -1,6 +1,7 @@
 """One update of the weights: forward, loss, backward, clipping and AdamW, in mixed precision and in parts where that is asked."""
 
 import minigrad as mg
+from minigrad import distributed
 from minigrad.nn import functional as F
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.optim import AdamW, GradScaler
@@ -14,6 +15,7 @@ class Step:
     Called with a batch it computes the loss and its gradients, and with the `last` batch of an update changes the weights.
     The batches' losses are weighted with their `share` of the update's images, so that several small batches make the
     update of a large one. Products are computed in `config.low`; the weights, their gradients and AdamW stay in float32.
+    Of several processes each has its part of a batch, and `words` for the others; they exchange gradients before an update.
     """
 
     def __init__(self, config: TrainConfig, task: Task, model: mg.nn.Module):
@@ -29,23 +31,35 @@ class Step:
         state = [model, self.optimizer, self.scaler]
         self.run = mg.compile(self._run, state=state) if config.compile else self._run
 
-    def __call__(self, images: mg.Tensor, labels: mg.Tensor, share: float = 1.0, last: bool = True) -> tuple:
-        """The loss, how many images were classified rightly, and after an update the norm of the gradient (else None), as
-        tensors that may not be computed yet."""
-        return self.run(images, labels, share, last)
+    def __call__(
+        self,
+        images: mg.Tensor,
+        labels: mg.Tensor,
+        share: float = 1.0,
+        last: bool = True,
+        words: mg.Tensor | None = None,
+    ) -> tuple:
+        """The loss, how many images were classified rightly, after an update the norm of the gradient (else None), and the sum
+        of all processes' words (None for one alone), as tensors that may not be computed yet."""
+        results = self.run(images, labels, share, last, words)
+        if words is not None:
+            words.backend.start([results[3].data])
+        return results
 
-    def _run(self, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool) -> tuple:
+    def _run(self, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool, words: mg.Tensor | None) -> tuple:
         if self.config.accumulate == 1:
             self.optimizer.zero_grad()
         loss, correct = self.gradients(images, labels, share)
+        if words is not None:
+            loss, correct, words = self.exchange(loss, correct, words, last)
         if not last:
-            return loss, correct, None
+            return loss, correct, None, words
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.parameters, self.config.clip) if self.config.clip else None
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        return loss, correct, norm
+        return loss, correct, norm, words
 
     def gradients(self, images: mg.Tensor, labels: mg.Tensor, share: float) -> tuple[mg.Tensor, mg.Tensor]:
         """Forward and backward: adds a batch's gradients to those that are there; the loss, and how many were right."""
@@ -54,3 +68,13 @@ class Step:
             loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self.scaler.scale(loss * share).backward()
         return loss, (logits.argmax(1) == labels).sum()
+
+    def exchange(self, loss: mg.Tensor, correct: mg.Tensor, words: mg.Tensor, last: bool) -> tuple:
+        """Loss, correct ones and words of all processes together; before an update the gradients become their mean. The words
+        travel last: when they have come, everything has."""
+        if last:
+            distributed.average_gradients(self.parameters)
+        grads = [p.grad for p in self.parameters if p.grad is not None] if last else []
+        facts = mg.cat([mg.stack([loss.detach(), correct.float()]), words])
+        (facts,) = distributed.all_reduce([facts], after=grads)
+        return facts[0] / distributed.get_world_size(), facts[1], facts[2:]

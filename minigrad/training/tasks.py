@@ -68,8 +68,10 @@ class Task:
     classes: list[str]
     preprocessing: Preprocessing
 
-    def batches(self, part: str, batch_size: int, device: str | None = None, workers: int = 0) -> DataLoader:
-        """A part's images in order, without augmentation.
+    def batches(
+        self, part: str, batch_size: int, device: str | None = None, workers: int = 0, share: tuple[int, int] = (0, 1)
+    ) -> DataLoader:
+        """A part's images in order, without augmentation; of each batch the share that process i of n looks at.
 
         Raises:
             ValueError: when there is no such part.
@@ -77,9 +79,11 @@ class Task:
         if part not in self.parts:
             raise ValueError(f"this data has no {part!r} part, only {', '.join(map(repr, self.parts))}")
         transform = self.preprocessing.transform()
-        return DataLoader(self.parts[part], batch_size, transform=transform, device=device, num_workers=workers)
+        return DataLoader(
+            self.parts[part], batch_size, transform=transform, device=device, num_workers=workers, part=share
+        )
 
-    def training_batches(self, config: TrainConfig) -> DataLoader:
+    def training_batches(self, config: TrainConfig, share: tuple[int, int] = (0, 1)) -> DataLoader:
         """The training part, shuffled and augmented as `config` says, to be normalised by `preprocessing.normalise`; an
         incomplete last batch is left out."""
         augmentations: list[T.Transform] = []
@@ -97,6 +101,7 @@ class Task:
             device=config.device,
             num_workers=config.workers,
             keep_bytes=True,
+            part=share,
         )
 
 

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import json
 import math
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +36,13 @@ from minigrad.training.checkpoint import (
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
-from minigrad.training.metrics import Running, evaluate
+from minigrad.training.metrics import Running
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
 from minigrad.training.step import Step
 from minigrad.training.stop import Stop, Stopped
 from minigrad.training.tasks import load_task
+from minigrad.training.team import Team, alone
 
 EVAL_BATCH = 256
 OVERFLOWS = 25  # skipped steps in a row: 65536, halved so often, is nothing
@@ -46,6 +50,9 @@ OVERFLOWS = 25  # skipped steps in a row: 65536, halved so often, is nothing
 
 def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainResult:
     """Train a classifier as `config` says (default: PVT v2 on the digits), then evaluate its best weights.
+
+    Of several processes that a launcher started (see `minigrad.distributed`) each calls this alike and works on its part of
+    each batch; process 0 alone prints and writes files.
 
     The test part is looked at once, at the end. The run folder gets `config.json`, `metrics.csv` (a row an epoch),
     `model.safetensors` (the weights of the epoch with the lowest validation loss), `last.safetensors` (everything
@@ -58,21 +65,24 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
 
     Raises:
         ValueError: for data, a model or an output folder that can't be used; before anything is trained.
-        TrainingError: when the loss is no longer finite or a file can't be written. The last good state is kept.
+        TrainingError: when the loss is no longer finite, a file can't be written or another process is gone. The last good
+            state is kept.
         TrainingInterrupted: after Ctrl-C (SIGINT) or SIGTERM. The state is saved.
 
     >>> from minigrad.training import TrainConfig, train
     >>> train(TrainConfig(output="runs/mine")).accuracy  # doctest: +SKIP
     0.9916434540389972
     """
-    run = _Run(TrainConfig() if config is None else config, quiet)
-    if (problem := run.too_much()) is not None:
-        raise ValueError(problem)
-    run.folder = new_folder(run.config)
-    images = len(run.task.parts["train"])
-    low = "" if run.config.low is None else f", products in {run.config.low}"
-    run.say(f"{run.config.model} on {run.config.data} ({images} training images{low}), run folder {run.folder}")
-    return run.complete()
+    config = TrainConfig() if config is None else config
+    with Team() as team:
+        run = _Run(config, quiet, team)
+        if (problem := run.too_much()) is not None:
+            raise ValueError(problem)
+        run.folder = Path(team.first(lambda: str(new_folder(config))))
+        images = len(run.task.parts["train"])
+        low = "" if config.low is None else f", products in {config.low}"
+        run.say(f"{config.model} on {config.data} ({images} training images{low}{team}), run folder {run.folder}")
+        return run.complete()
 
 
 def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
@@ -84,23 +94,25 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
         RunFolderError: when the folder holds no run. CheckpointError: when its state is damaged. Otherwise as `train`.
     """
     folder = Path(folder)
-    if (folder / RESULT).is_file():
-        return TrainResult.load(folder)
-    if not (folder / STATE).is_file():
-        raise RunFolderError(f"there is no run to go on with in {folder}: it has no {STATE}")
-    state = load_state(folder / STATE)
-    try:
-        config = TrainConfig.from_dict(state["config"])
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{folder / STATE} is not the saved state of a training run") from None
-    run = _Run(replace(config, weights=None), quiet)  # the state has its own
-    run.config = config
-    run.folder = folder
-    run.load_state(state)
-    if (problem := run.too_much()) is not None:
-        warnings.warn(problem, stacklevel=2)
-    run.say(f"run folder {folder}: going on after {run.epoch} epochs and {run.batch} batches")
-    return run.complete()
+    with Team() as team:
+        with team.files(folder, (RESULT, STATE)) as files:
+            if (files / RESULT).is_file():
+                return replace(TrainResult.load(files), folder=folder)
+            if not (files / STATE).is_file():
+                raise RunFolderError(f"there is no run to go on with in {folder}: it has no {STATE}")
+            state = load_state(files / STATE)
+        try:
+            config = TrainConfig.from_dict(state["config"])
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{folder / STATE} is not the saved state of a training run") from None
+        run = _Run(replace(config, weights=None), quiet, team)  # the state has its own
+        run.config = config
+        run.folder = folder
+        run.load_state(state)
+        if (problem := run.too_much()) is not None:
+            warnings.warn(problem, stacklevel=2)
+        run.say(f"run folder {folder}: going on after {run.epoch} epochs and {run.batch} batches{team}")
+        return run.complete()
 
 
 class _Run:
@@ -108,12 +120,14 @@ class _Run:
 
     folder: Path
 
-    def __init__(self, config: TrainConfig, quiet: bool):
-        self.config, self.quiet = config, quiet
+    def __init__(self, config: TrainConfig, quiet: bool, team: Team):
+        self.config, self.quiet, self.team = config, quiet or team.rank > 0, team
         self.task = load_task(config.data, config.size)
-        self.batches = self.task.training_batches(config)
+        self.images = team.share(config.device, config.batch_size, len(self.task.parts["train"]))
+        self.batches = self.task.training_batches(config, team.part)
         mg.manual_seed(config.seed)
-        self.classifier = Classifier.create(config, self.task)
+        start = config.weights if team.rank == 0 else None  # the others get process 0's
+        self.classifier = Classifier.create(replace(config, weights=start), self.task)
         self.model = self.classifier.model
         self.model.set_grad_checkpointing(config.recompute)
         self.update = Step(config, self.task, self.model)
@@ -125,13 +139,16 @@ class _Run:
         self.history: list[dict[str, Any]] = []  # the rows of metrics.csv
         self.pending: tuple | None = None  # what the last step returned, not read yet
         self.overflows = 0  # skipped updates in a row
+        self.safe: dict[str, Any] | None = None  # the last state that needs nothing more of other processes
+        self.saving = threading.RLock()
+        team.start(self.model, {"classes": len(self.task.classes), **{k: len(v) for k, v in self.task.parts.items()}})
         self.need: Need | None = None
         if config.memory_limit:
             mg.set_memory_limit(config.memory_limit * GB, config.device)
 
     def too_much(self) -> str | None:
         """A sentence where a step would need more memory than there is, found out with a few images."""
-        images, info = self.config.batch_size, mg.memory_info(self.config.device)
+        images, info = self.images, mg.memory_info(self.config.device)
         if info is None or images <= SMALL[1]:
             return None
         self.model.train()
@@ -143,22 +160,29 @@ class _Run:
 
     # --- state ---
 
-    def save(self) -> None:
-        """Write everything that a later `resume` needs."""
-        state = {
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `resume` needs. It stays as it is when the run goes on, and may not be computed yet."""
+        return {
             "config": self.config.to_dict(),
             "epoch": self.epoch,
             "batch": self.batch,
             "running": asdict(self.running),
             "seconds": self.seconds,
-            "history": self.history,
+            "history": list(self.history),
             "random": mg.random.default.state.tolist(),
             "schedule": self.schedule.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.update.scaler.state_dict(),
+            "scaler": copy(self.update.scaler),
             "model": self.model.state_dict(),
         }
-        self.write(STATE, lambda path: save_state(path, state))
+
+    def save(self, state: dict[str, Any] | None = None) -> None:
+        """Write the present state, or an earlier one."""
+        with self.saving:
+            state = self.state() if state is None else state
+            state = state | {"scaler": state["scaler"].state_dict()}
+            self.write(STATE, lambda path: save_state(path, state))
+            self.safe = None  # the file is as new
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `save`."""
@@ -171,11 +195,14 @@ class _Run:
             self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
             self.running, self.seconds = Running(**state["running"]), state["seconds"]
             mg.random.default.state = np.array(state["random"], np.uint64)
+            self.team.own_random_numbers()
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the saved state of this run is incomplete ({error})") from error
 
     def write(self, name: str, write) -> None:
         """Call write(path) for a file of the run folder; a full disk and the like become a TrainingError."""
+        if self.team.rank > 0:
+            return
         try:
             write(self.folder / name)
         except OSError as error:
@@ -190,6 +217,7 @@ class _Run:
         images = len(self.batches) * self.config.batch_size
         done = self.epoch * images + self.batch * self.config.batch_size
         self.progress = Progress(self.config.epochs, images, done, self.quiet)
+        self.team.rescue = self.rescue
         with Stop() as stop, num_threads(self.config.threads):
             try:
                 if not self.epoch and not self.batch:
@@ -204,6 +232,8 @@ class _Run:
                     self.save()
                 raise TrainingInterrupted(self.folder, self.epoch, self.batch) from None
             except (MemoryError, RuntimeError) as error:
+                if self.team.lost(error):
+                    raise TrainingError(self.rescue("another process ended")) from None
                 if isinstance(error, TrainingError) or not backend.get(self.config.device).exhausted(error):
                     raise
                 raise TrainingError(self.exhausted()) from error
@@ -217,7 +247,7 @@ class _Run:
         self.batches.set_epoch(self.epoch, self.batch)
         started = time.perf_counter() - self.seconds
         for number, images, labels, share, last in self.parts(stop):
-            self.step(number, images, labels, share, last)
+            self.step(number, images, labels, share, last, self.team.word(stop))
             self.seconds = time.perf_counter() - started
         self.settle()
         self.optimizer.zero_grad()  # of an update whose last batch held no readable image
@@ -230,24 +260,30 @@ class _Run:
             first = number - number % self.config.accumulate
             count = min(self.config.accumulate, total - first)
             if number == first:
-                stop.check()
+                self.team.check(stop)
             yield number, images, labels, 1 / count, number == first + count - 1
-        stop.check()
+        self.team.check(stop)
 
-    def step(self, number: int, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool) -> None:
+    def step(
+        self, number: int, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool, words: mg.Tensor | None
+    ) -> None:
         """One batch, started but not waited for: what it returns is read when the next one is under way."""
-        results = self.update(images, labels, share, last)
+        before = self.state() if words is not None and self.team.rank == 0 and number == self.batch else None
+        results = self.update(images, labels, share, last, words)
         if last:
             self.schedule.step()
             self.batch = number + 1
         self.settle()
-        self.pending = (*results, len(labels), number)
+        if before is not None:  # and settled: what it needed of the others has come
+            self.safe = before | {"running": asdict(self.running)}
+        self.pending = (*results, len(labels) * self.team.size, number)
 
     def settle(self) -> None:
         """Read and count what the last step returned."""
         if self.pending is None:
             return
-        (loss, correct, norm, count, batch), self.pending = self.pending, None
+        (loss, correct, norm, words, count, batch), self.pending = self.pending, None
+        self.team.hear(words)
         value, size = loss.item(), 0.0 if norm is None else norm.item()
         finite = math.isfinite(value) and math.isfinite(size)
         if finite or not self.update.scaler.enabled or self.overflows == OVERFLOWS:
@@ -256,7 +292,7 @@ class _Run:
         if norm is not None:
             self.overflows = 0 if finite else self.overflows + 1
         if math.isfinite(value):
-            self.running.add(value, correct.item(), count)
+            self.running.add(value, round(correct.item()), count)
         self.progress.step(self.epoch, count, self.running, self.peak())
 
     def check_finite(self, what: str, value: float, batch: int) -> None:
@@ -285,14 +321,15 @@ class _Run:
     def end_epoch(self, stop: Stop) -> None:
         """Validate, write the row of metrics.csv, the weights if they are the best so far, and the state."""
         started = time.perf_counter()
-        found = evaluate(self.model, stop.between(self.task.batches("val", EVAL_BATCH, self.config.device)))
-        self.check_finite("validation loss", found.loss, self.batch - 1)
+        loss, accuracy = self.team.evaluate(self.model, self.task, EVAL_BATCH, stop)
+        self.check_finite("validation loss", loss, self.batch - 1)
+        self.team.check_alike(self.model)
         row = {
             "epoch": self.epoch + 1,
             "train_loss": self.running.loss,
             "train_accuracy": self.running.accuracy,
-            "val_loss": found.loss,
-            "val_accuracy": found.accuracy,
+            "val_loss": loss,
+            "val_accuracy": accuracy,
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_second": self.running.count / max(self.seconds, 1e-9),
             "seconds": self.seconds + time.perf_counter() - started,
@@ -303,7 +340,7 @@ class _Run:
         self.epoch, self.batch, self.running, self.seconds = self.epoch + 1, 0, Running(), 0.0
         best = self.best is row
         if best:
-            self.write(WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_loss=found.loss))
+            self.write(WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_loss=loss))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()
@@ -312,13 +349,35 @@ class _Run:
         self.save()
         self.progress.epoch(row, best)
 
+    def rescue(self, reason: str) -> str:
+        """Another process is gone: save what needs nothing more of it, and say so."""
+        text = alone(reason)
+        if self.team.rank > 0:
+            return f"{text}; go on from what process 0 saved in its folder {self.folder}, with --resume"
+        try:
+            with self.saving:
+                if self.safe is not None:
+                    self.save(self.safe)
+        except TrainingError as error:
+            return f"{text}; {error}"
+        state = load_state(self.folder / STATE)
+        where = f"{state['epoch']} epochs and {state['batch']} batches"
+        return f"{text}; the state after {where} is saved, --resume {self.folder} goes on from it"
+
     @property
     def best(self) -> dict[str, Any]:
         """The epoch with the lowest validation loss: on few images accuracy is a matter of luck."""
         return min(self.history, key=lambda row: row["val_loss"])
 
     def result(self, stop: Stop) -> TrainResult:
-        """Evaluate the best weights, once, and write result and pictures."""
+        """Evaluate the best weights, once, and write result and pictures; process 0 does, and tells the others."""
+        if self.team.size == 1:
+            return self.evaluated(stop)
+        text = self.team.first(lambda: json.dumps(self.evaluated(stop).to_dict()))
+        return TrainResult(folder=self.folder, **json.loads(text))
+
+    def evaluated(self, stop: Stop) -> TrainResult:
+        """What `result` does."""
         self.model.load_state_dict(mg.load(self.folder / WEIGHTS, device="cpu"))
         part = "test" if "test" in self.task.parts else "val"
         batches = stop.between(self.task.batches(part, EVAL_BATCH, self.config.device))
