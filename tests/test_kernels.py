@@ -1,6 +1,10 @@
 """The numpy backend's kernels against the definitions they stand in for: any shape, stride, layout and number of threads."""
 
 import contextlib
+import os
+import subprocess
+import sys
+import threading as real_threads
 import tracemalloc
 from unittest import mock
 
@@ -48,6 +52,7 @@ def tiny_blocks(monkeypatch):
     monkeypatch.setattr(numpy_conv, "COLUMNS", 50)
     monkeypatch.setattr(numpy_depthwise, "BLOCK", 40)
     monkeypatch.setattr(numpy_gemm, "BLOCK", 10)
+    monkeypatch.setattr(numpy_gemm, "WORTH", 30)
     monkeypatch.setattr(numpy_optim, "BLOCK", 4)
     monkeypatch.setattr(numpy_optim, "PART", 8)
 
@@ -313,14 +318,17 @@ def block_step():
 
 @tiny
 def test_threads_change_nothing():
-    """Work is cut up the same way and summed in the same order, whatever the number of threads, run after run."""
+    """Bit for bit the same, run after run, with one number of threads; with another the same but for the rounding in products
+    of fewer rows."""
     results = []
-    for n in (1, 2, 3, 3):
+    for n in (1, 2, 3):
         with mg.backend.num_threads(n):
             results.append(block_step())
+            for a, b in zip(results[-1], block_step(), strict=True):
+                np.testing.assert_array_equal(a, b)
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(a, b)
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(1, np.abs(a).max()))
 
 
 def test_parallel():
@@ -334,6 +342,37 @@ def test_parallel():
                 threads.parallel(lambda i: 1 // (3 - i), 7)
             with pytest.raises(FloatingPointError), np.errstate(divide="raise"):  # in every thread
                 threads.parallel(lambda i: np.ones(2) / np.zeros(2), 3)
+
+
+def test_parallel_shares_out_and_outlives_a_failure():
+    """Both threads take part, also after one of them raised; a thread that comes late finds nothing to do."""
+    with mg.backend.num_threads(2):
+        meet = real_threads.Barrier(2, timeout=20)
+        for _ in range(3):
+            assert threads.parallel(lambda i: (meet.wait(), i)[1], 2) == [0, 1]
+            with pytest.raises(ZeroDivisionError):
+                threads.parallel(lambda i: meet.wait() < 2 and 1 // 0, 2)
+        assert [threads.parallel(lambda i, k=k: i * k, 3) for k in range(300)] == [[0, k, 2 * k] for k in range(300)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_threads_of_its_own():
+    code = """
+import os, threading
+import minigrad as mg
+from minigrad.backend.numpy_threads import parallel
+mg.set_num_threads(2)
+meet = threading.Barrier(2, timeout=20)
+def work(i):
+    meet.wait()
+    return i
+assert parallel(work, 2) == [0, 1]
+child = os.fork()
+if not child:
+    os._exit(0 if parallel(work, 2) == [0, 1] else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)
 
 
 def test_the_number_of_threads(monkeypatch):

@@ -9,11 +9,11 @@ some images at a time.
 import numpy as np
 
 from minigrad.backend import numpy_depthwise
-from minigrad.backend.numpy_depthwise import padded
-from minigrad.backend.numpy_gemm import linear_into, transposed_product
+from minigrad.backend.numpy_depthwise import padded, pieces
+from minigrad.backend.numpy_gemm import linear_into, shares, transposed_product
 from minigrad.backend.numpy_threads import parallel
 
-COLUMNS = 1 << 20  # numbers of gathered windows at a time, unless a single image has more
+COLUMNS = 1 << 20  # numbers of gathered windows at a time; in derivatives those of one image, if they are more
 
 
 def _nhwc(x):
@@ -48,10 +48,24 @@ def _windows(x, kernel, size, stride, dilation):
     return np.lib.stride_tricks.as_strided(x, shape, (n, h * sh, w * sw, h * dh, w * dw, c), writeable=False)
 
 
-def _columns(x, kernel, size, stride, padding, dilation, groups):
-    """The windows as a matrix: (groups, N·oh·ow, kh·kw·C/groups); a view for 1×1 kernels without stride."""
-    x = padded(x, padding)
-    v = _windows(x, kernel, size, stride, dilation)
+def _band(x, rows, kernel, stride, padding, dilation):
+    """What the given rows of the output see of images (N, H, W, C), with the padding that belongs to them."""
+    (ph, pw), (n, h, w, c) = padding, x.shape
+    top, bottom = rows.start * stride[0] - ph, (rows.stop - 1) * stride[0] + dilation[0] * (kernel[0] - 1) + 1 - ph
+    if ph == pw == 0:
+        return x[:, top:bottom]
+    out = np.zeros((n, bottom - top, w + 2 * pw, c), x.dtype)
+    first, last = min(max(top, 0), h), max(min(bottom, h), 0)
+    if first < last:
+        out[:, first - top : last - top, pw : pw + w] = x[:, first:last]
+    return out
+
+
+def _columns(x, kernel, size, stride, padding, dilation, groups, rows=None):
+    """The windows as a matrix: (groups, N·oh·ow, kh·kw·C/groups), or only those of some rows of the output; a view for 1×1
+    kernels without stride."""
+    x = padded(x, padding) if rows is None else _band(x, rows, kernel, stride, padding, dilation)
+    v = _windows(x, kernel, size if rows is None else (rows.stop - rows.start, size[1]), stride, dilation)
     rows, c = v.shape[0] * v.shape[1] * v.shape[2], x.shape[3]
     if groups == 1:
         return v.reshape(1, rows, kernel[0] * kernel[1] * c)
@@ -97,11 +111,14 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
         parallel(some, len(batches))
         return _nchw(y)
     matrix = _matrix(w, groups)
-    batches = _batches(x.shape[0], size[0] * size[1] * matrix.shape[0] * matrix.shape[1])
+    parts = pieces(
+        x.shape[0], size[0], size[1] * matrix.shape[0] * matrix.shape[1], COLUMNS, shares(y[..., 0].size * w.size)
+    )
 
     def work(i):
-        part = y[batches[i]]
-        columns = _columns(x[batches[i]], kernel, size, stride, padding, dilation, groups)
+        images, rows = parts[i]
+        part = y[images, rows]
+        columns = _columns(x[images], kernel, size, stride, padding, dilation, groups, rows)
         if groups == 1:
             linear_into(columns[0], matrix[0], b, part.reshape(-1, w.shape[0]))
             return
@@ -109,7 +126,7 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
         if b is not None:
             part += b
 
-    parallel(work, len(batches))
+    parallel(work, len(parts))
     return _nchw(y)
 
 

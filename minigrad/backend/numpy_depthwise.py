@@ -44,10 +44,10 @@ def padded(images, padding):
     return out
 
 
-def pieces(n: int, height: int, numbers: int, block: int) -> list[tuple[slice, slice]]:
+def pieces(n: int, height: int, numbers: int, block: int, least: int = 1) -> list[tuple[slice, slice]]:
     """(images, rows) of pieces of `block` numbers at the most, where a row has `numbers`: whole images where they are small,
-    else rows of one; the same whatever the number of threads."""
-    step = max(1, block // max(numbers, 1))
+    else rows of one; `least` of them or more, if there are so many rows."""
+    step = max(1, min(block // max(numbers, 1), -(-n * height // least)))
     if step >= height:
         step //= max(height, 1)
         return [(slice(i, min(n, i + step)), slice(0, height)) for i in range(0, n, step)]

@@ -2,22 +2,27 @@
 
 import numpy as np
 
-from minigrad.backend.numpy_threads import parallel
+from minigrad.backend.numpy_threads import get_num_threads, parallel
 
 BLOCK = 1 << 18  # numbers of the larger matrix in one block of rows
+WORTH = 1 << 21  # multiplications for which another thread is worth waking
 
 
-def row_blocks(rows: int, columns: int, block: int = BLOCK) -> list[slice]:
-    """Blocks of rows of a matrix, the same whatever the number of threads."""
-    step = max(1, block // max(columns, 1))
-    count = -(-rows // step)
-    step = max(1, -(-rows // max(count, 1)))  # of nearly equal size
+def shares(multiplications: int) -> int:
+    """How many parts a matrix product should have at least, so that every thread that it pays to wake has one."""
+    return max(1, min(get_num_threads(), multiplications // WORTH))
+
+
+def row_blocks(rows: int, columns: int, block: int = BLOCK, least: int = 1) -> list[slice]:
+    """Blocks of rows of a matrix of nearly equal size, `least` of them or more."""
+    count = max(-(-rows // max(1, block // max(columns, 1))), least)
+    step = max(1, -(-rows // max(count, 1)))
     return [slice(i, min(rows, i + step)) for i in range(0, rows, step)]
 
 
 def linear_into(x, w, b, out) -> None:
     """out = x·w + b for x (M, K), w (K, N), b (N,) or None; out (M, N) contiguous in its rows."""
-    blocks = row_blocks(x.shape[0], max(w.shape))
+    blocks = row_blocks(x.shape[0], max(w.shape), least=shares(x.shape[0] * w.size))
 
     def work(i):
         part = out[blocks[i]]
@@ -30,7 +35,7 @@ def linear_into(x, w, b, out) -> None:
 
 def linear(x, w, b):
     """x·w + b for matrices x (M, K), w (K, N), and b (N,) or None."""
-    if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK:
+    if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK and shares(x.shape[0] * w.size) == 1:
         y = x @ w
         if b is not None:
             y += b

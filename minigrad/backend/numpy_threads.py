@@ -1,29 +1,27 @@
 """Threads for the numpy kernels: the parts of one kernel's work, shared out on a pool.
 
 numpy releases the interpreter's lock within its functions, so that parts run at once. While they do, BLAS works on one
-thread in each. How work is cut into parts doesn't depend on the number of threads, and whoever sums over parts does so in
-their order; so results don't depend on it either.
+thread in each. What is summed over is cut into parts that don't depend on the number of threads, and the parts are summed in
+their order; so only rounding in products of fewer rows depends on it, and one number gives the same bits in every run.
 """
 
 import contextlib
 import contextvars
 import itertools
 import os
+import queue
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 
 class _State:
     threads: int | None = None  # None until it is asked for or set
-    pool: "ThreadPoolExecutor | None" = None
-    size = 0  # the pool's number of threads
-    process: int | None = None  # the pool's; threads don't survive a fork
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    started = 0  # threads that wait for jobs
+    process: int | None = None  # theirs
     limits: Any = None  # what BLAS was told, namely to use one thread
 
 
@@ -87,33 +85,58 @@ def scratch(size: int, dtype):
 
 
 def parallel(work: Callable[[int], object], count: int) -> list:
-    """[work(0), …, work(count - 1)], computed by as many threads as are set. Within such work it is a plain loop."""
+    """[work(0), …, work(count - 1)], computed by as many threads as are set. Within such work it is a plain loop.
+
+    Each thread takes the next number that is left; this one takes part, and waits at the end for what others have begun, not
+    for threads that are slow to wake.
+    """
     threads = min(get_num_threads(), count)
     if threads < 2 or getattr(_worker, "busy", False):
         return [work(i) for i in range(count)]
     _limit_blas()
-    if _State.pool is None or _State.process != os.getpid() or _State.size < threads - 1:
-        from concurrent.futures import ThreadPoolExecutor  # brings logging: not while minigrad is imported
-
-        _State.size, _State.process = get_num_threads() - 1, os.getpid()
-        _State.pool = ThreadPoolExecutor(_State.size, "minigrad")  # threads of one before end when they are idle
     results: list = [None] * count
-    numbers = itertools.count()
+    problems: list[BaseException] = []
+    numbers, ended = itertools.count(), itertools.count(1)
+    all_ended = threading.Lock()
+    all_ended.acquire()
 
     def take() -> None:
         _worker.busy = True
         try:
             while (i := next(numbers)) < count:
-                results[i] = work(i)
+                try:
+                    if not problems:
+                        results[i] = work(i)
+                except BaseException as problem:
+                    problems.append(problem)
+                finally:
+                    if next(ended) == count:
+                        all_ended.release()
         finally:
             _worker.busy = False
 
-    waiting = [_State.pool.submit(contextvars.copy_context().run, take) for _ in range(threads - 1)]
-    try:
-        take()
-    finally:
-        for future in waiting:
-            future.exception()  # waits, whatever happened here
-    for future in waiting:
-        future.result()
+    jobs = _jobs(threads - 1)
+    for _ in range(threads - 1):
+        jobs.put((contextvars.copy_context(), take))
+    take()
+    all_ended.acquire()
+    if problems:
+        raise problems[0]
     return results
+
+
+def _jobs(threads: int) -> queue.SimpleQueue:
+    """Where (context, function) is put for at least so many threads that wait there; they end with the process."""
+    if _State.process != os.getpid():  # threads don't survive a fork
+        _State.process, _State.started, _State.jobs = os.getpid(), 0, queue.SimpleQueue()
+    while _State.started < threads:
+        _State.started += 1
+        threading.Thread(target=_serve, args=(_State.jobs,), name=f"minigrad_{_State.started}", daemon=True).start()
+    return _State.jobs
+
+
+def _serve(jobs: queue.SimpleQueue) -> None:
+    while True:
+        context, function = jobs.get()
+        context.run(function)
+        del context, function  # nothing is kept alive while it waits
