@@ -19,7 +19,7 @@ RUNS = (
 )
 TITLES = {
     "pvt_cpu": "### Whole models: forward, and training step (forward, loss, backward, AdamW)",
-    "digits": "### A training step of the digits job",
+    "digits": "### The digits job",
     "kernels": "### Kernels of the first stage of b0, eight images",
     "step_profile": "### Where b0's training step goes",
     "scaling": "### Size and batch, b2_li",
