@@ -27,6 +27,9 @@ class FeatureInfo:
         ]
         self.out_indices = tuple(range(len(self.info)) if out_indices is None else out_indices)
 
+    def __repr__(self) -> str:
+        return f"FeatureInfo(channels={self.channels()}, reduction={self.reduction()}, modules={self.module_name()})"
+
     def get(self, key: str, idx: int | Sequence[int] | None = None):
         """One field of the stages in `idx`: a value for a number, a list for a sequence or None (`out_indices`)."""
         if isinstance(idx, int):
