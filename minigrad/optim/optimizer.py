@@ -38,7 +38,6 @@ class Optimizer:
             )
         self.defaults = defaults
         self.memo: dict = {}  # results that the parameters of one step share
-        self.skippable = False  # whether the present step may turn out to be skipped, see `GradScaler`
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
@@ -113,8 +112,8 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         tracing.state.require(self, "an optimizer")
-        self.skippable = skip is not None
         self.memo.clear()
+        self.memo["skippable"] = skip is not None
         pending: dict = {}  # backend -> what is carried to the next step
         for group in self.param_groups:
             for p in group["params"]:

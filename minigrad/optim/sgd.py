@@ -56,7 +56,7 @@ class SGD(Optimizer):
         if isinstance(group["momentum"], Tensor) or momentum != 0:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = like(p, fit(p, grad))
-                if self.skippable and group["dampening"] != 0:  # a skipped step is not the first one
+                if self.memo["skippable"] and group["dampening"] != 0:  # a skipped step is not the first one
                     self.state[p]["step"] = Tensor(1.0, dtype="float32", device=p.device)
             else:
                 buffer, count = self.slot(p, "momentum_buffer"), self.state[p].get("step")
