@@ -107,7 +107,7 @@ def setting(what: str, name: str, size: int, low: str | None, batch: int, option
     ours = jobs.Minigrad(name, weights, low)
     if what == "train":
         ours.model.train()
-        forecast, info = need(ours, images.shape[1:], "mlx"), mg.memory_info("mlx")
+        forecast, info = need(ours, batch, images.shape[1:], "mlx"), mg.memory_info("mlx")
         assert forecast is not None and info is not None
         if SPARE * forecast.of(batch) > info.limit:
             most = forecast.most(MARGIN * info.limit / SPARE)
@@ -159,11 +159,11 @@ def memory(options: argparse.Namespace, report: Report, progress: Progress) -> N
                 job = jobs.Minigrad(name, jobs.initial_weights(name), PRECISIONS[precision])
                 job.model.train()
                 job.model.set_grad_checkpointing(recompute)
-                forecast = need(job, (3, size, size), "mlx")
+                forecast = need(job, 32, (3, size, size), "mlx")
                 assert forecast is not None
                 most = [forecast.most(MARGIN * limit) for limit in limits]
                 row = [name, size, precision, kept, forecast.fixed / 1e9, forecast.each / 1e6, *most]
-                report.add("Memory of a training step, foretold from one and four images", head, row)
+                report.add("Memory of a training step, foretold from a few images", head, row)
                 del job
                 jobs.empty_caches(None)
 

@@ -32,7 +32,7 @@ def initial_weights(name: str) -> dict[str, np.ndarray]:
 
 class Minigrad:
     """Compiled by `mg.compile`; products in `low`, with a GradScaler for float16. It has what `training.memory.need` asks of
-    a step: gradients, parameters and optimizer."""
+    a step: model, parameters, optimizer, scaler and `_run`."""
 
     def __init__(self, name: str, weights: dict[str, np.ndarray], low: str | None):
         self.model = mg.models.create_model(name).to("mlx")
@@ -40,18 +40,14 @@ class Minigrad:
         self.parameters, self.low = list(self.model.parameters()), low
         self.optimizer = mg.optim.AdamW(self.parameters, lr=LR, weight_decay=DECAY)
         self.scaler = mg.GradScaler(enabled=low == "float16")
-        self.step = mg.compile(self._step, state=[self.model, self.optimizer, self.scaler])
+        self.step = mg.compile(self._run, state=[self.model, self.optimizer, self.scaler])
         self.forward = mg.compile(self._forward, state=[self.model])
 
-    def gradients(self, images, labels, share: float = 1.0):
+    def _run(self, images, labels, *_):
+        self.optimizer.zero_grad()
         with mg.autocast(self.low or "auto", enabled=self.low is not None):
             loss = F.cross_entropy(self.model(images), labels)
-        self.scaler.scale(loss * share).backward()
-        return loss
-
-    def _step(self, images, labels):
-        self.optimizer.zero_grad()
-        loss = self.gradients(images, labels)
+        self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss

@@ -109,7 +109,7 @@ def test_advice():
 
 
 def test_what_a_step_needs_is_foretold(mx, tmp_path):
-    """Within a third of what whole steps take, from a few images; nothing is changed by finding out."""
+    """Within 15 % of what whole steps take, from a few images; nothing is changed by finding out."""
     run = trainer_module._Run(config(tmp_path, device="mlx", batch_size=48, compile=False), True, Team())
     weights, draws = [p.numpy() for p in run.update.parameters], mg.random.default.state
     assert run.too_much() is None and run.need is not None
@@ -121,7 +121,7 @@ def test_what_a_step_needs_is_foretold(mx, tmp_path):
         mg.reset_peak_memory("mlx")
         run.update(images, labels)[0].item()
         peaks.append(mg.memory_info("mlx").peak)
-    assert max(peaks) == pytest.approx(run.need.of(48), rel=1 / 3)
+    assert max(peaks) == pytest.approx(run.need.of(48), rel=0.15)
 
 
 def test_a_run_that_would_not_fit_is_not_started(mx, tmp_path):
@@ -167,7 +167,7 @@ def test_memory_that_runs_out(device, error, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(trainer_module.Step, "_run", fail)
+    monkeypatch.setattr(trainer_module.Step, "__call__", fail)
     with pytest.raises(TrainingError, match="memory ran out in epoch 1, batch 1.*try .*last good state") as told:
         train(config(tmp_path, device=device, batch_size=32), quiet=True)
     assert (tmp_path / "last.safetensors").exists() and told.value.__cause__ is error
@@ -177,6 +177,6 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(trainer_module.Step, "_run", fail)
+    monkeypatch.setattr(trainer_module.Step, "__call__", fail)
     with pytest.raises(RuntimeError, match="^a mistake$"):
         train(config(tmp_path), quiet=True)

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import minigrad as mg
-from minigrad import backend, random
+from minigrad import backend
+from minigrad.compiler.carried import Carried
+from minigrad.compiler.program import Snapshot
 from minigrad.memory import GB
 from minigrad.training.step import Step
 
-SMALL = (1, 4)  # images in the batches that are tried
+SMALL = 4  # images in a batch that needs no forecast; one that is tried has so many times the images of that before
+ENOUGH = 2  # times the memory of the batch before: then images are what takes it
 MARGIN = 0.9  # of the limit for the batch size that is advised: what is measured varies by some per cent
-UPDATE = 3  # times the weights, for AdamW's moments and new values: measured within a fifth on PVTv2-b0 and b2
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,34 @@ class Need:
         return max(0, int((limit - self.fixed) // max(self.each, 1)))
 
 
-def need(step: Step, shape: tuple[int, ...], device: str) -> Need | None:
-    """What a step on images of `shape` (C, H, W) needs: forward and backward passes over one and over four of them, since
-    memory grows by the same amount for each further one. None where the device doesn't count memory. Changes nothing."""
+def need(step: Step, images: int, shape: tuple[int, ...], device: str) -> Need | None:
+    """What a step on batches of `images` of `shape` (C, H, W) needs, from whole updates with few of them, operation by operation:
+    memory grows by the same amount for each further one, once there are enough to outweigh the weights. Changes nothing. None
+    where the device doesn't count memory."""
     if mg.memory_info(device) is None:
         return None
-    xp, before, peaks = backend.get(device), random.default.state, []
-    xp.eval(*[p.data for p in step.parameters])
+    xp, before = backend.get(device), Snapshot(Carried([step.model, step.optimizer, step.scaler]))
 
-    def gradients(count: int) -> list:
-        step.gradients(mg.zeros(count, *shape, device=device), mg.zeros(count, dtype="int64", device=device), 1.0)
-        return [p.grad.data for p in step.parameters if p.grad is not None]
+    def update(count: int) -> list:
+        step._run(
+            mg.zeros(count, *shape, device=device), mg.zeros(count, dtype="int64", device=device), 1.0, True, None
+        )
+        return [p.data for p in step.parameters]
 
-    for count in SMALL:
-        peaks.append(xp.peak_of(partial(gradients, count)))
-        step.optimizer.zero_grad()
-    random.default.state = before
+    try:
+        xp.eval(*[p.data for p in step.parameters])
+        xp.eval(*update(1))  # makes the optimiser's slots
+        fewer, less, count, peak = 0, 0, 1, xp.peak_of(partial(update, 1))
+        while not fewer or (count < images and peak < ENOUGH * less):
+            fewer, less, count = count, peak, min(SMALL * count, max(images, SMALL))
+            peak = xp.peak_of(partial(update, count))
+        replaced = sum(array.nbytes for t, array, *_ in before.tensors if t._data is not array)
+        alive = xp.memory()["active"] - replaced
+    finally:
+        before.restore()
     mg.reset_peak_memory(device)
-    each = max(peaks[1] - peaks[0], 0) // (SMALL[1] - SMALL[0])
-    fixed = xp.memory()["active"] + peaks[0] - each + UPDATE * sum(p.data.nbytes for p in step.parameters)
-    return Need(fixed, each)
+    each = max(peak - less, 0) // (count - fewer)
+    return Need(alive + peak - count * each, each)
 
 
 def advice(found: Need | None, images: int, limit: float) -> str:

@@ -149,13 +149,12 @@ class _Run:
     def too_much(self) -> str | None:
         """A sentence where a step would need more memory than there is, found out with a few images."""
         images, info = self.images, mg.memory_info(self.config.device)
-        if info is None or images <= SMALL[1]:
+        if info is None or images <= SMALL:
             return None
         self.model.train()
         preprocessing = self.task.preprocessing
-        self.need = need(
-            self.update, (preprocessing.channels, preprocessing.size, preprocessing.size), self.config.device
-        )
+        shape = preprocessing.channels, preprocessing.size, preprocessing.size
+        self.need = need(self.update, images, shape, self.config.device)
         return None if self.need is None else too_much(self.need, images, info)
 
     # --- state ---
