@@ -1,6 +1,6 @@
 """How quick PVTv2 is on this Mac: one command whose table can be sent back.
 
-    python benchmarks/macbook.py            # 5 to 10 minutes; Ctrl-C prints what was measured so far
+    python benchmarks/macbook.py            # meant to take 5 to 10 minutes; Ctrl-C prints what was measured so far
     python benchmarks/macbook.py --only train --models pvt_v2_b0 --sizes 224 --seconds 10
 
 First it checks that the GPU computes what numpy computes (`macbook_checks.py`). Then it times training steps (forward,
