@@ -12,12 +12,14 @@ from pathlib import Path
 
 
 def alternate(runs: dict, turns: int, clock=time.perf_counter) -> dict[str, list[float]]:
-    """Seconds of every turn of every run; the runs take turns, so that a busy moment disturbs them alike."""
+    """Seconds of every turn of every run; the runs take turns, so that a busy moment disturbs them alike. Each runs once before it
+    is timed, as in a loop of its own: the threads of the run before it spin on for some milliseconds on the cores that it needs."""
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(turns):
         for name, run in runs.items():
+            run()
             start = clock()
             run()
             times[name].append(clock() - start)

@@ -53,6 +53,7 @@ def tiny_blocks(monkeypatch):
     monkeypatch.setattr(numpy_depthwise, "BLOCK", 40)
     monkeypatch.setattr(numpy_gemm, "BLOCK", 10)
     monkeypatch.setattr(numpy_gemm, "WORTH", 30)
+    monkeypatch.setattr(numpy_gemm, "ROWS", 2)
     monkeypatch.setattr(numpy_optim, "BLOCK", 4)
     monkeypatch.setattr(numpy_optim, "PART", 8)
 

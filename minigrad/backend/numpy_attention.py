@@ -5,17 +5,22 @@ Keys first, because numpy reduces over the first axis at full width, and a pyram
 
 import numpy as np
 
+from minigrad.backend.numpy_gemm import row_blocks, shares
 from minigrad.backend.numpy_threads import parallel
 
 QUERIES = 1 << 17  # numbers of the weights (keys × queries) at a time
+NUMBER = 128  # multiplications of a matrix product that take as long as what is done for one weight
 
 
 def _parts(shape, keys: int) -> list[tuple[slice, slice, slice]]:
-    """(images, heads, queries) of the pieces of work: whole images where they are small, else queries of one head."""
+    """(images, heads, queries) of the pieces of work: whole images where they are small (but heads of them where an image alone
+    shall employ several threads), else queries of one head."""
     n, heads, length = shape
     if (count := QUERIES // max(keys * length * heads, 1)) > 0:
-        whole = slice(0, heads), slice(0, length)
-        return [(slice(i, min(n, i + count)), *whole) for i in range(0, n, count)]
+        least = shares(NUMBER * n * heads * length * keys)
+        images = row_blocks(n, 1, count, min(n, least))
+        cuts = row_blocks(heads, 1, heads, min(heads, -(-least // max(len(images), 1))))
+        return [(i, h, slice(0, length)) for i in images for h in cuts]
     step = max(1, QUERIES // max(keys, 1))
     step = -(-length // -(-length // step))  # of nearly equal size
     cuts = [slice(a, min(length, a + step)) for a in range(0, length, step)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad.backend import numpy_depthwise
 from minigrad.backend.numpy_depthwise import padded, pieces
-from minigrad.backend.numpy_gemm import linear_into, shares, transposed_product
+from minigrad.backend.numpy_gemm import linear_into, product_shares, transposed_product
 from minigrad.backend.numpy_threads import parallel
 
 COLUMNS = 1 << 20  # numbers of gathered windows at a time; in derivatives those of one image, if they are more
@@ -74,9 +74,9 @@ def _columns(x, kernel, size, stride, padding, dilation, groups, rows=None):
 
 
 def _matrix(w, groups):
-    """Weights as (groups, kh·kw·C/groups, O/groups)."""
+    """Weights as (groups, kh·kw·C/groups, O/groups), a view of rows for each output."""
     o, c, kh, kw = w.shape
-    return w.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1).reshape(groups, kh * kw * c, o // groups)
+    return w.transpose(0, 2, 3, 1).reshape(groups, o // groups, kh * kw * c).transpose(0, 2, 1)
 
 
 def _depthwise(w, groups):
@@ -112,7 +112,7 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
         return _nchw(y)
     matrix = _matrix(w, groups)
     parts = pieces(
-        x.shape[0], size[0], size[1] * matrix.shape[0] * matrix.shape[1], COLUMNS, shares(y[..., 0].size * w.size)
+        x.shape[0], size[0], size[1] * matrix.shape[0] * matrix.shape[1], COLUMNS, product_shares(y[..., 0].size, w)
     )
 
     def work(i):
@@ -146,7 +146,7 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
         parallel(some, len(batches))
         return _nchw(maps)
     dx = np.empty((g.shape[0], *size, channels), g.dtype)
-    matrix = np.ascontiguousarray(_matrix(w, groups).transpose(0, 2, 1))
+    matrix = _matrix(w, groups).transpose(0, 2, 1)
     batches = _batches(g.shape[0], out[0] * out[1] * matrix.shape[0] * matrix.shape[2])
 
     def work(i):

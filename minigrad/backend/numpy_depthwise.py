@@ -9,10 +9,12 @@ import functools
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from minigrad.backend.numpy_gemm import shares
 from minigrad.backend.numpy_threads import parallel
 
-BLOCK = 1 << 16  # numbers of the image worked on at a time
-RUN = 1 << 12  # numbers in one run of einsum
+BLOCK = 1 << 17  # numbers of the image worked on at a time
+RUN = 1 << 13  # numbers in one run of einsum
+SLOW = 16  # times as long as in a matrix product einsum's multiplications take
 
 
 def taps_of(w):
@@ -68,7 +70,7 @@ def correlate(images, taps, bias, out, stride, dilation, after=None) -> None:
     wide = wide.reshape(kh, kw, pixels * channels)
     view = windows(images, height, width, (kh, kw), stride, dilation, pixels)
     runs = out.reshape(n, height, width // pixels, pixels * channels)
-    parts = pieces(n, height, width * channels, BLOCK)
+    parts = pieces(n, height, width * channels, BLOCK, shares(SLOW * out.size * kh * kw))
 
     def work(part):
         piece = parts[part]

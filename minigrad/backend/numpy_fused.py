@@ -7,7 +7,7 @@ import numpy as np
 from minigrad.backend.numpy_gemm import column_sums, row_blocks
 from minigrad.backend.numpy_threads import parallel
 
-BLOCK = 1 << 16  # numbers of a matrix worked on at a time
+BLOCK = 1 << 17  # numbers of a matrix worked on at a time
 
 
 def layer_norm(x, weight, bias, *, axes, eps, save):

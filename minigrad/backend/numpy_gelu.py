@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.backend.numpy_erf import erf
 from minigrad.backend.numpy_threads import parallel, scratch
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 PART = 1 << 18  # numbers that one thread takes at a time
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)

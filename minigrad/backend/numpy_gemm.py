@@ -6,11 +6,18 @@ from minigrad.backend.numpy_threads import get_num_threads, parallel
 
 BLOCK = 1 << 18  # numbers of the larger matrix in one block of rows
 WORTH = 1 << 21  # multiplications for which another thread is worth waking
+ROWS = 32  # of a product that are worth a part of their own
 
 
 def shares(multiplications: int) -> int:
-    """How many parts a matrix product should have at least, so that every thread that it pays to wake has one."""
+    """How many parts work should have at least, as much as so many multiplications of a matrix product, so that every thread that
+    it pays to wake has one."""
     return max(1, min(get_num_threads(), multiplications // WORTH))
+
+
+def product_shares(rows: int, w) -> int:
+    """The same for the product of a matrix of so many rows with `w`, which is packed anew for each part."""
+    return min(shares(rows * w.size), max(1, rows // ROWS))
 
 
 def row_blocks(rows: int, columns: int, block: int = BLOCK, least: int = 1) -> list[slice]:
@@ -22,7 +29,7 @@ def row_blocks(rows: int, columns: int, block: int = BLOCK, least: int = 1) -> l
 
 def linear_into(x, w, b, out) -> None:
     """out = x·w + b for x (M, K), w (K, N), b (N,) or None; out (M, N) contiguous in its rows."""
-    blocks = row_blocks(x.shape[0], max(w.shape), least=shares(x.shape[0] * w.size))
+    blocks = row_blocks(x.shape[0], max(w.shape), least=product_shares(x.shape[0], w))
 
     def work(i):
         part = out[blocks[i]]
@@ -35,7 +42,7 @@ def linear_into(x, w, b, out) -> None:
 
 def linear(x, w, b):
     """x·w + b for matrices x (M, K), w (K, N), and b (N,) or None."""
-    if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK and shares(x.shape[0] * w.size) == 1:
+    if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK and product_shares(x.shape[0], w) == 1:
         y = x @ w
         if b is not None:
             y += b

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.backend import numpy_depthwise as depthwise
 from minigrad.backend.numpy_gelu import BLOCK, gelu_block
 from minigrad.backend.numpy_gemm import BLOCK as GEMM_BLOCK
-from minigrad.backend.numpy_gemm import column_sums, linear_into, shares, transposed_product
+from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, transposed_product
 from minigrad.backend.numpy_threads import parallel, scratch
 
 HIDDEN = 1 << 20  # numbers of the hidden maps at a time, unless a single image has more
@@ -34,7 +34,7 @@ def _bordered(shape, padding, dtype):
 def _product_into(x, w, maps, finish) -> None:
     """finish(x·w, piece), some images or rows of the maps (N, H, W, C) at a time; x (N, H·W, K)."""
     n, height, width, channels = maps.shape
-    parts = depthwise.pieces(n, height, width * channels, GEMM_BLOCK, shares(x[..., 0].size * w.size))
+    parts = depthwise.pieces(n, height, width * channels, GEMM_BLOCK, product_shares(n * height * width, w))
 
     def work(i):
         images, rows = piece = parts[i]
