@@ -65,7 +65,7 @@ def runs(batch: int, size: int) -> dict:
     import numpy as np
     from mlx_pvt import native_step
 
-    import minigrad as mg
+    import minigrad as mg  # before the first computation: it chooses MLX's order of evaluation, for all that are compared
 
     mg.manual_seed(0)
     model = mg.models.create_model("pvt_v2_b0")

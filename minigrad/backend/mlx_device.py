@@ -6,10 +6,6 @@ import re
 
 import mlx.core as mx
 
-# How many arrays MLX looks at side by side when it puts a graph in order, which it reads once, before the first computation.
-# It takes 20; going down one array after the other frees a step's activations sooner.
-os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1")
-
 RESERVE = 3 << 30  # bytes that the rest of the system is left at least, and ...
 SHARE = 4  # ... one part in four of a larger memory
 EXHAUSTED = re.compile(
