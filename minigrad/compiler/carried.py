@@ -6,6 +6,7 @@ is plain (flags such as `training`, sizes, rates), on which a step may depend an
 """
 
 from itertools import chain
+from numbers import Real
 from operator import is_
 from typing import Any
 
@@ -53,6 +54,7 @@ class Carried:
         self._seen: dict[int, int] = {}
         for i, thing in enumerate(self.objects):
             self._visit(thing, (i,), True)
+        self.passed = {(id(group), name) for group, name, _ in self.numbers}
         self._share()
         self.signature = self._signatures.setdefault(tuple(self._plain), len(self._signatures))
         self._watched, self._flags = self._values(), self._requires_grad()
@@ -80,6 +82,9 @@ class Carried:
             if all_tensors or isinstance(value, Parameter | Buffer):
                 if self._first(value):
                     self._plain.append(value._requires_grad)
+                    hooks: list = value._hooks or []
+                    for hook in hooks:
+                        self._constant(hook)
                     self.tensors[path] = value
             elif value._edge is None and not isinstance(value, Leaked):
                 self._constant(value._data)
@@ -146,7 +151,7 @@ class Carried:
     def _varies(self, option: tuple[int, str], value) -> bool:
         """Whether an option is a number that the host may change: the learning rate, or one that was seen to change."""
         parts = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in parts):
+        if not all(isinstance(v, Real) and not isinstance(v, bool) for v in parts):
             return isinstance(value, Tensor) and value.numel() == 1 and value.backend.eager
         if option[1] == "lr" or self.options.setdefault(option, value) != value:
             self.varying.add(option)
@@ -173,8 +178,8 @@ class Carried:
     def _values(self) -> list:
         """What the containers hold, and the groups' constants."""
         values = list(chain.from_iterable([c.values() if c.__class__ is not list else c for c in self.containers]))
-        for i, group in enumerate(self.groups):
-            values += [value for name, value in group.items() if (i, name) not in self.varying]
+        for group in self.groups:
+            values += [value for name, value in group.items() if (id(group), name) not in self.passed]
         return values
 
     def rates(self) -> list[float]:
@@ -186,8 +191,9 @@ class Carried:
         """Which tensors have a gradient."""
         return tuple([t.grad is not None for t in self.tensors.values()])
 
-    def _requires_grad(self) -> list[bool]:
-        return [t._requires_grad for t in self.tensors.values()]
+    def _requires_grad(self) -> list:
+        """What the tape asks of each tensor: whether it wants a gradient, and the hooks that change it."""
+        return [(t._requires_grad, *t._hooks) if t._hooks else t._requires_grad for t in self.tensors.values()]
 
     def training(self) -> str:
         """The modes of the modules in a word."""

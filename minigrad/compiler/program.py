@@ -95,6 +95,11 @@ class Program:
         found = [t.grad._data for t in tensors if t.grad is not None] if self.accumulates else []
         self.traced = False
         outputs = self.function([*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays])
+        if any(leaves[i]._edge is not None for i, _ in self.argument_gradients):
+            raise CompileError(
+                "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
+                "compute it inside the step, or pass argument.detach()"
+            )
         if self.traced:
             with xp.building():
                 xp.eval(*outputs)  # if that fails, nothing is changed yet
@@ -193,7 +198,8 @@ class Program:
             if self.accumulates:
                 self.gradients.append((i, None if t.grad is None else place(t.grad._data)))
             elif t._requires_grad and not isinstance(t.grad, _Leftover):
-                self.gradients.append((i, None))
+                updated = t._data is not self.given[self.carried.places[i]]  # else the gradient is for somebody else
+                self.gradients.append((i, None if t.grad is None or updated else place(t.grad._data)))
         self.argument_gradients = [
             (i, place(t.grad._data)) for i, t in enumerate(self.arguments) if t is not None and t.grad is not None
         ]

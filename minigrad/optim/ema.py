@@ -78,7 +78,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages under the names of the parameters and buffers, and the number of updates as "updates"."""
-        return {**self.average, "updates": self.updates.detach()}
+        return {**{name: t.detach() for name, t in self.average.items()}, "updates": self.updates.detach()}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Takes up a `state_dict`.
