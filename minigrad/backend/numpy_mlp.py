@@ -1,6 +1,7 @@
 """The feed-forward network of PVT v2 in one kernel: linear, depthwise convolution, GELU, linear.
 
-Some images at a time, so that the hidden maps, 8 times as large as the input in the first stages, stay near the processor.
+Some images at a time, in inference also some rows, so that the hidden maps, 8 times as large as the input in the first stages,
+stay near the processor.
 Maps that are convolved are written with zeros around them by the pass that makes them. Kept for the derivative are the
 convolution's padded input, GELU's slope and GELU's output; in inference nothing.
 """
@@ -10,10 +11,11 @@ import numpy as np
 from minigrad.backend import numpy_depthwise as depthwise
 from minigrad.backend.numpy_gelu import BLOCK, gelu_block
 from minigrad.backend.numpy_gemm import BLOCK as GEMM_BLOCK
-from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, transposed_product
+from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, shares, transposed_product
 from minigrad.backend.numpy_threads import parallel, scratch
 
-HIDDEN = 1 << 20  # numbers of the hidden maps at a time, unless a single image has more
+HIDDEN = 1 << 20  # numbers of a hidden map at a time in training, or those of one image, if they are more
+BAND = 1 << 19  # numbers of a hidden map at a time in inference
 PLAIN = (1, 1)
 
 
@@ -22,13 +24,12 @@ def _groups(n: int, numbers: int) -> list[slice]:
     return [slice(i, min(n, i + step)) for i in range(0, n, step)]
 
 
-def _bordered(shape, padding, dtype):
+def _bordered(shape, above: int, below: int, beside: int, dtype):
     """An empty map (N, H, W, C) within a larger one that has zeros around it: (the larger, the map)."""
     n, h, w, c = shape
-    (ph, pw) = padding
-    large = np.empty((n, h + 2 * ph, w + 2 * pw, c), dtype)
-    large[:, :ph], large[:, h + ph :], large[:, :, :pw], large[:, :, w + pw :] = 0, 0, 0, 0
-    return large, large[:, ph : ph + h, pw : pw + w]
+    large = np.empty((n, above + h + below, w + 2 * beside, c), dtype)
+    large[:, :above], large[:, above + h :], large[:, :, :beside], large[:, :, beside + w :] = 0, 0, 0, 0
+    return large, large[:, above : above + h, beside : beside + w]
 
 
 def _product_into(x, w, maps, finish) -> None:
@@ -50,31 +51,37 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
     """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.ops.fused.conv_mlp`."""
     if x.dtype not in (np.float32, np.float64) or not x.size or taps.shape[2] % 2 == 0 or taps.shape[3] % 2 == 0:
         return None
-    n, length, hidden = len(x), x.shape[1], w1.shape[0]
-    padding = (taps.shape[2] // 2, taps.shape[3] // 2)
+    n, length, hidden, (height, width) = len(x), x.shape[1], w1.shape[0], size
+    ph, pw = taps.shape[2] // 2, taps.shape[3] // 2
     taps = depthwise.taps_of(taps)
     x = np.ascontiguousarray(x)
     out = np.empty((n, length, w2.shape[0]), x.dtype)
-    groups = _groups(n, length * hidden)
     shape = (n, *size, hidden)
-    kept = [_bordered(shape, padding, x.dtype)[0], *(np.empty(shape, x.dtype) for _ in range(2))] if save else None
+    kept = [_bordered(shape, ph, ph, pw, x.dtype)[0], *(np.empty(shape, x.dtype) for _ in range(2))] if save else None
+    if save:
+        parts = [(images, slice(0, height)) for images in _groups(n, length * hidden)]
+    else:  # also rows of one image: what they see of their neighbours is computed twice
+        parts = depthwise.pieces(n, height, width * hidden, BAND, min(n * height, shares(2 * x.size * hidden)))
     first_bias = x.dtype.type(0) if b1 is None else b1
 
     def work(i):
-        images = groups[i]
-        part = (images.stop - images.start, *size, hidden)
+        images, rows = parts[i]
+        top, bottom = max(rows.start - ph, 0), min(rows.stop + ph, height)
+        above, below = top - rows.start + ph, rows.stop + ph - bottom
         if kept is None:
-            (large, first), slope, second = _bordered(part, padding, x.dtype), None, np.empty(part, x.dtype)
+            count = images.stop - images.start
+            large, first = _bordered((count, bottom - top, width, hidden), above, below, pw, x.dtype)
+            slope, second = None, np.empty((count, rows.stop - rows.start, width, hidden), x.dtype)
         else:
             large, slope, second = (a[images] for a in kept)
-            first = large[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+            first = large[:, ph : ph + height, pw : pw + width]
 
         def finish(product, piece):
             np.add(product, first_bias, first[piece])
             if relu:
                 np.maximum(first[piece], 0, out=first[piece])
 
-        _product_into(x[images], w1.T, first, finish)
+        _product_into(x[images, top * width : bottom * width], w1.T, first, finish)
 
         def activate(*piece):
             block = second[piece].reshape(-1)
@@ -84,10 +91,11 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
                 gelu_block(one, one, None if slopes is None else slopes[j : j + BLOCK])
 
         depthwise.correlate(large, taps, b, second, PLAIN, PLAIN, activate)
-        linear_into(second.reshape(-1, hidden), w2.T, b2, out[images].reshape(-1, w2.shape[0]))
+        result = out[images, rows.start * width : rows.stop * width]
+        linear_into(second.reshape(-1, hidden), w2.T, b2, result.reshape(-1, w2.shape[0]))
 
     with np.errstate(over="ignore", invalid="ignore"):
-        parallel(work, len(groups))
+        parallel(work, len(parts))
     return out, kept
 
 
@@ -106,7 +114,9 @@ def conv_mlp_vjp(g, saved, x, w1, b1, taps, b, w2, b2, *, size, relu):
         images = groups[i]
         rows_x, rows_g = x[images].reshape(-1, x.shape[2]), g[images].reshape(-1, g.shape[2])
         dw2 = transposed_product(rows_g, second[images].reshape(-1, hidden))
-        outer, inner = _bordered(second[images].shape, padding, g.dtype)  # the gradient of the convolution's output
+        outer, inner = _bordered(
+            second[images].shape, padding[0], *padding, g.dtype
+        )  # the convolution's output's gradient
         slopes, inputs = slope[images], large[images]
 
         def through_gelu(product, piece):
