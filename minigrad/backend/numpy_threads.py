@@ -11,7 +11,7 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ class _State:
     threads: int | None = None  # None until it is asked for or set
     jobs: queue.SimpleQueue = queue.SimpleQueue()
     started = 0  # threads that wait for jobs
-    process: int | None = None  # theirs
+    starting = threading.Lock()
     limits: Any = None  # what BLAS was told, namely to use one thread
 
 
@@ -34,6 +34,8 @@ def get_num_threads() -> int:
         for name in ("MINIGRAD_NUM_THREADS", "OMP_NUM_THREADS"):
             value = os.environ.get(name, "")
             if value.isdecimal() and int(value):
+                if name == "MINIGRAD_NUM_THREADS":  # the other one BLAS has read itself
+                    _limit_blas()
                 _State.threads = int(value)
                 return _State.threads
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -94,45 +96,76 @@ def parallel(work: Callable[[int], object], count: int) -> list:
     if threads < 2 or getattr(_worker, "busy", False):
         return [work(i) for i in range(count)]
     _limit_blas()
-    results: list = [None] * count
-    problems: list[BaseException] = []
-    numbers, ended = itertools.count(), itertools.count(1)
-    all_ended = threading.Lock()
-    all_ended.acquire()
+    job = _Job(work, count)
+    try:
+        for _ in range(_started(threads - 1)):
+            _State.jobs.put((contextvars.copy_context(), job.take))
+        job.take()
+        job.all_ended.acquire()
+        if job.problems:
+            raise job.problems[0]
+        return job.results
+    finally:
+        job.drop()
 
-    def take() -> None:
+
+class _Job:
+    """Work that several threads take part in."""
+
+    def __init__(self, work: Callable[[int], object], count: int):
+        self.work: Callable | None = work
+        self.count = count
+        self.results: list = [None] * count
+        self.problems: list[BaseException] = []
+        self.numbers: Iterator[int] = itertools.count()
+        self.ended = itertools.count(1)
+        self.all_ended = threading.Lock()
+        self.all_ended.acquire()
+
+    def take(self) -> None:
         _worker.busy = True
         try:
-            while (i := next(numbers)) < count:
+            work, results = self.work, self.results
+            while (i := next(self.numbers)) < self.count:
                 try:
-                    if not problems:
-                        results[i] = work(i)
+                    if not self.problems:
+                        results[i] = work(i)  # type: ignore[misc]  # None only when no number is left
                 except BaseException as problem:
-                    problems.append(problem)
+                    self.problems.append(problem)
                 finally:
-                    if next(ended) == count:
-                        all_ended.release()
+                    if next(self.ended) == self.count:
+                        self.all_ended.release()
         finally:
             _worker.busy = False
 
-    jobs = _jobs(threads - 1)
-    for _ in range(threads - 1):
-        jobs.put((contextvars.copy_context(), take))
-    take()
-    all_ended.acquire()
-    if problems:
-        raise problems[0]
-    return results
+    def drop(self) -> None:
+        """Leaves nothing to do, also after Ctrl-C, and holds nothing: a thread that comes late would keep arrays alive until
+        then, and an exception that is held where it is raised would keep them until the next garbage collection."""
+        self.numbers = itertools.repeat(self.count)
+        self.work, self.results, self.problems = None, [], []
 
 
-def _jobs(threads: int) -> queue.SimpleQueue:
-    """Where (context, function) is put for at least so many threads that wait there; they end with the process."""
-    if _State.process != os.getpid():  # threads don't survive a fork
-        _State.process, _State.started, _State.jobs = os.getpid(), 0, queue.SimpleQueue()
-    while _State.started < threads:
-        _State.started += 1
-        threading.Thread(target=_serve, args=(_State.jobs,), name=f"minigrad_{_State.started}", daemon=True).start()
-    return _State.jobs
+def _started(threads: int) -> int:
+    """Starts threads until so many wait for jobs; says how many of them there are. They end with the process."""
+    if _State.started < threads:
+        with _State.starting:
+            while _State.started < threads:
+                name = f"minigrad_{_State.started + 1}"
+                try:
+                    threading.Thread(target=_serve, args=(_State.jobs,), name=name, daemon=True).start()
+                except RuntimeError:  # the system gives no more, or Python is about to end
+                    break
+                _State.started += 1
+    return min(threads, _State.started)
+
+
+def _forked() -> None:
+    """Threads don't survive a fork, and a lock may have been held by one of them."""
+    _State.jobs, _State.started, _State.starting = queue.SimpleQueue(), 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _serve(jobs: queue.SimpleQueue) -> None:
@@ -140,3 +173,7 @@ def _serve(jobs: queue.SimpleQueue) -> None:
         context, function = jobs.get()
         context.run(function)
         del context, function  # nothing is kept alive while it waits
+
+
+if "MINIGRAD_NUM_THREADS" in os.environ:
+    get_num_threads()  # BLAS is told now: not every product comes from a kernel
