@@ -41,7 +41,7 @@ layouts = st.sampled_from(["plain", "reversed", "strided", "expanded"])
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
-    """Blocks so small that small arrays have several, of unequal size."""
+    """Blocks so small that small arrays have several, of unequal size, for three threads."""
     monkeypatch.setattr(numpy_fused, "BLOCK", 7)
     monkeypatch.setattr(numpy_gelu, "BLOCK", 5)
     monkeypatch.setattr(numpy_gelu, "PART", 15)
@@ -57,6 +57,7 @@ def tiny_blocks(monkeypatch):
     monkeypatch.setattr(numpy_gemm, "ROWS", 2)
     monkeypatch.setattr(numpy_optim, "BLOCK", 4)
     monkeypatch.setattr(numpy_optim, "PART", 8)
+    monkeypatch.setattr(threads._State, "threads", 3)
 
 
 @contextlib.contextmanager
@@ -146,6 +147,28 @@ def test_layer_norm(lead, size, layout, dtype, weight, bias):
     held(lambda x, w, b: F.layer_norm(x, size, w, b, eps=1e-3), arrays, dtype)
 
 
+def test_layer_norm_of_equal_numbers():
+    """The mean of equal numbers is that number: nothing is left to be scaled up."""
+    for value, size in ((1000.0, 48), (1e4, 7), (1.0, 100), (-3.0, 320)):
+        x = mg.ones(5, size) * value
+        assert not np.any(F.layer_norm(x, size, eps=1e-6).numpy())
+        assert np.all(np.isnan(F.layer_norm(x, size, eps=0.0).numpy()))
+
+
+def test_layer_norm_in_other_dtypes():
+    """float16 is computed in float32, or its squares would overflow; whole numbers are refused in the definition's words."""
+    x = np.linspace(-1000, 1000, 8)[None]
+    wide, grads = derivatives(lambda x, w: F.layer_norm(x, 8, w) ** 2, [x, np.arange(8.0)], "float32")
+    narrow, half = derivatives(lambda x, w: F.layer_norm(x, 8, w) ** 2, [x, np.arange(8.0)], "float16")
+    assert narrow.dtype == half[0].dtype == half[1].dtype == np.float16
+    np.testing.assert_allclose(narrow, wide, rtol=1e-2)
+    np.testing.assert_allclose(half[1], grads[1], rtol=1e-2)
+    assert np.abs(half[0] - grads[0]).max() < 1e-2 * np.abs(grads[0]).max()
+    for dtype in ("int64", "bool"):
+        with pytest.raises(TypeError, match="needs a floating point tensor"):
+            F.layer_norm(mg.ones(2, 3).astype(dtype), 3)
+
+
 @tiny
 @few
 @given(st.integers(0, 3), small, st.integers(1, 30), small, small, small, layouts, dtypes)
@@ -200,6 +223,31 @@ def test_conv_mlp(n, height, width, hidden, kernel, relu, bias, layout, dtype):
     weights = [rng.standard_normal(s) if bias or len(s) > 1 else None for s in shapes]
     x = array(rng, (n, height * width, 3), layout)
     held(lambda *a: F.conv_mlp(*a, size=(height, width), relu=relu), [x, *weights], dtype)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": (2, 2)},  # fewer pixels than tokens
+        {"size": (3, 3)},
+        {"size": (-2, -3)},
+        {"x": (6, 3)},
+        {"w1": (4, 2)},
+        {"b1": (1,)},
+        {"taps": (4, 2, 3, 3)},
+        {"taps": (2, 1, 3, 3)},
+        {"b": (1,)},
+        {"w2": (2, 5)},
+        {"b2": (1,)},
+    ],
+)
+def test_conv_mlp_refuses_what_does_not_fit(wrong):
+    """In the words of the operations that it stands in for."""
+    given = {"x": (1, 6, 3), "w1": (4, 3), "b1": (4,), "taps": (4, 1, 3, 3), "b": (4,), "w2": (2, 4), "b2": (2,)}
+    size = wrong.get("size", (2, 3))
+    tensors = [mg.ones(wrong.get(name, shape)) for name, shape in given.items()]
+    with pytest.raises((ValueError, IndexError), match=r"^(reshape|linear|conv2d|permute): "):
+        F.conv_mlp(*tensors, size=size, relu=False)
 
 
 geometry = st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2))  # stride, padding, dilation
@@ -271,6 +319,11 @@ def test_conv2d(n, size, kernel, vertical, horizontal, kind, layout, dtype):
         < GRADIENT[dtype] * scale
     )
     close(db.astype("float64"), g.sum((0, 2, 3)), GRADIENT[dtype])
+
+
+def test_a_convolution_without_outputs_is_refused():
+    with pytest.raises(ValueError, match="0 outputs must be some"):
+        F.conv2d(mg.ones(1, 2, 3, 3), mg.ones(0, 2, 2, 2))
 
 
 @tiny

@@ -111,9 +111,8 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
         parallel(some, len(batches))
         return _nchw(y)
     matrix = _matrix(w, groups)
-    parts = pieces(
-        x.shape[0], size[0], size[1] * matrix.shape[0] * matrix.shape[1], COLUMNS, product_shares(y[..., 0].size, w)
-    )
+    least = product_shares(len(x) * size[0] * size[1], w)
+    parts = pieces(len(x), size[0], size[1] * matrix.shape[0] * matrix.shape[1], COLUMNS, least)
 
     def work(i):
         images, rows = parts[i]

@@ -12,18 +12,25 @@ BLOCK = 1 << 17  # numbers of a matrix worked on at a time
 
 def layer_norm(x, weight, bias, *, axes, eps, save):
     """y = (x - mean)·rstd·weight + bias over the last axes; saves mean and rstd, one number a row."""
+    if x.dtype == np.float16:  # whose squares overflow at 256
+        y, saved = layer_norm(*_wide(x, weight, bias), axes=axes, eps=eps, save=save)
+        return y.astype(np.float16), saved
+    if x.dtype not in (np.float32, np.float64):
+        return None
     rows = _rows(x, axes)
     y = np.empty(rows.shape, x.dtype)
     mean, rstd = np.empty((2, rows.shape[0], 1), x.dtype)
-    ones = np.full((rows.shape[1], 1), 1 / max(rows.shape[1], 1), x.dtype)
+    ones = np.ones((rows.shape[1], 1), x.dtype)
     blocks = row_blocks(rows.shape[0], rows.shape[1], BLOCK)
     gain, shift = (None if a is None else a.reshape(-1) for a in (weight, bias))
 
     def work(i):
         part, out, deviation = rows[blocks[i]], y[blocks[i]], rstd[blocks[i]]
         np.matmul(part, ones, out=mean[blocks[i]])  # a product with ones beats .mean: BLAS
+        mean[blocks[i]] /= rows.shape[1]  # not a product with 1/n, whose rounding a row of equal numbers would show
         np.subtract(part, mean[blocks[i]], out)
         np.matmul(np.square(out), ones, out=deviation)
+        deviation /= rows.shape[1]
         deviation += eps
         np.sqrt(deviation, deviation)
         np.divide(1, deviation, deviation)
@@ -42,6 +49,9 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
 
     c isn't multiplied by rstd, number by number: the sums are, which has the same effect.
     """
+    if x.dtype == np.float16:
+        grads = layer_norm_vjp(g.astype(np.float32), saved, *_wide(x, weight, bias), axes=axes, eps=eps)
+        return [None if grad is None else grad.astype(np.float16) for grad in grads]
     mean, rstd = saved
     rows, g = _rows(x, axes), _rows(g, axes)
     dx = np.empty(rows.shape, x.dtype)
@@ -71,6 +81,10 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
         for like, parts in zip((weight, bias), sums, strict=True)
     )
     return dx.reshape(x.shape), dweight, dbias
+
+
+def _wide(*arrays):
+    return [None if a is None else a.astype(np.float32) for a in arrays]
 
 
 def _rows(x, axes):

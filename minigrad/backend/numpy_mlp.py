@@ -47,9 +47,25 @@ def _product_into(x, w, maps, finish) -> None:
     parallel(work, len(parts))
 
 
+def _fit(x, w1, b1, taps, b, w2, b2, size) -> bool:
+    """Whether the kernel takes these; what doesn't fit together is left to the definition, which says so."""
+    if x.dtype not in (np.float32, np.float64) or (x.ndim, w1.ndim, taps.ndim, w2.ndim, len(size)) != (3, 2, 4, 2, 2):
+        return False
+    hidden, out = len(w1), len(w2)
+    biases = ((b1, hidden), (b, hidden), (b2, out))
+    return (
+        x.shape[1] == size[0] * size[1]
+        and min(size) > 0
+        and len(x) * x.shape[2] * hidden * out > 0
+        and (w1.shape[1], w2.shape[1], taps.shape[:2]) == (x.shape[2], hidden, (hidden, 1))
+        and taps.shape[2] % 2 == taps.shape[3] % 2 == 1
+        and all(bias is None or bias.shape == (n,) for bias, n in biases)
+    )
+
+
 def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
     """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.ops.fused.conv_mlp`."""
-    if x.dtype not in (np.float32, np.float64) or not x.size or taps.shape[2] % 2 == 0 or taps.shape[3] % 2 == 0:
+    if not _fit(x, w1, b1, taps, b, w2, b2, size):
         return None
     n, length, hidden, (height, width) = len(x), x.shape[1], w1.shape[0], size
     ph, pw = taps.shape[2] // 2, taps.shape[3] // 2

@@ -86,10 +86,10 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         return conv2d(reshape(input, (1, *input.shape)), weight, bias, stride, padding, dilation, groups).squeeze(0)
     stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
     _check("conv2d", input, weight, bias, weight.shape[0], groups)
-    if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+    if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups or not weight.shape[0]:
         raise ValueError(
             f"conv2d: an input of shape {input.shape} has {input.shape[1]} channels, but a weight of shape {weight.shape} "
-            f"with groups={groups} takes {weight.shape[1] * groups} (and its {weight.shape[0]} outputs must divide by the groups)"
+            f"with groups={groups} takes {weight.shape[1] * groups} ({weight.shape[0]} outputs must be some, and divide by the groups)"
         )
     if min(stride) < 1 or min(dilation) < 1:
         raise ValueError(f"conv2d: stride and dilation must be at least 1, got {stride} and {dilation}")
