@@ -282,7 +282,7 @@ def test_mistakes():
         mg.compile(job.step, state=[*job.state, schedule])(*job.batch(0))
     with pytest.raises(TypeError, match="made of modules, optimizers"):
         mg.compile(job.step, state=[3.0])(*job.batch(0))
-    for part, missing in ((job.model, "an optimizer"), ([job.optimizer], "a buffer"), (job.state[:2], "an EMA")):
+    for part, missing in ((job.model, "an optimizer"), ([job.optimizer], "a Linear"), (job.state[:2], "an EMA")):
         with pytest.raises(RuntimeError, match=missing + " .*not in the state"):
             mg.compile(job.step, state=part)(*job.batch(0))
     with pytest.raises(TypeError, match="results of a compiled step .* got Net"):

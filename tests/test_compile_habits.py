@@ -1,5 +1,6 @@
 """mg.compile and what people do around a step: each way gives what it gives without compiling, or says why it can't."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -125,3 +126,202 @@ def test_an_argument_with_a_history():
         run(encoder(x), y)
     run(encoder(x).detach(), y)
     assert mg.compile(lambda h: h.sum())(encoder(x)).shape == ()  # nothing goes backward
+
+
+# --- what the state lacks -----------------------------------------------------------------------------------------------
+def test_a_network_that_the_state_lacks():
+    """It would stay as it was at the first trace: the other network of a GAN, say, or the model itself."""
+    generator, judge, x = nn.Linear(6, 6, device="mlx"), Job(False), batch(0)
+    optimizer = mg.optim.SGD(generator.parameters(), lr=0.1)
+
+    def fool(x, y):
+        optimizer.zero_grad()
+        loss = -F.cross_entropy(judge.model(generator(x)), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with pytest.raises(RuntimeError, match="a Linear that is not in the state .* is used by it"):
+        mg.compile(fool, state=[generator, optimizer])(*x)
+    assert judge.model[0].weight.grad is None and generator.weight.grad is None
+    assert np.isfinite(mg.compile(fool, state=[generator, judge.model, optimizer])(*x).item())
+    assert mg.compile(lambda x: nn.MSELoss()(x, x))(x[0]).item() == 0  # has no values
+
+
+def test_a_leaf_that_the_state_lacks():
+    w, x = mg.ones(6, device="mlx", requires_grad=True), batch(0)[0]
+    with pytest.raises(RuntimeError, match="a leaf of shape .6,. that is not in the state .* gets a gradient"):
+        mg.compile(lambda x: (x * w).sum().backward())(x)
+    assert w.grad is None
+
+    def inside(x):
+        """What the step makes itself is its own affair."""
+        delta = mg.zeros(4, 6, device="mlx", requires_grad=True)
+        ((x + delta) ** 2).sum().backward()
+        return delta.grad
+
+    np.testing.assert_allclose(mg.compile(inside)(x).numpy(), 2 * x.numpy(), rtol=1e-6)
+
+
+def test_a_module_is_state_of_its_own_step():
+    model, x = Job(False).model, batch(0)[0]
+    run = mg.compile(model)
+    before = run(x).numpy()
+    with mg.no_grad():
+        model[2].bias += 1
+    np.testing.assert_allclose(run(x).numpy(), before + 1, rtol=1e-5)
+    assert len(run.info().traces) == 1
+
+
+class Counting(nn.Module):
+    """Counts its calls in one way or another."""
+
+    def __init__(self, how):
+        self.how, self.count = how, mg.zeros(()) if how == "tensor" else nn.Buffer(0.0)
+
+    def forward(self, x):
+        if self.how == "in place":
+            self.count += 1
+        else:
+            self.count = self.count + 1
+        return x * self.count
+
+
+def test_counting_in_a_module(device):
+    model, x = Counting("in place").to(device), mg.ones(2, device=device)
+    run = mg.compile(lambda x: model(x), state=[model])
+    assert [run(x)[0].item() for _ in range(4)] == [1, 2, 3, 4]
+    assert isinstance(model.count, nn.Buffer) and model.state_dict()["count"].item() == 4
+    for how in ("tensor", "buffer"):
+        with mg.device("mlx"):
+            model = Counting(how).to("mlx")
+        with pytest.raises(mg.CompileError, match="'count' .* nn.Buffer, and assign to count.data"):
+            mg.compile(lambda x: model(x), state=[model])(x.to("mlx"))  # noqa: B023
+
+
+def test_what_a_trace_leaves_in_lists():
+    """Maps kept for looking at don't make a trace each call, and what is made of constants stays."""
+
+    class Keeping(nn.Module):
+        def __init__(self):
+            self.layer, self.maps, self.seen, self.places = nn.Linear(6, 6), [], [], {}
+
+        def forward(self, x):
+            if len(x) not in self.places:
+                self.places[len(x)] = mg.ones(len(x), 1, device="mlx") * 2
+            h = self.layer(x) * self.places[len(x)]
+            self.seen.clear()
+            self.seen.append(h.detach())
+            self.maps = [h.detach(), {"h": (h.detach(),)}]
+            return h + self.seen[0]
+
+    model, x = Keeping().to("mlx"), batch(0)[0]
+    run = mg.compile(lambda x: model(x), state=[model])
+    expected = 4 * model.layer(x).numpy()
+    for _ in range(6):
+        np.testing.assert_allclose(run(x).numpy(), expected, rtol=1e-5)
+    assert len(run.info().traces) <= 2 and model.places[4].tolist() == [[2.0]] * 4
+    for kept in (model.maps[0], model.maps[1]["h"][0], model.seen[0]):
+        with pytest.raises(RuntimeError, match="return it from the step"):
+            kept.numpy()
+
+
+def test_a_variable_that_a_trace_left():
+    total = mg.zeros((), device="mlx")
+
+    def step(x):
+        nonlocal total
+        total = total + x.sum()
+        return total
+
+    run = mg.compile(step)
+    assert run(mg.ones(2, device="mlx")).item() == 2
+    with pytest.raises(mg.CompileError, match="left somewhere when it was traced before"):
+        run(mg.ones(3, device="mlx"))
+
+
+def test_thawed_with_an_old_gradient():
+    def play(compiled):
+        job = Job(False)
+        F.cross_entropy(job.model(batch(0)[0]), batch(0)[1]).backward()
+        job.model.requires_grad_(False)
+
+        def step(x, y):
+            job.model.requires_grad_(True)
+            loss = F.cross_entropy(job.model(x), y)
+            loss.backward()
+            job.optimizer.step()
+            return loss
+
+        run = mg.compile(step, state=[job.model, job.optimizer]) if compiled else step
+        return [run(*batch(i)).item() for i in range(4)]
+
+    same(play)
+
+
+# --- objects --------------------------------------------------------------------------------------------------------------
+def test_an_average_of_a_model_that_is_moved_later():
+    def play(compiled):
+        job = Job(False, mg.optim.AdamW)
+        job.model.to("cpu")
+        ema = mg.optim.EMA(job.model, 0.9, warmup=True)
+        job.model.to("mlx")
+
+        def step(x, y):
+            loss = job.step(x, y)
+            ema.update()
+            return loss
+
+        run = mg.compile(step, state=[job.model, job.optimizer, ema]) if compiled else step
+        losses = [run(*batch(i)).item() for i in range(3)]
+        assert not compiled or (run.info().uncompiled, len(run.info().traces)) == (1, 1)
+        return [*losses, ema.average["0.weight"].sum().item()]
+
+    same(play)
+
+
+def test_a_state_on_two_devices():
+    model, count = Job(False).model, mg.zeros(())
+
+    def step(x):
+        count.data = (count + 1).data
+        return model(x)
+
+    run = mg.compile(step, state=[model, count])
+    with pytest.warns(UserWarning, match="its state is on cpu, mlx, so it runs operation by operation"):
+        for i in range(3):
+            run(batch(i)[0])
+    assert count.item() == 3 and run.info().uncompiled == 3
+
+
+def test_an_object_that_can_be_called():
+    """Its attributes are its own, whatever their names."""
+
+    class Trainer:
+        def __init__(self):
+            self.job, self.step, self.calls = Job(False), 0, "none"
+
+        def __call__(self, x, y):
+            return self.job.step(x, y)
+
+    trainer = Trainer()
+    run = mg.compile(trainer, state=[trainer.job.model, trainer.job.optimizer])
+    assert np.isfinite([run(*batch(i)).item() for i in range(2)]).all() and run.info().calls == 2
+
+
+def test_a_copied_model_has_a_step_of_its_own():
+    class Model(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(6, 3, device="mlx")
+            self.run = mg.compile(self.total)
+
+        def total(self, x):
+            return self.layer(x).sum()
+
+    model, x = Model(), batch(0)[0]
+    before = model.run(x).item()
+    other = copy.deepcopy(model)
+    with mg.no_grad():
+        other.layer.weight *= 0
+        other.layer.bias *= 0
+    assert other.run(x).item() == 0 and model.run(x).item() == before

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from minigrad.autograd.anomaly import check_gradients
 from minigrad.autograd.mode import AUTOCAST, GRAD, set_mode, state
 from minigrad.autograd.op import Node, raw_ops
-from minigrad.backend import BackendError
+from minigrad.backend import BackendError, tracing
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -209,6 +209,8 @@ def accumulate(tensors: Sequence, seeds: Sequence, retain_graph: bool | None, cr
             for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
             g = g if create_graph else _tensor(leaf._backend.asarray(g), leaf._backend)
+            if tracing.state.active:
+                tracing.state.reach(leaf)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
             reached.append(leaf)
     return reached

@@ -147,6 +147,7 @@ class MLXBackend:
     why_not_compiled = staticmethod(mlx_compile.why_not)
     compiled = staticmethod(mlx_compile.compiled)
     reads_value = staticmethod(mlx_compile.reads_value)
+    from_another_trace = staticmethod(mlx_compile.from_another_trace)
     building = staticmethod(mlx_compile.building)
     random_keys = staticmethod(mlx_compile.keys)
 

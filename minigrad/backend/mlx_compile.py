@@ -84,6 +84,11 @@ def has_no_value(error: BaseException) -> bool:
     return "array without a primitive" in str(error)
 
 
+def from_another_trace(error: BaseException) -> bool:
+    """Whether MLX complains that a trace uses an array of another one."""
+    return "uncaptured inputs" in str(error) or has_no_value(error)
+
+
 def key(seed: int, counter: int):
     """The key of one draw."""
     return mx.random.key((seed * GOLDEN + counter) & MASK64)

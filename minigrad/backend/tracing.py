@@ -1,6 +1,7 @@
 """Whether this thread is tracing a step: running it on arrays that have no values yet, to record what it computes."""
 
 import threading
+import weakref
 from typing import Any
 
 
@@ -13,14 +14,20 @@ class _State(threading.local):
     again: list = []  # the gradients that a part waits for which is computed again now
 
     known: set  # the ids of the objects and tensors whose changes are carried
+    reached: list  # (weak reference, gradient before) of other leaves that got a gradient
 
-    def require(self, thing, what: str) -> None:
+    def require(self, thing, what: str, does: str = "is changed by it") -> None:
         """Raises when something that is no part of the state is about to be changed in a trace."""
         if self.active and id(thing) not in self.known:
             raise RuntimeError(
-                f"{what} that is not in the state of the compiled step is changed by it; name it: "
+                f"{what} that is not in the state of the compiled step {does}; name it: "
                 "mg.compile(step, state=[model, optimizer, …])"
             )
+
+    def reach(self, leaf) -> None:
+        """Notes a leaf that gets a gradient in a trace: one from outside has to be in the state."""
+        if id(leaf) not in self.known:
+            self.reached.append((weakref.ref(leaf), leaf.grad))
 
     def key(self, counter: int):
         """The key of the draw with this counter, an array that is an input of the trace."""

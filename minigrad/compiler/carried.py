@@ -22,6 +22,17 @@ PLAIN = (bool, int, float, str, type(None))
 class Leaked(Tensor):
     """What a trace left in an attribute of a module, a cached activation say: it has no value."""
 
+    __slots__ = ()
+
+    @property
+    def _data(self):
+        raise RuntimeError(
+            "this tensor was made inside a compiled step and has no value outside; return it from the step, or keep it in an nn.Buffer"
+        )
+
+    def __deepcopy__(self, memo):
+        return self
+
 
 class Carried:
     """The state of `objects`; when `changed()` says that something was replaced, `collect` walks them again.
@@ -46,6 +57,7 @@ class Carried:
         self.tensors: dict[tuple, Tensor] = {}
         self.containers: list[Any] = []  # dictionaries and lists
         self.known: list = []  # the objects
+        self.fixed: list[Tensor] = []  # modules' plain tensors
         self.modules: list[Module] = []
         self.optimizers: list[Optimizer] = []
         self.groups: list[dict] = []
@@ -88,6 +100,7 @@ class Carried:
                     self.tensors[path] = value
             elif value._edge is None and not isinstance(value, Leaked):
                 self._constant(value._data)
+                self.fixed.append(value)
         elif not isinstance(value, dict | list | Module | Optimizer | EMA) and len(path) > 1:
             self._constant(value)  # a function, say
         elif self._first(value):

@@ -4,6 +4,7 @@ The step is run once on arrays without values (traced), and the array library ke
 carries to the next one (`minigrad.compiler.carried`) goes in and comes out as arrays; the tensors are pointed at the new ones.
 """
 
+import copy
 import dataclasses
 import functools
 import time
@@ -14,8 +15,9 @@ from minigrad.autograd.mode import AUTOCAST, GRAD, WATCH, state
 from minigrad.backend import get, tracing
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
-from minigrad.compiler.program import GradientRead, Program, Snapshot, StateGrew
+from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
 from minigrad.compiler.trees import flatten
+from minigrad.nn.module import Module
 from minigrad.tensor import Tensor, get_default_device
 
 MANY = 16  # traces after which a warning says what makes them
@@ -108,7 +110,9 @@ class Compiled:
     def __init__(self, step: Callable, state):
         if not callable(step):
             raise TypeError(f"compile takes a function, got {type(step).__name__}")
-        self.step, self.carried = step, Carried(_flat(state))
+        owner = getattr(step, "__self__", step)
+        own = [owner] if isinstance(owner, Module) else []  # a module's step depends on the module
+        self.step, self.carried = step, Carried([*_flat(state), *own])
         self.programs: dict[Any, Program] = {}
         self.accumulating: set = set()  # the keys of programs that add to gradients which they find
         self.calls = self.uncompiled = 0
@@ -116,10 +120,16 @@ class Compiled:
         self.xp: Any = None
         self.reason: str | None = None
         self.fresh = True  # the device was chosen since the last look at the state
-        functools.update_wrapper(self, step)
+        self.scattered = 0
+        functools.update_wrapper(self, step, updated=())
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.step, '__name__', self.step)}: {self.info()}>"
+
+    def __deepcopy__(self, memo):
+        """A copied object's step works on the copy, and is traced anew; a function stays what it is, with its state."""
+        step = copy.deepcopy(self.step, memo)
+        return Compiled(step, self.carried.objects if step is self.step else copy.deepcopy(self.carried.objects, memo))
 
     def info(self) -> CompileInfo:
         """Calls, traces with their shapes, modes and seconds so far."""
@@ -160,6 +170,9 @@ class Compiled:
                 keys *= 4
             except StateGrew:
                 return self._uncompiled(args, kwargs)
+            except Elsewhere:
+                self._scattered()
+                return self._uncompiled(args, kwargs)
             else:
                 self.programs[whole] = program
                 if program.traced:
@@ -190,6 +203,15 @@ class Compiled:
         except BaseException:
             before.restore()
             raise
+
+    def _scattered(self) -> None:
+        """Warns the second time that the state is on two devices: the first step may have moved something."""
+        self.scattered += 1
+        if self.scattered == 2:
+            devices = ", ".join(sorted({t.device for t in self.carried.tensors.values()}))
+            warn(
+                f"{self!r}: its state is on {devices}, so it runs operation by operation; move all of it to one device"
+            )
 
     def _traced(self, program: Program, arrays: list, seconds: float) -> None:
         arguments = ", ".join(f"{self.xp.dtype_name(a)} {tuple(a.shape)}" for a in arrays)

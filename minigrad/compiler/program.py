@@ -1,6 +1,7 @@
 """One traced form of a step, and what can happen while it is traced."""
 
 import copy
+import gc
 import linecache
 import os
 import traceback
@@ -11,6 +12,7 @@ from minigrad import random
 from minigrad.backend import tracing
 from minigrad.compiler.carried import Carried, Leaked
 from minigrad.compiler.trees import Leaf, flatten, unflatten
+from minigrad.nn.module import Buffer
 from minigrad.tensor import Tensor, _new, _tensor
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # of the package
@@ -26,6 +28,32 @@ class StateGrew(Exception):
 
 class GradientRead(Exception):
     """The step read a gradient that an earlier one left."""
+
+
+class Elsewhere(Exception):
+    """A tensor of the state is on another device than the others."""
+
+
+class _Watched(Tensor):
+    """What a plain tensor in a module is while a step is traced: it tells whether its value is used."""
+
+    __slots__ = ()
+    read: set[int] = set()  # ids
+
+    @property
+    def _data(self):
+        self.read.add(id(self))
+        return ARRAY.__get__(self)
+
+    @_data.setter
+    def _data(self, array) -> None:
+        ARRAY.__set__(self, array)
+
+    shape = property(lambda self: tuple(ARRAY.__get__(self).shape))  # no values
+    ndim = property(lambda self: ARRAY.__get__(self).ndim)
+
+
+ARRAY: Any = vars(Tensor)["_data"]
 
 
 class _Leftover(Tensor):
@@ -94,15 +122,26 @@ class Program:
             self.drawn = xp.random_keys(*random.default.position(), self.keys)
         found = [t.grad._data for t in tensors if t.grad is not None] if self.accumulates else []
         self.traced = False
-        outputs = self.function([*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays])
-        if any(leaves[i]._edge is not None for i, _ in self.argument_gradients):
+        state = [t._data for t in carried.sources]
+        if any([array.__class__ is not xp.array_type for array in state]):
+            raise Elsewhere
+        try:
+            outputs = self.function([*state, self.options, self.drawn, *found, *arrays])
+            if any(leaves[i]._edge is not None for i, _ in self.argument_gradients):
+                raise CompileError(
+                    "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
+                    "compute it inside the step, or pass argument.detach()"
+                )
+            if self.traced:
+                with xp.building():
+                    xp.eval(*outputs)  # if that fails, nothing is changed yet
+        except (RuntimeError, ValueError) as error:
+            if not xp.from_another_trace(error):
+                raise
             raise CompileError(
-                "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
-                "compute it inside the step, or pass argument.detach()"
-            )
-        if self.traced:
-            with xp.building():
-                xp.eval(*outputs)  # if that fails, nothing is changed yet
+                "the step uses a tensor that it left somewhere when it was traced before, in a variable or a list say, and that has no "
+                "value; pass it as an argument and return it, or name it in the state"
+            ) from None
         for i, place in self.changed:
             tensors[i]._data = outputs[place]
         for i, left in self.gradients:
@@ -125,17 +164,29 @@ class Program:
             inputs = iter(arrays)
             self._bind(inputs)
             now.active, now.draws, now.first = True, 0, random.default.position()[1]
-            now.known = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}
+            now.known, now.reached = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}, []
+            for t in self.carried.fixed:
+                if t.__class__ is Tensor:
+                    t.__class__ = _Watched
             self.arguments: list[Tensor | None] = []
             args, kwargs = unflatten(self.structure, inputs, self._argument)
+            now.known.update(id(t) for t in self.arguments)
             outputs = self._outputs(self.step(*args, **kwargs), before)
+            self._check_leaves(now.reached)
         except BaseException as error:
             before.restore()
+            for leaf, grad in reversed(now.reached):
+                if (t := leaf()) is not None:
+                    t.grad = grad
             if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
                 raise CompileError(_where(error)) from None
             raise
         finally:
             now.active = False
+            for t in self.carried.fixed:
+                if isinstance(t, _Watched):
+                    t.__class__ = Tensor  # type: ignore[assignment]
+            _Watched.read.clear()
         before.restore_tensors()
         del self.given, self.set, self.arguments  # arrays of the trace, which hold on to its graph
         self.draws, self.traced = now.draws, True
@@ -153,10 +204,12 @@ class Program:
             parts = self.set.setdefault((id(group), name), [group, name, []])
             parts[2].append((option := _tensor(options[i], self.xp), option._data))
             group[name] = option if position is None else tuple([t for t, _ in parts[2]])
-        for t in carried.tensors.values():
+        self.stood = set()  # the positions of what may have a gradient left
+        for i, t in enumerate(carried.tensors.values()):
             if self.accumulates and t.grad is not None:
                 t.grad = _tensor(next(inputs), self.xp)
-            elif not self.accumulates and t._requires_grad:
+            elif not self.accumulates and (t._requires_grad or t.grad is not None):
+                self.stood.add(i)
                 g = t.grad = _new(_Leftover)
                 g._backend, g._edge, g._hooks, g.grad, g._requires_grad = t._backend, None, None, None, False
 
@@ -172,6 +225,7 @@ class Program:
     def _outputs(self, result, before: Snapshot) -> list:
         """The arrays that come out, and where each goes."""
         self._check_options()
+        self._check_attributes(before)
         for container, saved in before.containers:
             if any(container is group for group in self.carried.groups):
                 container.update(saved)
@@ -197,7 +251,7 @@ class Program:
         for i, t in enumerate(self.carried.tensors.values()):
             if self.accumulates:
                 self.gradients.append((i, None if t.grad is None else place(t.grad._data)))
-            elif t._requires_grad and not isinstance(t.grad, _Leftover):
+            elif not isinstance(t.grad, _Leftover) and (t.grad is not None or i in self.stood):
                 updated = t._data is not self.given[self.carried.places[i]]  # else the gradient is for somebody else
                 self.gradients.append((i, None if t.grad is None or updated else place(t.grad._data)))
         self.argument_gradients = [
@@ -219,20 +273,61 @@ class Program:
                     f"the optimizer's {name!r} was set inside the compiled step, where it would stay at this value; {SCHEDULE}"
                 )
 
+    def _check_attributes(self, before: Snapshot) -> None:
+        for _, key, old, value in before.replaced():
+            if isinstance(value, Tensor) and (
+                id(old) in _Watched.read or isinstance(old, Buffer) and not isinstance(value, Buffer)
+            ):
+                raise CompileError(
+                    f"the step replaces the tensor {key!r} of a module after using it, and its value would be lost: keep it in an "
+                    f"nn.Buffer, and assign to {key}.data"
+                )
+
+    def _check_leaves(self, reached: list) -> None:
+        if any(leaf() is not None for leaf, _ in reached):
+            gc.collect()  # what the step itself made and nobody needs
+        for t in (leaf() for leaf, _ in reached):
+            if t is not None:
+                tracing.state.require(t, f"a leaf of shape {t.shape}", "gets a gradient in it")
+
     def _keep_attributes(self, before: Snapshot) -> None:
         """Tensors that the step replaced come back (their arrays are outputs); what it cached loses its tape, having no
         value; plain values stay, and are set again by every call."""
         known = {id(t) for t, *_ in before.tensors}
+        opened = {id(container) for container, _ in before.containers}
         self.after = []
         for container, key, old, value in before.replaced():
             if not isinstance(value, Tensor):
-                self.after.append((container, key, value))
+                self.after.append((container, key, value if id(value) in opened else self._left(value)))
             elif id(old) in known:
                 container[key] = old
             elif id(value) not in known:
-                leak = container[key] = _new(Leaked)
-                leak._data, leak._backend, leak._edge, leak._hooks, leak.grad = value._data, self.xp, None, None, None
-                leak._requires_grad = False
+                container[key] = self._left(value)
+        for container, saved in before.containers:
+            if isinstance(container, list):
+                old_ones = {id(item) for item in saved}
+                container[:] = [item if id(item) in old_ones else self._left(item) for item in container]
+
+    def _left(self, value):
+        """What remains of a new value in an attribute or a list: tensors of the trace have none."""
+        if isinstance(value, Tensor):
+            if value._backend is not self.xp or isinstance(value, Leaked) or id(value) in tracing.state.known:
+                return value
+            try:
+                self.xp.eval(value._data)  # made of constants?
+                return value
+            except ValueError as error:
+                if not self.xp.reads_value(error):
+                    raise
+            leak = _new(Leaked)
+            leak._backend, leak._edge, leak._hooks, leak.grad, leak._requires_grad = self.xp, None, None, None, False
+            return leak
+        if type(value) in (list, tuple, dict):
+            items = value.values() if type(value) is dict else value
+            left = [self._left(item) for item in items]
+            if any(a is not b for a, b in zip(items, left, strict=True)):
+                return dict(zip(value, left, strict=True)) if type(value) is dict else type(value)(left)
+        return value
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

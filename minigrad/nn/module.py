@@ -55,6 +55,13 @@ class Buffer(Tensor):
         Tensor.data.fset(self, value)  # type: ignore[attr-defined]
         self._backend.carry(self)
 
+    def _augment(self, result):
+        """`buffer += x` changes the buffer's values; the module keeps it."""
+        if result._requires_grad or result.shape != self.shape:
+            return result
+        self.data = result.astype(self.dtype)._data
+        return self
+
 
 class Differences(NamedTuple):
     """What `load_state_dict` found: names that the mapping lacks, and names that the module lacks."""
@@ -103,6 +110,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method; define forward(self, ...)")
 
     def __call__(self, *args, **kwargs):
+        if tracing.state.active and any(isinstance(value, Parameter | Buffer) for value in vars(self).values()):
+            does = "is used by it, and would stay in it as it is now"
+            tracing.state.require(self, f"a {type(self).__name__}", does)
         return self.forward(*args, **kwargs)
 
     # --- the walk ---

@@ -37,6 +37,8 @@ class EMA:
     def update(self) -> None:
         """Takes the module's present values into the averages."""
         tracing.state.require(self, "an EMA")
+        device = next((t.device for _, t in _tensors(self.module)), self.updates.device)
+        self.updates = self.updates.to(device)  # the module may have been moved since
         self.updates.data = (self.updates + 1).data
         rates: dict = {}  # (device, dtype) -> 1 - decay there
         for name, t in _tensors(self.module):
