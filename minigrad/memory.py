@@ -7,11 +7,15 @@ rest. numpy's arrays are the process's own memory and are not counted.
 """
 
 import dataclasses
+from typing import Any
+
+import numpy as np
 
 from minigrad import backend
 from minigrad.tensor import get_default_device
 
 GB = 1e9
+MOST = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,7 @@ def set_cache_limit(limit: float, device: str | None = None) -> int:
     """How many bytes of freed arrays are kept at most; 0 keeps none. Returns the limit before (0 on "cpu", which has none).
 
     Raises:
-        ValueError: for a negative number.
+        ValueError: for anything but a number of bytes.
     """
     return _backend(device).set_cache_limit(_checked(limit))
 
@@ -70,14 +74,14 @@ def set_memory_limit(limit: float, device: str | None = None) -> int:
     for earlier work. It is no wall: arrays that live at the same time may exceed it. Returns the limit before (0 on "cpu").
 
     Raises:
-        ValueError: for a negative number.
+        ValueError: for anything but a number of bytes.
     """
     return _backend(device).set_memory_limit(_checked(limit))
 
 
-def _checked(limit: float) -> int:
-    if not limit >= 0:
-        raise ValueError(f"a limit is a number of bytes, at least 0; got {limit!r}")
+def _checked(limit: Any) -> int:
+    if not isinstance(limit, int | float | np.number) or not 0 <= limit < MOST:
+        raise ValueError(f"a limit is a number of bytes, less than 2**63 and at least 0; got {limit!r}")
     return int(limit)
 
 

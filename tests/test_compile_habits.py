@@ -325,3 +325,62 @@ def test_a_copied_model_has_a_step_of_its_own():
         other.layer.weight *= 0
         other.layer.bias *= 0
     assert other.run(x).item() == 0 and model.run(x).item() == before
+
+
+# --- arguments, results, messages -------------------------------------------------------------------------------------------
+NEEDS_THE_NUMBER = {
+    "full": lambda x, p: x * mg.full((6,), p, device="mlx"),
+    "leaky_relu": F.leaky_relu,
+    "smooth_l1_loss": lambda x, p: F.smooth_l1_loss(x, 2 * x, beta=p),
+    "layer_norm": lambda x, p: F.layer_norm(x, (6,), eps=p),
+    "a choice": lambda x, p: x if p > 0.6 else -x,
+    "label_smoothing": lambda x, p: F.cross_entropy(x, mg.argmax(x, 1), label_smoothing=p),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS_THE_NUMBER)
+@pytest.mark.parametrize("kind", [float, np.float32])
+def test_a_number_that_the_step_needs_itself(name, kind):
+    """Each of its values is traced; of one that can be a tensor one trace serves for all."""
+    function, x = NEEDS_THE_NUMBER[name], batch(0)[0]
+    run = mg.compile(lambda x, p: function(x, p))
+    for value in (0.5, 0.75, 0.5):
+        np.testing.assert_allclose(run(x, kind(value)).numpy(), function(x, kind(value)).numpy(), rtol=1e-5, atol=1e-6)
+    assert len(run.info().traces) == 2
+    with pytest.raises(mg.CompileError, match="choose with mg.where"):
+        mg.compile(lambda x, p: x if x.sum() > p else -x)(x, 0.5)
+
+
+def test_numbers_of_numpy():
+    run = mg.compile(lambda x, n, last: x[:n].sum() if last else x[n])
+    x = batch(0)[0]
+    for n in np.arange(1, 3):
+        assert run(x, n, n > 1).tolist() == (x[: int(n)].sum() if n > 1 else x[int(n)]).tolist()
+
+
+def test_results_that_are_not_the_devices():
+    """Arrays of numpy and tensors of the CPU come back as they are."""
+    given = {"a": np.array([1.0, 2.0]), "n": np.float32(3), "f": 0.5}
+    run = mg.compile(lambda x: {"y": x + 1, **given})
+    for _ in range(2):
+        found = run(mg.ones(1, device="mlx"))
+        assert found["y"].item() == 2 and found["a"].dtype == np.float64 and found["n"] == 3 and found["f"] == 0.5
+
+
+def test_the_line_is_the_users():
+    """Not one of numpy's, the standard library's, or of a function that minigrad made."""
+
+    def step(x, read):
+        return read(x)
+
+    for read in (lambda x: np.stack([x, x]), lambda x: F.one_hot(x.long()), lambda x: np.linalg.norm(x)):
+        with pytest.raises(mg.CompileError) as caught:
+            mg.compile(step)(batch(0)[0], read)
+        assert str(caught.value).startswith(f"{__file__}:") and "for read in" in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["8GB", None, float("inf"), float("nan"), -1, 1e30])
+def test_limits_that_are_no_numbers_of_bytes(limit):
+    for function in (mg.set_memory_limit, mg.set_cache_limit):
+        with pytest.raises(ValueError, match="a limit is a number of bytes, .* at least 0"):
+            function(limit, "mlx")

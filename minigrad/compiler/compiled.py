@@ -16,7 +16,7 @@ from minigrad.backend import get, tracing
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
-from minigrad.compiler.trees import flatten
+from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.nn.module import Module
 from minigrad.tensor import Tensor, get_default_device
 
@@ -73,8 +73,9 @@ def compile(step: Callable | None = None, *, state=()) -> Any:
 
     Args:
         step: called with tensors, numpy arrays, numbers, strings, None, and lists, tuples, dicts of these; may return the
-            same, and dataclasses. Tensors and arrays are inputs; floats are passed as 0-dimensional tensors; of bools,
-            ints and strings each new value is traced anew, as is each new shape.
+            same, and dataclasses. Tensors and arrays are inputs; floats are passed as 0-dimensional tensors (where the
+            step needs the number itself, each value is traced); of bools, ints and strings each new value is traced anew,
+            as is each new shape.
         state: what is carried.
 
     The step runs as Python only while it is traced. In it, `.item()`, `float(t)`, `if t:`, `.numpy()` and `.tolist()` raise
@@ -121,6 +122,8 @@ class Compiled:
         self.reason: str | None = None
         self.fresh = True  # the device was chosen since the last look at the state
         self.scattered = 0
+        self.exact: set = set()  # the keys for which floats are constants, too
+        self.failed = False  # the last trace
         functools.update_wrapper(self, step, updated=())
 
     def __repr__(self) -> str:
@@ -151,16 +154,36 @@ class Compiled:
             for optimizer in self.carried.optimizers:
                 optimizer.capture()
             self.carried.collect()
+        key, arrays = self._key(structure, leaves)
+        numbers = any(isinstance(leaf, NUMBERS) for leaf in leaves)
+        if not numbers or key not in self.exact:
+            self.failed = False
+            try:
+                return self._run(key, leaves, arrays, args, kwargs)
+            except Exception:
+                if not (numbers and self.failed):
+                    raise
+        # The step may need a number itself, as a power or for a choice.
+        leaves = []
+        exact, arrays = self._key(flatten((args, kwargs), leaves, "the arguments", exact=True), leaves)
+        result = self._run(exact, leaves, arrays, args, kwargs)
+        self.exact.add(key)
+        return result
+
+    def _key(self, structure, leaves: list) -> tuple[tuple, list]:
+        """The key of the program for a state, arguments and modes, and the arguments as arrays."""
         arrays = [self._array(leaf) for leaf in leaves]
         shapes = tuple([(a.shape, a.dtype) for a in arrays])
         low = state.low if state.mode & AUTOCAST else None
-        key = (self.carried.signature, structure, shapes, state.mode & GRAD, low)
+        return (self.carried.signature, structure, shapes, state.mode & GRAD, low), arrays
+
+    def _run(self, key: tuple, leaves: list, arrays: list, args, kwargs):
         keys = 64  # of random draws
         while True:
             whole = (key, self.carried.gradients()) if key in self.accumulating else (key, None)
             program = self.programs.get(whole)
             if program is None:
-                program = Program(self.step, self.carried, self.xp, structure, key in self.accumulating, keys)
+                program = Program(self.step, self.carried, self.xp, key[1], key in self.accumulating, keys)
             try:
                 started = time.perf_counter()
                 result = program(leaves, arrays)
@@ -173,6 +196,9 @@ class Compiled:
             except Elsewhere:
                 self._scattered()
                 return self._uncompiled(args, kwargs)
+            except Exception:
+                self.failed = program.failed
+                raise
             else:
                 self.programs[whole] = program
                 if program.traced:

@@ -3,7 +3,7 @@
 import copy
 import gc
 import linecache
-import os
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from minigrad.compiler.trees import Leaf, flatten, unflatten
 from minigrad.nn.module import Buffer
 from minigrad.tensor import Tensor, _new, _tensor
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # of the package
+NOT_THE_USERS = {"minigrad", *sys.stdlib_module_names, "numpy"} - {"__main__"}  # packages whose lines aren't the step's
 
 
 class CompileError(RuntimeError):
@@ -109,7 +109,7 @@ class Program:
         self.step, self.carried, self.xp, self.structure = step, carried, xp, structure
         self.accumulates, self.keys = accumulates, keys
         self.function = xp.compiled(self._trace)
-        self.traced = False  # by the last call
+        self.traced = self.failed = False  # by the last call
         self.draws: int | None = None
         self.rates: list[float] | None = None
 
@@ -174,6 +174,7 @@ class Program:
             outputs = self._outputs(self.step(*args, **kwargs), before)
             self._check_leaves(now.reached)
         except BaseException as error:
+            self.failed = True
             before.restore()
             for leaf, grad in reversed(now.reached):
                 if (t := leaf()) is not None:
@@ -335,7 +336,8 @@ SCHEDULE = "set it, or call the schedule's step(), after the compiled function"
 REMEDIES = {
     "__bool__": "choose with mg.where, or pass what decides as a bool argument (each value is traced once)",
     "__index__": "pass the position as an int argument, or select with mg.where or gather",
-    "__getitem__": "a boolean index has a size that depends on values: use mg.where or a product with the mask",
+    "__getitem__": "a boolean index has a size that depends on values: use mg.where or a product with the mask; pass a position as "
+    "an int argument",
     "__repr__": "return the tensor and print it outside",
     "__format__": "return the tensor and print it outside",
 }
@@ -343,8 +345,9 @@ REMEDIES = {
 
 def _where(error: BaseException) -> str:
     """The line of the step that asked for a value, and what to do instead."""
-    frames = [(frame.f_code, number) for frame, number in traceback.walk_tb(error.__traceback__)]
-    own = [code.co_filename.startswith(HERE) for code, _ in frames]
+    walked = list(traceback.walk_tb(error.__traceback__))
+    frames = [(frame.f_code, number) for frame, number in walked]
+    own = [frame.f_globals.get("__name__", "").partition(".")[0] in NOT_THE_USERS for frame, _ in walked]
     last = max((i for i, mine in enumerate(own) if not mine), default=len(frames) - 1)
     code, number = frames[last]
     called = [code.co_name for code, _ in frames[last + 1 :]]

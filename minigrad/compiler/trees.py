@@ -35,12 +35,16 @@ class Constant:
     """A value that is part of the structure; 1, 1.0 and True are three."""
 
     cls: type
-    value: Hashable
+    value: Any
 
 
-def flatten(tree: Any, leaves: list, where: str, strict: bool = False) -> Leaf | Branch | Constant:
-    """The structure of a tree; its tensors, arrays and floats are appended to `leaves`. With `strict`, other objects than
-    numbers and strings are refused instead of taken as constants, and floats are constants.
+NUMBERS = (float, np.generic)
+
+
+def flatten(tree: Any, leaves: list, where: str, strict: bool = False, exact: bool = False) -> Leaf | Branch | Constant:
+    """The structure of a tree; its tensors, arrays and floats (and numpy's numbers) are appended to `leaves`. With `exact` these
+    numbers are constants. With `strict`, for results, they and numpy's arrays are, and other objects are refused instead of
+    taken as constants.
 
     Raises:
         TypeError: for an object that can't be part of a tree.
@@ -48,6 +52,8 @@ def flatten(tree: Any, leaves: list, where: str, strict: bool = False) -> Leaf |
     if isinstance(tree, Tensor):
         leaves.append(tree)
         return Leaf("tensor", tree._requires_grad)
+    if strict and isinstance(tree, np.ndarray | np.generic) or exact and isinstance(tree, NUMBERS):
+        return Constant(type(tree), tree)
     if isinstance(tree, float) and not strict:
         leaves.append(tree)
         return Leaf("float")
@@ -56,7 +62,7 @@ def flatten(tree: Any, leaves: list, where: str, strict: bool = False) -> Leaf |
         return Leaf("array")
     if isinstance(tree, list | tuple | dict) or dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         keys, items = _items(tree)
-        return Branch(type(tree), keys, tuple([flatten(item, leaves, where, strict) for item in items]))
+        return Branch(type(tree), keys, tuple([flatten(item, leaves, where, strict, exact) for item in items]))
     if backend.of_array(tree) is not None:
         leaves.append(tree)
         return Leaf("raw")
