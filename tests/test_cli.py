@@ -265,7 +265,14 @@ def test_summary(capsys, model):
 def test_info(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
-    for words in (f"minigrad    {mg.__version__}", np.__version__, "cores", "device cpu", "device mlx", "pvt_v2_b5"):
+    for words in (
+        f"minigrad    {mg.__version__}",
+        np.__version__,
+        f"threads     {mg.get_num_threads()} of ",
+        "device cpu",
+        "device mlx",
+        "pvt_v2_b5",
+    ):
         assert words in out
 
 

@@ -440,7 +440,14 @@ def test_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(threads._State, "threads", None)
     monkeypatch.setenv("MINIGRAD_NUM_THREADS", "2")
     assert threads.get_num_threads() == 2
-    for wrong in (0, -1, 1.5, True, "2"):
+    monkeypatch.setattr(threads._State, "threads", None)
+    monkeypatch.setenv("MINIGRAD_NUM_THREADS", "two")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4, 2")
+    with pytest.warns(UserWarning, match="'two' and doesn't count"):
+        assert threads.get_num_threads() == 4
+    with mg.backend.num_threads(np.int64(3)):
+        assert mg.get_num_threads() == 3
+    for wrong in (0, -1, 1.5, True, "2", np.int64(0), np.bool_(True)):
         with pytest.raises(ValueError, match="whole number"):
             mg.set_num_threads(wrong)
 

@@ -355,6 +355,17 @@ def test_mistakes(make, error, message):
         make(parameter())
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
+def test_a_gradient_of_another_shape_is_refused(kind):
+    """A kernel on flat arrays, and broadcasting, would take it."""
+    p = parameter()
+    for wrong in (np.zeros((2, 4)), np.zeros(()), np.zeros(1)):
+        set_gradient(p, wrong)
+        with pytest.raises(ValueError, match=r"of shape \(4,\) has shape .*; they must be equal"):
+            kind([p], lr=0.1).step()
+    assert p.tolist() == START
+
+
 def test_duplicates_in_a_group_warn():
     p = parameter()
     with pytest.warns(UserWarning, match="a parameter group with duplicate parameters"):

@@ -11,6 +11,7 @@ import itertools
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,12 +33,17 @@ def get_num_threads() -> int:
     """How many threads kernels use: what `set_num_threads` said, else MINIGRAD_NUM_THREADS, OMP_NUM_THREADS, or the cores."""
     if _State.threads is None:
         for name in ("MINIGRAD_NUM_THREADS", "OMP_NUM_THREADS"):
-            value = os.environ.get(name, "")
+            value = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP's may name a number for each level
             if value.isdecimal() and int(value):
                 if name == "MINIGRAD_NUM_THREADS":  # the other one BLAS has read itself
                     _limit_blas()
                 _State.threads = int(value)
                 return _State.threads
+            if value and name == "MINIGRAD_NUM_THREADS":
+                warnings.warn(
+                    f"MINIGRAD_NUM_THREADS is {value!r} and doesn't count: expected a whole number of at least 1",
+                    stacklevel=2,
+                )
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         _State.threads = cores or 1
     return _State.threads
@@ -50,9 +56,9 @@ def set_num_threads(n: int) -> None:
     Raises:
         ValueError: for anything but a whole number of at least 1.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
         raise ValueError(f"the number of threads is a whole number of at least 1, got {n!r}")
-    _State.threads = n
+    _State.threads = int(n)
     _limit_blas()
 
 

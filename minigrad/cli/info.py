@@ -24,12 +24,18 @@ def run() -> int:
     """Prints versions, devices and threads, returns the exit status."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    names = (
+        "MINIGRAD_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
     limits = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     print(f"minigrad    {mg.__version__}")
     print(f"python      {platform.python_version()} on {platform.platform()} ({platform.machine()})")
     print(f"numpy       {np.__version__}, BLAS {blas.get('name', 'unknown')} {blas.get('version', '')}".rstrip())
-    print(f"threads     {cores} cores" + "".join(f", {limit}" for limit in limits))
+    print(f"threads     {mg.get_num_threads()} of {cores} cores" + "".join(f", {limit}" for limit in limits))
     print("device cpu  numpy")
     try:
         where = "the GPU" if backend.get("mlx").has_gpu() else "the CPU (it finds no GPU here)"

@@ -119,6 +119,10 @@ class Optimizer:
             for p in group["params"]:
                 if p.grad is not None:
                     grad = p.grad.data
+                    if grad.shape != p._data.shape:
+                        raise ValueError(
+                            f"the gradient of a parameter of shape {p.shape} has shape {p.grad.shape}; they must be equal"
+                        )
                     before = {} if skip is None else {name: t.data for name, t in self.state.get(p, {}).items()}
                     new = fit(p, self.update(p, -grad if group["maximize"] else grad, group))
                     p.data = new = new if skip is None else self._unless(skip, p, before, new)
