@@ -100,6 +100,42 @@ def test_a_step_that_leaves_the_update_to_others():
     same(play)
 
 
+def test_momentum_that_is_switched_on_and_off():
+    """Without it there is no dampening either, as in PyTorch."""
+
+    def play(compiled):
+        job, losses = Job(compiled, momentum=0.9, dampening=0.3), []
+        for i, momentum in enumerate([0.9, 0.8, 0.7, 0, 0, 0.5, 0.6]):
+            job.optimizer.param_groups[0]["momentum"] = momentum
+            losses.append(job.run(*batch(i)).item())
+        return losses
+
+    same(play)
+
+
+def test_a_step_that_freezes():
+    """The flag is as the step leaves it, at every call."""
+    model = Job(False).model
+
+    def step(x):
+        model[0].requires_grad_(False)
+        return model(x)
+
+    run = mg.compile(step, state=[model])
+    for _ in range(3):
+        run(batch(0)[0])
+        assert not model[0].weight.requires_grad and model[2].weight.requires_grad
+        model.requires_grad_(True)
+
+
+def test_the_gradient_of_an_argument_on_another_device():
+    x = mg.ones(3, requires_grad=True)
+    run = mg.compile(lambda x: (x.to("mlx") ** 2).sum().backward(), state=[mg.zeros(1, device="mlx")])
+    run(x)
+    run(x)
+    assert x.grad.device == "cpu" and x.grad.tolist() == [4, 4, 4]
+
+
 def test_the_saved_state_of_an_average_stays_as_it_is():
     job = Job(False)
     ema = mg.optim.EMA(job.model, 0.5)
@@ -307,6 +343,42 @@ def test_an_object_that_can_be_called():
     trainer = Trainer()
     run = mg.compile(trainer, state=[trainer.job.model, trainer.job.optimizer])
     assert np.isfinite([run(*batch(i)).item() for i in range(2)]).all() and run.info().calls == 2
+
+
+def test_a_method_compiled_in_its_class():
+    """Its state is the object: models, optimizers, scalers and tensors in its attributes."""
+
+    class Trainer:
+        def __init__(self):
+            job = Job(False)
+            self.model, self.optimizer, self.scaler = job.model, job.optimizer, mg.GradScaler(init_scale=8.0)
+            self.schedule, self.total = (
+                mg.optim.lr_scheduler.ExponentialLR(job.optimizer, 0.5),
+                mg.zeros((), device="mlx"),
+            )
+
+        def plain(self, x, y):
+            self.optimizer.zero_grad()
+            loss = F.cross_entropy(self.model(x), y)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.total = self.total + loss.detach()
+            return loss
+
+        step = mg.compile(plain)
+
+    def play(compiled):
+        trainers, found = (Trainer(), Trainer()), []
+        for i in range(4):
+            for trainer in trainers:
+                found.append((trainer.step if compiled else trainer.plain)(*batch(i)).item())
+                trainer.schedule.step()
+        if compiled:
+            assert [len(t.step.info().traces) for t in trainers] == [1, 1] and Trainer.step.info().calls == 0
+        return [*found, trainers[1].total.item()]
+
+    same(play)
 
 
 def test_a_copied_model_has_a_step_of_its_own():

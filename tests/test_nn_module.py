@@ -367,3 +367,10 @@ def test_module_dict():
         heads["keys"] = nn.ReLU()
     with pytest.raises(KeyError, match="can't be a module's name"):
         heads["a.b"] = nn.ReLU()
+
+
+def test_a_copied_buffer_stays_out_of_the_state_dict():
+    layer = nn.Module()
+    layer.kept, layer.left = nn.Buffer(1.0), nn.Buffer(2.0, persistent=False)
+    assert list(copy.deepcopy(layer).state_dict()) == list(layer.state_dict()) == ["kept"]
+    assert copy.copy(layer.left).persistent is False

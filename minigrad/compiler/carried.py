@@ -12,6 +12,7 @@ from typing import Any
 
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.optim.ema import EMA
+from minigrad.optim.grad_scaler import GradScaler
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedule import LRScheduler
 from minigrad.tensor import Tensor
@@ -101,7 +102,7 @@ class Carried:
             elif value._edge is None and not isinstance(value, Leaked):
                 self._constant(value._data)
                 self.fixed.append(value)
-        elif not isinstance(value, dict | list | Module | Optimizer | EMA) and len(path) > 1:
+        elif not isinstance(value, dict | list | Module | Optimizer | EMA | GradScaler) and len(path) > 1:
             self._constant(value)  # a function, say
         elif self._first(value):
             self._open(value, path, all_tensors)
@@ -168,7 +169,9 @@ class Carried:
             return isinstance(value, Tensor) and value.numel() == 1 and value.backend.eager
         if option[1] == "lr" or self.options.setdefault(option, value) != value:
             self.varying.add(option)
-        return option in self.varying
+        return option in self.varying and (
+            option[1] == "lr" or any(parts)
+        )  # without momentum, say, a step is another one
 
     def _share(self) -> None:
         self.places: list[int] = []
@@ -221,5 +224,6 @@ class Carried:
             len(values) != len(self._watched)
             or not all(map(is_, values, self._watched))
             or self._requires_grad() != self._flags
+            or any([i is None and not group[name] and name != "lr" for group, name, i in self.numbers])
             or any([t._data is not source._data for t, source in self._shared])
         )

@@ -129,6 +129,17 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.step, '__name__', self.step)}: {self.info()}>"
 
+    def __set_name__(self, owner, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        """Of a method that was compiled in its class each object has its own, whose state is the object."""
+        if instance is None or not hasattr(self.step, "__get__"):
+            return self
+        bound = Compiled(self.step.__get__(instance), [instance, *self.carried.objects])
+        vars(instance)[self.name] = bound  # found before this one from now on
+        return bound
+
     def __deepcopy__(self, memo):
         """A copied object's step works on the copy, and is traced anew; a function stays what it is, with its state."""
         step = copy.deepcopy(self.step, memo)

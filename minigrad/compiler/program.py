@@ -147,8 +147,10 @@ class Program:
         for i, left in self.gradients:
             tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
         for i, place in self.argument_gradients:
-            g = _tensor(outputs[place], xp)
+            g = _tensor(outputs[place], xp).to(leaves[i].device)
             leaves[i].grad = g if leaves[i].grad is None else leaves[i].grad + g
+        for i, flag in self.flags:
+            tensors[i]._requires_grad = flag
         for container, key, value in self.after:
             container[key] = value
         random.default.skip(self.draws or 0)
@@ -257,6 +259,10 @@ class Program:
                 self.gradients.append((i, None if t.grad is None or updated else place(t.grad._data)))
         self.argument_gradients = [
             (i, place(t.grad._data)) for i, t in enumerate(self.arguments) if t is not None and t.grad is not None
+        ]
+        now = [t._requires_grad for t in self.carried.tensors.values()]
+        self.flags = [
+            (i, flag) for i, (flag, (*_, was)) in enumerate(zip(now, before.tensors, strict=True)) if flag != was
         ]
         self._keep_attributes(before)
         self.first_result = len(outputs)

@@ -43,6 +43,11 @@ class Buffer(Tensor):
         super().__init__(data)
         self.persistent = persistent
 
+    def __deepcopy__(self, memo):
+        out = super().__deepcopy__(memo)
+        out.persistent = self.persistent
+        return out
+
     @property
     def data(self):
         """The raw array, as of any tensor. What replaces it is computed with the next step of an optimiser, so that a
