@@ -110,4 +110,4 @@ def peak_memory() -> int:
 
 def own_process(script: str, *arguments: str) -> str:
     """What `python script arguments…` prints in a process of its own."""
-    return subprocess.run([sys.executable, script, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -4,6 +4,7 @@ python benchmarks/write.py [--only-table]
 """
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only-table", action="store_true", help="put the results that are there into README.md")
     if not parser.parse_args().only_table:
+        missing = [name for name in ("torch", "timm") if importlib.util.find_spec(name) is None]
+        if missing:
+            sys.exit(
+                f'{" and ".join(missing)}, which minigrad is compared with, can\'t be found: pip install -e ".[parity]"'
+            )
         for script, *arguments in RUNS:
             subprocess.run([sys.executable, str(HERE / script), *arguments], check=True)
     parts = []
