@@ -209,7 +209,7 @@ class Carried:
 
     def _requires_grad(self) -> list:
         """What the tape asks of each tensor: whether it wants a gradient, and the hooks that change it."""
-        return [(t._requires_grad, *t._hooks) if t._hooks else t._requires_grad for t in self.tensors.values()]
+        return [t._requires_grad if t._hooks is None else (t._requires_grad, *t._hooks) for t in self.tensors.values()]
 
     def training(self) -> str:
         """The modes of the modules in a word."""

@@ -65,8 +65,9 @@ def compile(step: Callable | None = None, *, state=()) -> Any:
     """A function that does what `step` does, compiled whole where the device's array library can (MLX); elsewhere it is the
     plain function. Results are the same up to rounding.
 
-    `state` lists everything that the step changes or whose flags it depends on: modules, optimizers, `EMA`s, tensors,
-    objects that hold tensors in their attributes, or lists of these. Parameters, buffers, optimizer slots and averages are
+    `state` lists everything that the step changes or whose flags it depends on: modules, optimizers, `EMA`s, `GradScaler`s,
+    tensors, objects that hold these in their attributes, or lists of these. A module's own step (`mg.compile(model)`) and a
+    method that is decorated in its class have their object as state besides. Parameters, buffers, optimizer slots and averages are
     carried from call to call, the learning rate (and other options that change) is passed in, and dropout draws new masks
     from the default generator at every call, the same ones as uncompiled. So a schedule's `step()`, `model.eval()`, loading
     a checkpoint and looking at weights between calls do what they always do.
@@ -79,9 +80,10 @@ def compile(step: Callable | None = None, *, state=()) -> Any:
         state: what is carried.
 
     The step runs as Python only while it is traced. In it, `.item()`, `float(t)`, `if t:`, `.numpy()` and `.tolist()` raise
-    `CompileError` with the line; what it reads besides its arguments and the state is a constant. Where it raises, the state
-    is as before the call. Gradients stay inside: after the call `.grad` is None, unless the step adds to gradients that it
-    found (accumulation over several calls), which are then carried too. A first step that makes new state, such as the
+    `CompileError` with the line; what it reads besides its arguments and the state is a constant, and a module with weights
+    that isn't in the state an error. Where it raises, the state is as before the call. After the call `.grad` of what the
+    step updated is None, unless the step adds to gradients that it found (accumulation over several calls), which are then
+    carried too; gradients of what it didn't update are there. Results have no history. A first step that makes new state, such as the
     moments of an optimizer, runs uncompiled. `info()` tells traces, shapes, modes and times.
 
     >>> import minigrad as mg

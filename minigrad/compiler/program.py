@@ -123,7 +123,7 @@ class Program:
         found = [t.grad._data for t in tensors if t.grad is not None] if self.accumulates else []
         self.traced = False
         state = [t._data for t in carried.sources]
-        if any([array.__class__ is not xp.array_type for array in state]):
+        if len(set(map(type, state))) > 1:
             raise Elsewhere
         try:
             outputs = self.function([*state, self.options, self.drawn, *found, *arrays])
