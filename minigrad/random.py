@@ -72,12 +72,13 @@ class Generator:
         """The numbers 0 … n - 1 in random order, int64."""
         return self._next().permutation(n)
 
-    def device_uniform(self, xp, shape, dtype_name: str):
-        """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks)."""
+    def device_uniform(self, xp, shape, dtype_name: str, after: list):
+        """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks), when the arrays `after` are there: a
+        lazy backend could draw all masks of a step before anything else."""
         if tracing.state.active and self is not default:
             raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
         self._counter += 1
-        return xp.uniform(shape, dtype_name, self._seed, self._counter)
+        return xp.uniform(shape, dtype_name, self._seed, self._counter, after)
 
 
 default = Generator(0)

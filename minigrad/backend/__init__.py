@@ -21,7 +21,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     set_at(a, index, values)           a copy of a with values at index
     add_at(a, index, values)           a, a fresh array of the caller's own, with values added at index
     pad(a, widths), erf, rsqrt, sigmoid, take(a, index, axis)
-    uniform(shape, dtype_name, seed, counter)   random numbers in [0, 1), the same for the same seed and counter
+    uniform(shape, dtype_name, seed, counter, after)   random numbers in [0, 1), the same for the same seed and counter
     linear(x, w, b)                    x·w + b for matrices, b None or a row
     transposed_product(a, b)           aᵀ·b for matrices with many rows
     conv2d, conv2d_input, conv2d_weight

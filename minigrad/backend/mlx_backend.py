@@ -151,11 +151,9 @@ class MLXBackend:
     building = staticmethod(mlx_compile.building)
     random_keys = staticmethod(mlx_compile.keys)
 
-    def uniform(self, shape, dtype_name: str, seed: int, counter: int):
-        if tracing.state.active:
-            (key,) = self.after([tracing.state.key(counter)], tracing.state.again)
-        else:
-            key = mlx_compile.key(seed, counter)
+    def uniform(self, shape, dtype_name: str, seed: int, counter: int, after: list):
+        key = tracing.state.key(counter) if tracing.state.active else mlx_compile.key(seed, counter)
+        (key,) = self.after([key], [*after, *tracing.state.again])
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
     # Of no elements, mx's own may never return on the CPU (0.32.4).

@@ -144,7 +144,7 @@ class NumpyBackend:
     def why_not_compiled(self) -> str:
         return "numpy computes operation by operation"
 
-    def uniform(self, shape, dtype_name: str, seed: int, counter: int):
+    def uniform(self, shape, dtype_name: str, seed: int, counter: int, after: list):
         stream = np.random.Philox(key=seed, counter=counter << 128)
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)
 

@@ -149,7 +149,7 @@ def _keep_mask(input, shape, p, name):
     xp, p = input.backend, _plain(p)
     if p == 1:
         return _tensor(xp.zeros(shape, dtype=input.data.dtype), xp)
-    u = random.default.device_uniform(xp, shape, "float32")
+    u = random.default.device_uniform(xp, shape, "float32", [input.data])
     return _tensor(xp.astype(u >= p, input.dtype.name) * (1 / (1 - p)), xp)
 
 
