@@ -8,6 +8,7 @@ line through log(time) against log(pixels): 1 is linear. With linear attention (
 
 import argparse
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def measure(model: str, batch: int, size: int, turns: int) -> dict:
 
 def slope(rows: list[dict], library: str, along: str) -> float:
     x = [row["size"] ** 2 if along == "size" else row["batch"] for row in rows]
+    if len(set(x)) < 2:
+        return math.nan
     return float(np.polyfit(np.log(x), np.log([row[library] for row in rows]), 1)[0])
 
 
