@@ -111,6 +111,22 @@ def test_ctrl_c(pool):
     assert caught == 200 and all(d == [(i, 3.0) for i in range(5)] for d in done)
 
 
+def test_ctrl_c_past_a_finally(pool, monkeypatch):
+    """CPython's loops have an instruction that the `finally` around them doesn't cover, where a signal may be noticed."""
+
+    def take(job):
+        if threading.current_thread() is threading.main_thread():
+            threads._worker.busy = True
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(threads._Job, "take", take)
+        with pytest.raises(KeyboardInterrupt):
+            threads.parallel(abs, 3)
+    meet = threading.Barrier(2, timeout=5)
+    assert threads.parallel(lambda i: (meet.wait(), i)[1], 2) == [0, 1]
+
+
 def test_several_users_at_once(pool):
     """Threads of the user's own share the pool, each with its own numpy settings."""
     problems = []

@@ -103,15 +103,17 @@ def parallel(work: Callable[[int], object], count: int) -> list:
         return [work(i) for i in range(count)]
     _limit_blas()
     job = _Job(work, count)
-    try:
+    try:  # here, not around the loop of `take`: CPython's `finally` doesn't cover a loop's jump back, where Ctrl-C may come
         for _ in range(_started(threads - 1)):
             _State.jobs.put((contextvars.copy_context(), job.take))
+        _worker.busy = True
         job.take()
         job.all_ended.acquire()
         if job.problems:
             raise job.problems[0]
         return job.results
     finally:
+        _worker.busy = False
         job.drop()
 
 
@@ -129,20 +131,16 @@ class _Job:
         self.all_ended.acquire()
 
     def take(self) -> None:
-        _worker.busy = True
-        try:
-            work, results = self.work, self.results
-            while (i := next(self.numbers)) < self.count:
-                try:
-                    if not self.problems:
-                        results[i] = work(i)  # type: ignore[misc]  # None only when no number is left
-                except BaseException as problem:
-                    self.problems.append(problem)
-                finally:
-                    if next(self.ended) == self.count:
-                        self.all_ended.release()
-        finally:
-            _worker.busy = False
+        work, results = self.work, self.results
+        while (i := next(self.numbers)) < self.count:
+            try:
+                if not self.problems:
+                    results[i] = work(i)  # type: ignore[misc]  # None only when no number is left
+            except BaseException as problem:
+                self.problems.append(problem)
+            finally:
+                if next(self.ended) == self.count:
+                    self.all_ended.release()
 
     def drop(self) -> None:
         """Leaves nothing to do, also after Ctrl-C, and holds nothing: a thread that comes late would keep arrays alive until
@@ -175,6 +173,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _serve(jobs: queue.SimpleQueue) -> None:
+    _worker.busy = True
     while True:
         context, function = jobs.get()
         context.run(function)
