@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -450,3 +451,24 @@ def test_fifty_steps_of_pvt():
 
     np.testing.assert_allclose(losses("mlx", True, 0.1), losses("mlx", False, 0.1), atol=1e-5)
     np.testing.assert_allclose(losses("mlx", True, 0.0), losses("cpu", False, 0.0), atol=1e-4)
+
+
+def test_nobody_holds_the_old_state_when_the_new_one_is_computed(monkeypatch):
+    """Or weights and moments couldn't be replaced in their memory, and a step would need twice as much for them."""
+    model = nn.Linear(3, 2).to("mlx")
+    optimizer = mg.optim.AdamW(model.parameters())
+
+    @mg.compile(state=[model, optimizer])
+    def step(x):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    x = mg.randn(2, 3, device="mlx")
+    for _ in range(3):
+        step(x)
+    carried = [*model.parameters(), *(optimizer.state[model.weight][name] for name in ("exp_avg", "exp_avg_sq"))]
+    old, alive, start = [weakref.ref(t.data) for t in carried], [], mx.async_eval
+    monkeypatch.setattr(mx, "async_eval", lambda *arrays: (alive.extend(a() is not None for a in old), start(*arrays)))
+    step(x)
+    assert len(alive) == 4 and not any(alive)

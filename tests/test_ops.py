@@ -27,7 +27,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 def masks(monkeypatch):
     """Random masks drawn on the host, always the same one: on every device, and at both ends of a finite difference."""
 
-    def device_uniform(xp, shape, dtype_name):
+    def device_uniform(xp, shape, dtype_name, after):
         return xp.asarray(np.random.default_rng(0).random(shape, np.float32), dtype_name)
 
     monkeypatch.setattr(mg.random.default, "device_uniform", device_uniform)

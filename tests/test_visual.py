@@ -169,7 +169,8 @@ def test_memory_leaves_the_model_as_it_was():
 
 
 def test_recomputation_keeps_less(device):
-    model = models.pvt_v2_tiny().to(device)
+    """Where blocks follow each other: of a single one everything is needed at once in any case."""
+    model = models.create_model("pvt_v2_tiny", depths=(3, 1, 1, 1)).to(device)
     plain = summary(model, (2, 3, 64, 64), memory=True).memory
     model.set_grad_checkpointing()
     less = summary(model, (2, 3, 64, 64), memory=True).memory

@@ -122,11 +122,11 @@ class Program:
             self.drawn = xp.random_keys(*random.default.position(), self.keys)
         found = [t.grad._data for t in tensors if t.grad is not None] if self.accumulates else []
         self.traced = False
-        state = [t._data for t in carried.sources]
-        if len(set(map(type, state))) > 1:
+        if len({type(t._data) for t in carried.sources}) > 1:
             raise Elsewhere
         try:
-            outputs = self.function([*state, self.options, self.drawn, *found, *arrays])
+            # Nothing here holds on to the state's arrays, whose memory the new ones take.
+            outputs = self.function([*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays])
             if any(leaves[i]._edge is not None for i, _ in self.argument_gradients):
                 raise CompileError(
                     "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
