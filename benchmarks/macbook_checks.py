@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import mlx.core as mx
 import numpy as np
+from mlx_native import training_step
 
 import minigrad as mg
 from minigrad.backend import mlx_depthwise
@@ -80,14 +81,7 @@ def losses(device: str, compiled: bool, rate: float, quick: bool) -> np.ndarray:
     model = mg.models.create_model(name, num_classes=10, drop_rate=rate, attn_drop_rate=rate, drop_path_rate=rate)
     optimizer = mg.optim.AdamW(model.to(device).parameters(), lr=1e-4, weight_decay=0.05)
 
-    def step(x, y):
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    run = mg.compile(step, state=[model, optimizer]) if compiled else step
+    run = training_step(model, optimizer, compiled)
     rng = np.random.default_rng(0)
     batches = [(rng.normal(size=(2, 3, size, size)).astype(np.float32), rng.integers(0, 10, 2)) for _ in range(4)]
     on_device = [(mg.tensor(x, device=device), mg.tensor(y, device=device)) for x, y in batches]

@@ -40,13 +40,10 @@ def with_openblas(threads: int) -> str:
     return f"OpenBLAS ({path}), {threads} thread{'s' if threads > 1 else ''}"
 
 
-def minigrad_step(weights, compiled: bool):
+def training_step(model, optimizer, compiled: bool):
+    """A function of images (N, 3, H, W) and labels (N,) that takes a step and returns the loss, not yet computed."""
     import minigrad as mg
     from minigrad.nn import functional as F
-
-    model = mg.models.create_model("pvt_v2_b0").to("mlx")
-    model.load_state_dict({name: mg.tensor(a, device="mlx") for name, a in weights.items()})
-    optimizer = mg.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
 
     def step(x, y):
         loss = F.cross_entropy(model(x), y)
@@ -55,7 +52,17 @@ def minigrad_step(weights, compiled: bool):
         optimizer.step()
         return loss
 
-    run = mg.compile(step, state=[model, optimizer]) if compiled else step
+    return mg.compile(step, state=[model, optimizer]) if compiled else step
+
+
+def minigrad_step(weights, compiled: bool):
+    import minigrad as mg
+
+    model = mg.models.create_model("pvt_v2_b0").to("mlx")
+    model.load_state_dict({name: mg.tensor(a, device="mlx") for name, a in weights.items()})
+    optimizer = mg.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+
+    run = training_step(model, optimizer, compiled)
     return lambda x, y: run(mg.tensor(x), mg.tensor(y))
 
 

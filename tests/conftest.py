@@ -1,6 +1,9 @@
 """What several test files share."""
 
+import shutil
+
 import pytest
+from kernels import precompile_header
 
 
 @pytest.fixture(params=["cpu", "mlx"])
@@ -9,6 +12,16 @@ def device(request):
     if request.param == "mlx":
         pytest.importorskip("mlx.core", exc_type=ImportError)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def compiles():
+    """MLX, where it can compile: for the CPU it does so with g++."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
+        pytest.skip("MLX compiles with g++")
+    precompile_header()
+    return mx
 
 
 @pytest.fixture(autouse=True, scope="session")

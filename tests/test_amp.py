@@ -1,11 +1,9 @@
 """Mixed precision: what autocast casts, what stays in float32, and the scaler against its definition."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
-from kernels import precompile_header
 
 import minigrad as mg
 from minigrad import nn
@@ -300,12 +298,8 @@ def test_momentum_begins_with_the_first_gradient_that_counts(device):
 
 
 @pytest.mark.parametrize("first", [1.0, 1e38])
-def test_inside_a_compiled_step(first):
+def test_inside_a_compiled_step(first, compiles):
     """Same scales, weights and skips as operation by operation, without asking for a value; one trace."""
-    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-        pytest.skip("MLX compiles with g++")
-    precompile_header()
     factors = [first, *FACTORS]
     plain, job = Job("mlx", clip=1.0), Job("mlx", compiled=True, clip=1.0)
     for a, b in zip(plain.run(factors), job.run(factors), strict=True):
@@ -316,11 +310,7 @@ def test_inside_a_compiled_step(first):
     assert plain.scaler.skipped == (2 if first == 1.0 else 3)
 
 
-def test_autocast_around_a_compiled_step_is_part_of_its_mode():
-    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-        pytest.skip("MLX compiles with g++")
-    precompile_header()
+def test_autocast_around_a_compiled_step_is_part_of_its_mode(compiles):
     layer, x = nn.Linear(4, 4, device="mlx"), mg.ones(2, 4, device="mlx")
     run = mg.compile(lambda x: layer(x), state=[layer])
     kinds = [run(x).dtype.name]
@@ -331,10 +321,7 @@ def test_autocast_around_a_compiled_step_is_part_of_its_mode():
     assert "autocast bfloat16" in run.info().traces[2].mode
 
 
-def test_a_scaler_that_is_not_in_the_state_is_refused():
-    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-        pytest.skip("MLX compiles with g++")
+def test_a_scaler_that_is_not_in_the_state_is_refused(compiles):
     job = Job("mlx")
     job.run([1.0])
     step = mg.compile(job._step, state=[job.model, job.optimizer])

@@ -1,12 +1,10 @@
 """mg.compile on MLX against the same steps run operation by operation, and what it says where it can't compile."""
 
 import gc
-import shutil
 import weakref
 
 import numpy as np
 import pytest
-from kernels import precompile_header
 
 import minigrad as mg
 from minigrad import nn
@@ -14,14 +12,7 @@ from minigrad.nn import functional as F
 from minigrad.optim.lr_scheduler import ExponentialLR, LambdaLR, OneCycleLR
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-pytestmark = pytest.mark.skipif(
-    mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None, reason="MLX compiles with g++"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels():
-    precompile_header()
+pytestmark = pytest.mark.usefixtures("compiles")
 
 
 class Net(nn.Module):

@@ -1,25 +1,16 @@
 """mg.compile and what people do around a step: each way gives what it gives without compiling, or says why it can't."""
 
 import copy
-import shutil
 
 import numpy as np
 import pytest
-from kernels import precompile_header
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-pytestmark = pytest.mark.skipif(
-    mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None, reason="MLX compiles with g++"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels():
-    precompile_header()
+pytestmark = pytest.mark.usefixtures("compiles")
 
 
 def batch(number, device="mlx"):

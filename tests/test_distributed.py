@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -82,10 +81,8 @@ def two(folder, *arguments):
 
 
 # --- the same as one process --------------------------------------------------------------------------------------------
-def test_two_processes_train_like_one(tmp_path):
+def test_two_processes_train_like_one(tmp_path, compiles):
     """20 losses, and the weights after a step of SGD, to 1e-6; operation by operation and compiled."""
-    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-        pytest.skip("MLX compiles with g++")
     status, said = two(tmp_path, "numbers", "found")
     assert status == [0, 0], said
     from two_processes import everything

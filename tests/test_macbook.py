@@ -1,11 +1,9 @@
 """The benchmark for Macs runs whole on MLX's CPU device, with tiny settings."""
 
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from kernels import precompile_header
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -22,12 +20,8 @@ def macbook(monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.skipif(
-    mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None, reason="MLX compiles with g++"
-)
-def test_quick(macbook, tmp_path, capsys):
+def test_quick(compiles, macbook, tmp_path, capsys):
     """Every part has its table, every check passes, and the file is what was printed."""
-    precompile_header()
     output = tmp_path / "table.md"
     assert macbook.main(["--quick", "--precisions", "fp16", "--output", str(output)]) == 0
     text, printed = output.read_text(), capsys.readouterr()

@@ -1,12 +1,10 @@
 """The trainer in mixed precision, with updates made of several batches, and with recomputation."""
 
 import math
-import shutil
 import sys
 
 import numpy as np
 import pytest
-from kernels import precompile_header
 from test_training import FewDigits, same_arrays, stop_after
 from test_training import config as any_config
 
@@ -35,20 +33,12 @@ def few(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
 
-@pytest.fixture
-def mlx():
-    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-    if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-        pytest.skip("MLX compiles with g++")
-    precompile_header()
-
-
 def last(folder):
     return load_state(folder / "last.safetensors")
 
 
 @pytest.mark.parametrize("amp", ["float16", "bfloat16"])
-def test_a_run_in_16_bits(amp, tmp_path, mlx):
+def test_a_run_in_16_bits(amp, tmp_path, compiles):
     losses = {}
     for name, settings in (("plain", {"compile": False}), (amp, {"amp": amp})):
         train(config(tmp_path / name, epochs=1, drop_path=0.0, device="mlx", **settings), quiet=True)
@@ -62,7 +52,7 @@ def test_a_run_in_16_bits(amp, tmp_path, mlx):
     assert (scaler == {}) if amp == "bfloat16" else (scaler["scale"] >= 1.0)
 
 
-def test_an_overflow_costs_one_step(tmp_path, monkeypatch, mlx):
+def test_an_overflow_costs_one_step(tmp_path, monkeypatch, compiles):
     """The loss is infinite once; the run goes on, with half the scale and the weights of a run without that step."""
     cross_entropy, calls = step_module.F.cross_entropy, iter(range(1000))
 
@@ -78,7 +68,7 @@ def test_an_overflow_costs_one_step(tmp_path, monkeypatch, mlx):
     assert all(math.isfinite(row["train_loss"]) for row in state["history"])
 
 
-def test_nothing_but_overflows_ends_the_run(tmp_path, monkeypatch, mlx):
+def test_nothing_but_overflows_ends_the_run(tmp_path, monkeypatch, compiles):
     monkeypatch.setattr(trainer_module, "OVERFLOWS", 5)
     cross_entropy = step_module.F.cross_entropy
 
@@ -90,7 +80,7 @@ def test_nothing_but_overflows_ends_the_run(tmp_path, monkeypatch, mlx):
         train(config(tmp_path, epochs=2, device="mlx", amp="float16", compile=False), quiet=True)
 
 
-def test_resuming_in_16_bits(tmp_path, monkeypatch, mlx):
+def test_resuming_in_16_bits(tmp_path, monkeypatch, compiles):
     settings = {"device": "mlx", "amp": "float16", "compile": False}
     train(config(tmp_path / "whole", **settings), quiet=True)
     with monkeypatch.context() as patch:
@@ -108,7 +98,7 @@ def test_resuming_in_16_bits(tmp_path, monkeypatch, mlx):
 def test_several_small_batches_make_the_update_of_a_large_one(device, request):
     """Loss by loss, and in the norm of the gradient; compiled, one trace for each place in the update."""
     if device == "mlx":
-        request.getfixturevalue("mlx")
+        request.getfixturevalue("compiles")
     task = load_task("digits", 32)
     found = {}
     for parts in (1, 3):
