@@ -23,8 +23,12 @@ def compiled(request):
     return request.param
 
 
-def train(depth, recompute, compiled, steps=3):
-    """Losses, a weight, and the peak memory of the last step above what lived before it."""
+def train(depth, recompute, compiled, steps=7):
+    """Losses, a weight, and the peak memory of a step above what lived before it.
+
+    The largest of five steps: MLX's CPU device allocates while its worker still computes, so that
+    a worker that is ahead frees early and a step's peak comes out up to a fifth lower.
+    """
     mg.manual_seed(0)
     blocks = [nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 16)) for _ in range(depth)]
     model = nn.ModuleList([*blocks, nn.Linear(16, 3)]).to("mlx")
@@ -43,11 +47,13 @@ def train(depth, recompute, compiled, steps=3):
         return loss
 
     run = mg.compile(step, state=[model, optimizer]) if compiled else step
-    losses = [run(x, y).item() for _ in range(steps - 1)]
-    mx.reset_peak_memory()
-    before = mx.get_active_memory()
-    losses.append(run(x, y).item())
-    return losses, model[0][0].weight.numpy(), mx.get_peak_memory() - before
+    losses, peaks = [], []
+    for _ in range(steps):
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        losses.append(run(x, y).item())
+        peaks.append(mx.get_peak_memory() - before)
+    return losses, model[0][0].weight.numpy(), max(peaks[2:])
 
 
 def test_same_numbers_and_memory_that_hardly_grows_with_depth(compiled):
