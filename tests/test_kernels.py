@@ -375,6 +375,16 @@ def block_step():
 
 
 @tiny
+@few
+@given(m=st.integers(0, 9), k=st.integers(0, 9), n=st.integers(0, 9), layout=layouts, seed=st.integers(0, 99))
+def test_transposed_product(m, k, n, layout, seed):
+    """Shared out by rows and by columns, of either matrix."""
+    rng = np.random.default_rng(seed)
+    a, b = array(rng, (m, k), layout), array(rng, (m, n), layout)
+    np.testing.assert_allclose(numpy_gemm.transposed_product(a, b), a.T @ b, rtol=1e-13, atol=1e-13)
+
+
+@tiny
 def test_threads_change_nothing():
     """Bit for bit the same, run after run, with one number of threads; with another the same but for the rounding in products
     of fewer rows."""

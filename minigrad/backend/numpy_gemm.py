@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigrad.backend.numpy_threads import get_num_threads, parallel
+from minigrad.backend.numpy_threads import free_threads, parallel
 
 BLOCK = 1 << 18  # numbers of the larger matrix in one block of rows
 WORTH = 1 << 24  # multiplications for which another thread is worth waking; about 0.2 ms
@@ -11,8 +11,8 @@ ROWS = 32  # of a product that are worth a part of their own
 
 def shares(multiplications: int) -> int:
     """How many parts work should have at least, as much as so many multiplications of a matrix product, so that every thread that
-    it pays to wake has one."""
-    return max(1, min(get_num_threads(), multiplications // WORTH))
+    it pays to wake has one; one within work that is being shared out already."""
+    return max(1, min(free_threads(), multiplications // WORTH))
 
 
 def product_shares(rows: int, w) -> int:
@@ -53,14 +53,22 @@ def linear(x, w, b):
 
 
 def transposed_product(a, b):
-    """aᵀ·b for a (M, K), b (M, N) with many rows M: (K, N), summed over blocks of rows in their order."""
-    blocks = row_blocks(a.shape[0], max(a.shape[1], b.shape[1]), 8 * BLOCK)
-    if len(blocks) < 2:
+    """aᵀ·b for a (M, K), b (M, N): (K, N). Threads share the rows of large matrices, whose parts are summed in their order, or where
+    these are fewer than columns, the columns of the wider one."""
+    (m, k), n = a.shape, b.shape[1]
+    least = shares(m * k * n)
+    blocks = row_blocks(m, max(k, n), 8 * BLOCK, least if m > max(k, n) else 1)
+    if len(blocks) > 1:
+        parts = parallel(lambda i: a[blocks[i]].T @ b[blocks[i]], len(blocks))
+        for part in parts[1:]:
+            parts[0] += part
+        return parts[0]
+    if least == 1:
         return a.T @ b
-    parts = parallel(lambda i: a[blocks[i]].T @ b[blocks[i]], len(blocks))
-    for part in parts[1:]:
-        parts[0] += part
-    return parts[0]
+    out = np.empty((k, n), a.dtype)
+    cuts = [(c, slice(0, n)) if k > n else (slice(0, k), c) for c in row_blocks(max(k, n), 1, max(k, n), least)]
+    parallel(lambda i: np.matmul(a[:, cuts[i][0]].T, b[:, cuts[i][1]], out=out[cuts[i]]), len(cuts))
+    return out
 
 
 def column_sums(a):

@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.backend import numpy_depthwise as depthwise
 from minigrad.backend.numpy_gelu import BLOCK, gelu_block
 from minigrad.backend.numpy_gemm import BLOCK as GEMM_BLOCK
-from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, shares, transposed_product
+from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, row_blocks, shares, transposed_product
 from minigrad.backend.numpy_threads import parallel, scratch
 
 HIDDEN = 1 << 20  # numbers of a hidden map at a time in training, or those of one image, if they are more
@@ -19,9 +19,9 @@ BAND = 1 << 19  # numbers of a hidden map at a time in inference
 PLAIN = (1, 1)
 
 
-def _groups(n: int, numbers: int) -> list[slice]:
-    step = max(1, HIDDEN // max(numbers, 1))
-    return [slice(i, min(n, i + step)) for i in range(0, n, step)]
+def _groups(x, hidden: int) -> list[slice]:
+    """Some images at a time."""
+    return row_blocks(len(x), x.shape[1] * hidden, HIDDEN, min(len(x), shares(2 * x.size * hidden)))
 
 
 def _bordered(shape, above: int, below: int, beside: int, dtype):
@@ -75,7 +75,7 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
     shape = (n, *size, hidden)
     kept = [_bordered(shape, ph, ph, pw, x.dtype)[0], *(np.empty(shape, x.dtype) for _ in range(2))] if save else None
     if save:
-        parts = [(images, slice(0, height)) for images in _groups(n, length * hidden)]
+        parts = [(images, slice(0, height)) for images in _groups(x, hidden)]
     else:  # also rows of one image: what they see of their neighbours is computed twice
         parts = depthwise.pieces(n, height, width * hidden, BAND, min(n * height, shares(2 * x.size * hidden)))
     first_bias = x.dtype.type(0) if b1 is None else b1
@@ -118,13 +118,13 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
 def conv_mlp_vjp(g, saved, x, w1, b1, taps, b, w2, b2, *, size, relu):
     """Back through the four steps, some images at a time; sums over the images are added up in their order."""
     large, slope, second = saved
-    n, *_, hidden = second.shape
+    hidden = second.shape[3]
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     kernel = taps.shape[2:]
     padding = (kernel[0] // 2, kernel[1] // 2)
     flipped = depthwise.taps_of(taps)[::-1, ::-1]
     dx = np.empty_like(x)
-    groups = _groups(n, x.shape[1] * hidden)
+    groups = _groups(x, hidden)
 
     def work(i):
         images = groups[i]

@@ -62,6 +62,11 @@ def set_num_threads(n: int) -> None:
     _limit_blas()
 
 
+def free_threads() -> int:
+    """How many threads work could be shared out to now: one within work that already is."""
+    return 1 if getattr(_worker, "busy", False) else get_num_threads()
+
+
 def _limit_blas() -> None:
     if _State.limits is None:
         from threadpoolctl import threadpool_limits  # takes 20 ms, and few need it
@@ -98,8 +103,8 @@ def parallel(work: Callable[[int], object], count: int) -> list:
     Each thread takes the next number that is left; this one takes part, and waits at the end for what others have begun, not
     for threads that are slow to wake.
     """
-    threads = min(get_num_threads(), count)
-    if threads < 2 or getattr(_worker, "busy", False):
+    threads = min(free_threads(), count)
+    if threads < 2:
         return [work(i) for i in range(count)]
     _limit_blas()
     job = _Job(work, count)
