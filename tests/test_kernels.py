@@ -374,6 +374,22 @@ def block_step():
     return [loss.numpy(), *(p.grad.numpy() for p in model.parameters())]
 
 
+def test_second_derivatives_of_layer_norm_in_float16(device):
+    """Of numbers whose squares overflow, as well as those in float32."""
+    found = {}
+    for dtype in ("float32", "float16"):
+        x, w = (
+            mg.tensor(a.astype(dtype), device=device, requires_grad=True)
+            for a in (np.linspace(-1000, 900, 8)[None], np.arange(1.0, 9.0))
+        )
+        first = mg.autograd.grad((F.layer_norm(x, 8, w) ** 3).sum(), [x, w], create_graph=True)
+        second = mg.autograd.grad((first[0] * 300).sum() + first[1].sum(), [x, w])
+        found[dtype] = [t.numpy() for t in (*first, *second)]
+        assert all(a.dtype == dtype for a in found[dtype])
+    for a, b in zip(found["float16"], found["float32"], strict=True):
+        assert np.abs(a - b).max() < 1e-2 * np.abs(b).max()
+
+
 @tiny
 @few
 @given(m=st.integers(0, 9), k=st.integers(0, 9), n=st.integers(0, 9), layout=layouts, seed=st.integers(0, 99))

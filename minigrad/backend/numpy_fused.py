@@ -12,9 +12,6 @@ BLOCK = 1 << 17  # numbers of a matrix worked on at a time
 
 def layer_norm(x, weight, bias, *, axes, eps, save):
     """y = (x - mean)·rstd·weight + bias over the last axes; saves mean and rstd, one number a row."""
-    if x.dtype == np.float16:  # whose squares overflow at 256
-        y, saved = layer_norm(*_wide(x, weight, bias), axes=axes, eps=eps, save=save)
-        return y.astype(np.float16), saved
     if x.dtype not in (np.float32, np.float64):
         return None
     rows = _rows(x, axes)
@@ -49,9 +46,6 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
 
     c isn't multiplied by rstd, number by number: the sums are, which has the same effect.
     """
-    if x.dtype == np.float16:
-        grads = layer_norm_vjp(g.astype(np.float32), saved, *_wide(x, weight, bias), axes=axes, eps=eps)
-        return [None if grad is None else grad.astype(np.float16) for grad in grads]
     mean, rstd = saved
     rows, g = _rows(x, axes), _rows(g, axes)
     dx = np.empty(rows.shape, x.dtype)
@@ -81,10 +75,6 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
         for like, parts in zip((weight, bias), sums, strict=True)
     )
     return dx.reshape(x.shape), dweight, dbias
-
-
-def _wide(*arrays):
-    return [None if a is None else a.astype(np.float32) for a in arrays]
 
 
 def _rows(x, axes):
