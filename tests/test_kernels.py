@@ -390,6 +390,26 @@ def test_second_derivatives_of_layer_norm_in_float16(device):
         assert np.abs(a - b).max() < 1e-2 * np.abs(b).max()
 
 
+def test_statistics_in_float16(device):
+    """Of numbers whose squares overflow: what float32 gives, rounded."""
+    numbers = np.random.default_rng(0).standard_normal((4, 3, 5)) * 1000
+    for function in (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        mg.std,
+        lambda x: mg.std(x, 1),
+        lambda x: mg.var(x / 9),
+    ):
+        found = {}
+        for dtype in ("float32", "float16"):
+            x = mg.tensor(numbers.astype(dtype), device=device, requires_grad=True)
+            y = function(x)
+            (y * y).sum().backward(mg.tensor(1e-3, device=device, dtype=dtype))
+            found[dtype] = y.detach().numpy(), x.grad.numpy()
+            assert all(a.dtype == dtype for a in found[dtype])
+        for a, b in zip(found["float16"], found["float32"], strict=True):
+            assert np.abs(a - b).max() < 1e-2 * np.abs(b).max() + 1e-6
+
+
 @tiny
 @few
 @given(m=st.integers(0, 9), k=st.integers(0, 9), n=st.integers(0, 9), layout=layouts, seed=st.integers(0, 99))

@@ -42,6 +42,31 @@ def test_only_parameters_and_buffers_enter_the_state():
     assert names(net.named_buffers()) == ["count", "step"]
 
 
+def test_a_plain_tensor_takes_no_parameters_place(device):
+    """It would be in no state and reach no optimiser; in a buffer's place it is the buffer, with the history that it has."""
+    layer = nn.Linear(2, 2, device=device)
+    with pytest.raises(TypeError, match=r"Linear.weight is a parameter.*nn.Parameter\(tensor\)"):
+        layer.weight = layer.weight * 2
+    layer.weight = nn.Parameter(layer.weight * 2)
+    layer.bias = None
+    assert list(layer.state_dict()) == ["weight"]
+    layer.bias = mg.ones(2, device=device)  # as in PyTorch, a parameter that was there doesn't come back by itself
+    assert list(layer.state_dict()) == ["weight"]
+
+    layer.count, layer.kept = nn.Buffer(mg.zeros(2, device=device)), nn.Buffer(mg.zeros(1), persistent=False)
+    before = layer.count
+    layer.count = layer.count + 1
+    layer.kept = mg.ones(3)
+    assert before.tolist() == [0, 0] and layer.count.tolist() == [1, 1] and layer.count.device == layer.weight.device
+    assert list(layer.state_dict()) == ["weight", "count"] and [n for n, _ in layer.named_buffers()] == [
+        "count",
+        "kept",
+    ]
+    layer.count = layer.weight.sum()
+    layer.count.backward()
+    assert isinstance(layer.count, nn.Buffer) and layer.weight.grad.tolist() == [[1, 1], [1, 1]]
+
+
 def test_the_walk_goes_through_lists_tuples_and_dicts():
     net = nn.Module()
     net.layers = [nn.Linear(1, 1), (nn.Linear(1, 1, bias=False), {"a": nn.Linear(1, 1, bias=False), 3: nn.ReLU()})]

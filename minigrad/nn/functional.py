@@ -39,6 +39,8 @@ from minigrad.ops import index as _index
 from minigrad.ops import shape as _shape
 from minigrad.ops.fused import conv_mlp  # noqa: F401
 from minigrad.ops.pool import unfold  # noqa: F401
+from minigrad.ops.reduce import narrowed as _narrowed
+from minigrad.ops.reduce import widened as _widened
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -121,7 +123,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         return _shape.clone(input)
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
-    dims = (0, *range(2, input.ndim))
+    dims, dtype, input = (0, *range(2, input.ndim)), input.dtype, _widened(input)
     count = math.prod(input.shape[d] for d in dims)
     if training or running_mean is None:
         if training and count == 1:
@@ -138,7 +140,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     else:
         shape = (1, -1) + (1,) * (input.ndim - 2)
         centred, v = input - running_mean.reshape(shape), running_var.reshape(shape)
-    return _affine(centred * rsqrt(v + eps), weight, bias)
+    return _affine(_narrowed(centred * rsqrt(v + eps), dtype), weight, bias)
 
 
 # --- random ones ------------------------------------------------------------------------------------------------------

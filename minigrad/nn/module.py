@@ -2,7 +2,7 @@
 
 Nothing is registered. A module's parameters, buffers and submodules are whatever its attributes hold, in the order in
 which they were assigned, also inside lists, tuples and dicts. A plain Tensor in an attribute (a cached attention map,
-say) is neither: it is in no `state_dict`.
+say) is neither: it is in no `state_dict`. Assigned to a buffer's name it becomes the buffer; to a parameter's it is refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -60,6 +60,13 @@ class Buffer(Tensor):
         Tensor.data.fset(self, value)  # type: ignore[attr-defined]
         self._backend.carry(self)
 
+    def _replaced(self, tensor):
+        """The buffer that a tensor, which keeps its history, makes in this one's place."""
+        out = Buffer(tensor.detach(), persistent=self.persistent)
+        out._requires_grad, out._edge = tensor._requires_grad, tensor._edge
+        self._backend.carry(out)
+        return out
+
     def _augment(self, result):
         """`buffer += x` changes the buffer's values; the module keeps it."""
         if result._requires_grad or result.shape != self.shape:
@@ -110,6 +117,18 @@ class Module:
     """
 
     training: bool = True
+
+    def __setattr__(self, name: str, value) -> None:
+        """A plain tensor takes no parameter's place, where no optimiser would find it; in a buffer's it becomes the buffer."""
+        old = vars(self).get(name)
+        if isinstance(old, Parameter | Buffer) and isinstance(value, Tensor) and not isinstance(value, MEMBERS):
+            if isinstance(old, Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a parameter, and a plain tensor would take its place: change its values "
+                    f"(with mg.no_grad(): module.{name} -= …), or assign nn.Parameter(tensor)"
+                )
+            value = old._replaced(value)
+        super().__setattr__(name, value)
 
     def forward(self, *args, **kwargs):
         raise NotImplementedError(f"{type(self).__name__} has no forward method; define forward(self, ...)")

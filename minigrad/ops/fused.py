@@ -14,14 +14,14 @@ from minigrad.autograd.anomaly import user_line
 from minigrad.autograd.autocast import cast_inputs
 from minigrad.autograd.mode import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.autograd.op import Node, Op, input_tensor
-from minigrad.dtypes import float16, plain
+from minigrad.dtypes import plain, promote
 from minigrad.ops.activation import normal_cdf
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
 from minigrad.ops.index import gather
 from minigrad.ops.linalg import linear, matmul
-from minigrad.ops.reduce import log_softmax, mean, softmax, sum
+from minigrad.ops.reduce import log_softmax, mean, softmax, sum, widened
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -93,9 +93,12 @@ def fused(definition=None, /, **options):
 def layer_norm(x, weight, bias, *, axes, eps):
     """y = (x - mean) / √(var + eps) · weight + bias, mean and (biased) variance over `axes`, the last ones. Ba et al. 2016,
     arXiv 1607.06450."""
-    if x.dtype == float16:  # whose squares overflow at 256
-        wide = [None if t is None else t.astype("float32") for t in (x, weight, bias)]
-        return layer_norm(*wide, axes=axes, eps=eps).astype("float16")
+    if (wide := widened(x)) is not x:
+        given = [t for t in (weight, bias) if t is not None]
+        dtype = functools.reduce(promote, [t.dtype for t in given], x.dtype)
+        return layer_norm(
+            wide, *(None if t is None else widened(t) for t in (weight, bias)), axes=axes, eps=eps
+        ).astype(dtype)
     centred = x - mean(x, axes, True)
     y = centred * rsqrt(mean(centred * centred, axes, True) + eps)
     y = y if weight is None else y * weight

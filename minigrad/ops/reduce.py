@@ -6,7 +6,9 @@ The operations take `dim` as a tuple of non-negative numbers; their call forms a
 import builtins
 import math
 
+from minigrad.autograd.mode import AUTOCAST, state
 from minigrad.autograd.op import op
+from minigrad.dtypes import bfloat16, float16
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.ops import elementwise
 from minigrad.ops.elementwise import sqrt, where
@@ -70,11 +72,24 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     return mean.op(input, dim=_dims(dim, input.ndim), keepdim=keepdim)
 
 
+def widened(input):
+    """16-bit floating point numbers as float32, in which statistics of them are computed: their squares overflow at 256 (float16)
+    or keep two digits (bfloat16)."""
+    return input.astype("float32") if input.dtype in (float16, bfloat16) else input
+
+
+def narrowed(result, dtype):
+    """What was computed of `widened` numbers, in their dtype again; within `autocast` it stays in float32."""
+    return result if state.mode & AUTOCAST else result.astype(dtype)
+
+
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """Σ (x - mean)² / max(0, n - correction) over `dim`; correction 1 (unbiased) by default."""
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
     correction = correction if correction is not None else 1 if unbiased is None else int(unbiased)
+    if (wide := widened(input)) is not input:
+        return narrowed(var(wide, dim, None, keepdim, correction=correction), input.dtype)
     dims = _dims(dim, input.ndim)
     n = math.prod(input.shape[i] for i in dims)
     deviation = input - mean(input, dims, True) if dims else input - input
@@ -85,8 +100,8 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """√var; where it is 0 the gradient is 0."""
-    v = var(input, dim, unbiased, keepdim, correction=correction)
-    return where(v == 0, v, sqrt(where(v == 0, 1.0, v)))
+    v = var(widened(input), dim, unbiased, keepdim, correction=correction)
+    return narrowed(where(v == 0, v, sqrt(where(v == 0, 1.0, v))), input.dtype)
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
