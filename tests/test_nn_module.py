@@ -45,8 +45,9 @@ def test_only_parameters_and_buffers_enter_the_state():
 def test_a_plain_tensor_takes_no_parameters_place(device):
     """It would be in no state and reach no optimiser; in a buffer's place it is the buffer, with the history that it has."""
     layer = nn.Linear(2, 2, device=device)
-    with pytest.raises(TypeError, match=r"Linear.weight is a parameter.*nn.Parameter\(tensor\)"):
-        layer.weight = layer.weight * 2
+    for value in (layer.weight * 2, np.ones((2, 2)), 1.0):
+        with pytest.raises(TypeError, match=r"Linear.weight is a parameter, and a plain .*nn.Parameter\("):
+            layer.weight = value
     layer.weight = nn.Parameter(layer.weight * 2)
     layer.bias = None
     assert list(layer.state_dict()) == ["weight"]
@@ -62,6 +63,8 @@ def test_a_plain_tensor_takes_no_parameters_place(device):
         "count",
         "kept",
     ]
+    with pytest.raises(TypeError, match="Linear.count is a buffer, and a plain float"):
+        layer.count = 1.0
     layer.count = layer.weight.sum()
     layer.count.backward()
     assert isinstance(layer.count, nn.Buffer) and layer.weight.grad.tolist() == [[1, 1], [1, 1]]

@@ -1,8 +1,8 @@
 """Threads for the numpy kernels: the parts of one kernel's work, shared out on a pool.
 
 numpy releases the interpreter's lock within its functions, so that parts run at once. While they do, BLAS works on one
-thread in each. What is summed over is cut into parts that don't depend on the number of threads, and the parts are summed in
-their order; so only rounding in products of fewer rows depends on it, and one number gives the same bits in every run.
+thread in each. How work is cut up follows from its shape and the number of threads alone, and parts that belong to one sum are
+added in their order: one number of threads gives the same bits in every run, another one the same but for rounding.
 """
 
 import contextlib

@@ -121,13 +121,15 @@ class Module:
     def __setattr__(self, name: str, value) -> None:
         """A plain tensor takes no parameter's place, where no optimiser would find it; in a buffer's it becomes the buffer."""
         old = vars(self).get(name)
-        if isinstance(old, Parameter | Buffer) and isinstance(value, Tensor) and not isinstance(value, MEMBERS):
-            if isinstance(old, Parameter):
+        if isinstance(old, Parameter | Buffer) and value is not None and not isinstance(value, (*MEMBERS, *CONTAINERS)):
+            if isinstance(old, Buffer) and isinstance(value, Tensor):
+                value = old._replaced(value)
+            else:
+                kind = "buffer" if isinstance(old, Buffer) else "parameter"
                 raise TypeError(
-                    f"{type(self).__name__}.{name} is a parameter, and a plain tensor would take its place: change its values "
-                    f"(with mg.no_grad(): module.{name} -= …), or assign nn.Parameter(tensor)"
+                    f"{type(self).__name__}.{name} is a {kind}, and a plain {type(value).__name__} would take its place: change its "
+                    f"values (with mg.no_grad(): module.{name} -= …), or assign nn.{kind.capitalize()}(…)"
                 )
-            value = old._replaced(value)
         super().__setattr__(name, value)
 
     def forward(self, *args, **kwargs):
