@@ -16,7 +16,7 @@ RUNS = (
     ("kernels.py", "--write"),
     ("step_profile.py", "--write"),
     ("scaling.py", "--write"),
-    ("digits.py", "--write"),
+    ("digits.py", "--jobs", "3", "--write"),
 )
 TITLES = {
     "pvt_cpu": "### Whole models: forward, and training step (forward, loss, backward, AdamW)",
