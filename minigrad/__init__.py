@@ -2,7 +2,9 @@
 
 __version__ = "0.1.0"
 
-from minigrad import autograd, backend, distributed, models, nn, ops, optim, random
+from typing import TYPE_CHECKING
+
+from minigrad import autograd, backend, distributed, nn, ops, optim, random
 from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
 from minigrad.backend import get_num_threads, set_num_threads
 from minigrad.compiler import CompileError, compile
@@ -35,10 +37,13 @@ from minigrad.random import manual_seed
 from minigrad.serialize import load, save
 from minigrad.tensor import Tensor, device, get_default_device, set_default_device
 
+if TYPE_CHECKING:
+    from minigrad import data, models, training, visual
+
 
 def __getattr__(name: str):
-    """The parts that need Pillow, tqdm or pictures are imported when they are first used."""
-    if name in ("data", "training", "visual"):
+    """The models, and the parts that need Pillow, tqdm or pictures, are imported when they are first used."""
+    if name in ("data", "models", "training", "visual"):
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")
