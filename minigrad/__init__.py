@@ -4,10 +4,9 @@ __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING
 
-from minigrad import autograd, backend, distributed, nn, ops, optim, random
+from minigrad import autograd, backend, nn, ops, optim, random
 from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
 from minigrad.backend import get_num_threads, set_num_threads
-from minigrad.compiler import CompileError, compile
 from minigrad.creation import (
     arange,
     as_tensor,
@@ -34,17 +33,28 @@ from minigrad.memory import MemoryInfo, empty_cache, memory_info, reset_peak_mem
 from minigrad.ops import *  # noqa: F403
 from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
-from minigrad.serialize import load, save
 from minigrad.tensor import Tensor, device, get_default_device, set_default_device
 
 if TYPE_CHECKING:
-    from minigrad import data, models, training, visual
+    from minigrad import data, distributed, models, training, visual
+    from minigrad.compiler import CompileError, compile
+    from minigrad.serialize import load, save
+
+LATER = dict.fromkeys(("data", "distributed", "models", "training", "visual"), "")
+LATER |= {
+    "CompileError": "compiler",
+    "compile": "compiler",
+    "load": "serialize",
+    "save": "serialize",
+}  # name -> its module
 
 
 def __getattr__(name: str):
-    """The models, and the parts that need Pillow, tqdm or pictures, are imported when they are first used."""
-    if name in ("data", "models", "training", "visual"):
-        import importlib
+    """What not every program needs, or needs Pillow, tqdm or pictures, is imported when it is first used."""
+    if name not in LATER:
+        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+    import importlib
 
-        return importlib.import_module(f"minigrad.{name}")
-    raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+    module = importlib.import_module(f"minigrad.{LATER[name] or name}")
+    globals()[name] = value = getattr(module, name) if LATER[name] else module
+    return value

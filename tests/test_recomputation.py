@@ -1,10 +1,7 @@
 """mg.autograd.checkpoint on MLX: it saves memory eagerly and compiled, with the same numbers and dropout masks."""
 
-import shutil
-
 import numpy as np
 import pytest
-from kernels import precompile_header
 
 import minigrad as mg
 from minigrad import nn
@@ -17,9 +14,7 @@ ROWS = 512
 @pytest.fixture(params=[False, True], ids=["eager", "compiled"])
 def compiled(request):
     if request.param:
-        if mx.default_device().type == mx.DeviceType.cpu and shutil.which("g++") is None:
-            pytest.skip("MLX compiles with g++")
-        precompile_header()
+        request.getfixturevalue("compiles")
     return request.param
 
 

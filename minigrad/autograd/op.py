@@ -115,7 +115,7 @@ class Op:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
         which may name `i`, the input's position."""
         self.vjps = vjps
-        self.needs = {v: tuple(inspect.signature(v).parameters)[2:] for v in vjps if v is not None}
+        self.needs = {v: v.__code__.co_varnames[2 : v.__code__.co_argcount] for v in vjps if v is not None}
 
     def source(self, name: str, k: int) -> tuple[int | str, str]:
         """How a VJP's parameter is found: its kind (an input's position, "y", or "static") and the expression that saves it."""
