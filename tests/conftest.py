@@ -6,6 +6,26 @@ import pytest
 from kernels import precompile_header
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("minigrad")
+    group.addoption(
+        "--samples", type=int, help="cases that each generator and fuzzer tries, instead of its own small number"
+    )
+    group.addoption("--seed", type=int, default=0, help="where the generators and fuzzers start")
+
+
+@pytest.fixture
+def samples(request):
+    """A function of a generator's own number of cases: what --samples says instead, where it is given."""
+    given = request.config.getoption("--samples")
+    return lambda own: own if given is None else given
+
+
+@pytest.fixture
+def seed(request) -> int:
+    return request.config.getoption("--seed")
+
+
 @pytest.fixture(params=["cpu", "mlx"])
 def device(request):
     """Both backends; MLX only where it is installed."""
