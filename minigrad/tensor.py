@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,12 +72,12 @@ class Tensor(Operators):
 
     _backend: Any
     _edge: Any
+    _grad: Any
 
-    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "grad", "__weakref__")
+    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "__weakref__")
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
     if TYPE_CHECKING:
-        grad: "Tensor | None"
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -100,7 +101,7 @@ class Tensor(Operators):
         elif isinstance(array, np.ndarray) and array.dtype.name not in ALL:
             array = _supported(array, name, target)
         self._data = array if name is None else target.astype(array, name)
-        self._backend, self._edge, self._hooks, self.grad = target, None, None, None
+        self._backend, self._edge, self._hooks, self._grad = target, None, None, None
         self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -173,6 +174,23 @@ class Tensor(Operators):
             )
         self._requires_grad = builtins.bool(value)
         return self
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """What backward has added up: the gradient by this leaf, or by a result of operations after `retain_grad()`."""
+        if self._grad is None and self._edge is not None and not autograd.retains_grad(self):
+            warnings.warn(
+                "`.grad` of the result of an operation is None: backward keeps the gradients of leaves only; call retain_grad() "
+                "on it before backward",
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"`.grad` takes a tensor or None, got {type(value).__name__}; use mg.tensor(…)")
+        self._grad = value
 
     @property
     def grad_fn(self):
@@ -347,7 +365,7 @@ class Tensor(Operators):
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
         out = _new(type(self))
         out._data, out._backend, out._edge, out._hooks = self._data, self._backend, None, None
-        out._requires_grad, out.grad = self._requires_grad, None if self.grad is None else self.grad.detach()
+        out._requires_grad, out._grad = self._requires_grad, None if self._grad is None else self._grad.detach()
         memo[id(self)] = out
         return out
 
@@ -377,7 +395,7 @@ def _tensor(array, xp, edge=None) -> Tensor:
     t._edge = edge
     t._requires_grad = edge is not None
     t._hooks = None
-    t.grad = None
+    t._grad = None
     return t
 
 
