@@ -71,6 +71,28 @@ def test_a_hook_on_one_output_of_several():
     assert x.grad.tolist() == [100.0, 2.0] and b.grad.item() == 2.0
 
 
+def test_grad_leaves_branches_alone_that_lead_elsewhere():
+    x, z, seen = leaf(2.0), leaf(3.0), []
+    y = z * 2
+    y.register_hook(seen.append)
+    z.register_hook(seen.append)
+    y.retain_grad()
+    loss = (x * y).sum()
+    assert mg.grad(loss, x, retain_graph=True)[0].tolist() == [6.0]
+    assert seen == [] and y.grad is None
+    assert mg.grad(loss, y, retain_graph=True)[0].tolist() == [2.0] and len(seen) == 1 and y.grad.tolist() == [2.0]
+    assert mg.grad(loss, z)[0].tolist() == [4.0] and len(seen) == 3
+
+
+def test_a_leaf_switched_off_after_the_forward_gets_no_gradient():
+    x, seen = leaf(2.0), []
+    x.register_hook(seen.append)
+    y = (x * 3).sum()
+    x.requires_grad_(False)
+    y.backward()
+    assert x.grad is None and len(seen) == 1
+
+
 def test_retain_grad(device):
     x = leaf(2.0, device=device)
     y = x * x

@@ -66,14 +66,16 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
             return captured | leaves if capture is not None else leaves
         node, g = ready.pop()
         edges, results = node.edges, NO_RESULTS
-        if g is not None and node.special and (node.hooks or node.retained):
+        wanted = needed is None or node in needed  # whether it leads to what is asked for
+        captures = () if capture is None else capture.get(node, ())
+        if g is not None and node.special and (node.hooks or node.retained) and (wanted or captures):
             g = _run_hooks(node, g, create_graph)
-        if g is not None and capture is not None and node in capture:
-            for edge in capture[node]:
+        if g is not None and captures:
+            for edge in captures:
                 captured[edge] = g.get(edge[1]) if edge.__class__ is tuple else g
             if stop:
                 edges = ()
-        if g is not None and (needed is None or node in needed):
+        if g is not None and wanted:
             if node.saved is None:
                 raise RuntimeError(_freed(node))
             if careful or node.special:
@@ -251,6 +253,8 @@ def backward(
         for leaf, g in _walk(roots, None, retain, create_graph).items():
             for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
+            if not leaf._requires_grad:
+                continue  # switched off since
             if tracing.state.active:
                 tracing.state.reach(leaf)
             _add_to(leaf, g, create_graph)
