@@ -8,7 +8,7 @@ topological order and sums what the VJPs give.
     @op
     def tanh(xp, a):                                # xp: the array library of the inputs; a: a raw array
         return xp.tanh(a)
-    tanh.defvjp(lambda xp, g, y: g - g * y * y)     # y: the output; only what is named here is kept in memory
+    tanh.defvjp(lambda xp, g, y: g * (1 - y * y))   # y: the output; only what is named here is kept in memory
 
 The names of a VJP's parameters say what it needs: `g` the incoming gradient, `y` the output, an input's own name for its
 array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for its value. Inside a VJP `xp` is
