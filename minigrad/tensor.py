@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,31 @@ from minigrad import backend as _backend
 from minigrad.dtypes import ALIASES, ALL, DType, float32
 from minigrad.dtypes import dtype as _dtype
 
-_default_device = ["cpu"]
+
+class _Devices(threading.local):
+    """The devices of the `with mg.device(…)` blocks that a thread is in."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+
+
+_devices = _Devices()
+_default = ["cpu"]  # outside of such blocks, in every thread
 
 
 def set_default_device(name: str) -> None:
-    """The device of tensors made without `device=` from now on: "cpu", "mlx" or "gpu"."""
-    _default_device[-1] = _backend.get(name).name
+    """The device of tensors made without `device=` from now on: "cpu", "mlx" or "gpu". Inside `with mg.device(…)` it holds until
+    the block ends."""
+    (_devices.entered or _default)[-1] = _backend.get(name).name
 
 
 def get_default_device() -> str:
     """The device of tensors made without `device=`."""
-    return _default_device[-1]
+    return (_devices.entered or _default)[-1]
 
 
 class device:
-    """Context manager: tensors made inside without `device=` are on this device.
+    """Context manager: tensors that this thread makes inside without `device=` are on this device.
 
     >>> import minigrad as mg
     >>> with mg.device("cpu"):
@@ -37,11 +48,11 @@ class device:
         self.name = _backend.get(name).name
 
     def __enter__(self):
-        _default_device.append(self.name)
+        _devices.entered.append(self.name)
         return self
 
     def __exit__(self, *exc):
-        _default_device.pop()
+        _devices.entered.pop()
 
     def __repr__(self) -> str:
         return f"device({self.name!r})"

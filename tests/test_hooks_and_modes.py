@@ -351,6 +351,27 @@ def test_modes_belong_to_their_thread():
     assert found == {"first": (True, False, True), "second": (False, False)}
 
 
+def test_a_device_block_belongs_to_its_thread():
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    entered, found, left = threading.Event(), [], threading.Event()
+
+    def work():
+        with mg.device("mlx"):
+            found.append(mg.get_default_device())
+            entered.set()
+            left.wait(10)
+            found.append(mg.get_default_device())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    entered.wait(10)
+    with mg.device("cpu"):
+        found.append(mg.zeros(1).device)
+        left.set()
+        thread.join()
+    assert found == ["mlx", "cpu", "mlx"] and mg.get_default_device() == "cpu"
+
+
 def test_backward_in_several_threads():
     results = {}
 
