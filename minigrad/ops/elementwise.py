@@ -8,7 +8,7 @@ import builtins
 import math
 
 from minigrad.autograd.pointwise import elementwise
-from minigrad.dtypes import bool_, plain
+from minigrad.dtypes import bool_, fitted, plain
 from minigrad.tensor import Tensor
 
 
@@ -377,6 +377,10 @@ def clamp(input, min=None, max=None):
         return input if max is None else where(input <= max, input, max)
     if any(isinstance(bound, float) for bound in (min, max)) and not input.is_floating_point():
         input = input.astype("float32")
+    elif input.dtype is bool_ and not all(isinstance(bound, bool | None) for bound in (min, max)):
+        input = input.astype("int64")
+    if input.is_floating_point():  # MLX takes no int beyond int64
+        min, max = (float(bound) if isinstance(bound, int) else bound for bound in (min, max))
     return clamp.op(input, min=min, max=max)
 
 
@@ -407,8 +411,8 @@ def masked_fill(input, mask, value):
         if value.ndim:
             raise ValueError(f"value must be a number or have no dimensions, got shape {value.shape}; use mg.where")
         value = value.astype(input.dtype)
-    elif not input.is_floating_point():
-        value = bool(value) if input.dtype == "bool" else int(value)
+    elif isinstance(value := plain(value), int | float):
+        value = fitted(value, input.dtype, "masked_fill", finite=True)
     return where(_boolean(mask, "mask"), value, input)
 
 
