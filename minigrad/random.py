@@ -4,6 +4,9 @@ Every draw comes from a counter-based generator (Philox) started at (seed, count
 and compared, and the same seed gives the same initial weights on every device.
 """
 
+import contextlib
+import threading
+
 import numpy as np
 
 from minigrad.backend import tracing
@@ -22,30 +25,56 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0):
+        self._lock = threading.Lock()
+        self._thread = threading.local()  # `place`, where a thread draws old numbers again
+        self._own = [0, 0]
         self.seed(seed)
+
+    @property
+    def _place(self) -> list[int]:
+        """[seed, number of draws so far] of this thread's draws."""
+        return getattr(self._thread, "place", None) or self._own
+
+    def _count(self) -> tuple[int, int]:
+        """Counts a draw: (seed, its number)."""
+        place = self._place
+        with self._lock:
+            place[1] += 1
+            return place[0], place[1]
+
+    @contextlib.contextmanager
+    def again(self, state):
+        """Inside, this thread draws from `state` on; afterwards the stream goes on where it was."""
+        before = getattr(self._thread, "place", None)
+        self._thread.place = [int(v) for v in state]
+        try:
+            yield
+        finally:
+            self._thread.place = before
 
     def seed(self, seed: int) -> None:
         """Starts the stream of another seed (any whole number)."""
         if not isinstance(seed, int | np.integer):
             raise TypeError(f"a seed is a whole number, got {type(seed).__name__}")
-        self._seed, self._counter = int(seed) & MASK64, 0
+        self._place[:] = int(seed) & MASK64, 0
 
     @property
     def state(self) -> np.ndarray:
         """(seed, number of draws so far) as two unsigned 64-bit integers; assign it to continue there."""
-        return np.array([self._seed, self._counter], np.uint64)
+        return np.array(self._place, np.uint64)
 
     @state.setter
     def state(self, value) -> None:
-        self._seed, self._counter = (int(v) for v in np.asarray(value).astype(np.uint64))
+        self._place[:] = (int(v) for v in np.asarray(value).astype(np.uint64))
 
     def position(self) -> tuple[int, int]:
         """The seed, and the counter of the next draw."""
-        return self._seed, self._counter + 1
+        seed, count = self._place
+        return seed, count + 1
 
     def skip(self, draws: int) -> None:
         """Counts draws that were made elsewhere."""
-        self._counter += draws
+        self._place[1] += draws
 
     def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
         if tracing.state.active:
@@ -53,8 +82,8 @@ class Generator:
                 "random numbers drawn on the host inside a compiled step would be the same at every step; draw them outside "
                 "and pass them in (dropout and drop_path draw on the device and may stay)"
             )
-        self._counter += 1
-        return np.random.Generator(np.random.Philox(key=self._seed, counter=self._counter << 128))
+        seed, count = self._count()
+        return np.random.Generator(np.random.Philox(key=seed, counter=count << 128))
 
     def uniform(self, shape=(), low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """Uniform on [low, high), float64."""
@@ -77,8 +106,7 @@ class Generator:
         lazy backend could draw all masks of a step before anything else."""
         if tracing.state.active and self is not default:
             raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
-        self._counter += 1
-        return xp.uniform(shape, dtype_name, self._seed, self._counter, after)
+        return xp.uniform(shape, dtype_name, *self._count(), after)
 
 
 default = Generator(0)

@@ -2,6 +2,8 @@
 
 import builtins
 import math
+import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +12,31 @@ from minigrad import backend as _backend
 from minigrad.dtypes import ALIASES, ALL, DType, float32
 from minigrad.dtypes import dtype as _dtype
 
-_default_device = ["cpu"]
+
+class _Devices(threading.local):
+    """The devices of the `with mg.device(…)` blocks that a thread is in."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+
+
+_devices = _Devices()
+_default = ["cpu"]  # outside of such blocks, in every thread
 
 
 def set_default_device(name: str) -> None:
-    """The device of tensors made without `device=` from now on: "cpu", "mlx" or "gpu"."""
-    _default_device[-1] = _backend.get(name).name
+    """The device of tensors made without `device=` from now on: "cpu", "mlx" or "gpu". Inside `with mg.device(…)` it holds until
+    the block ends."""
+    (_devices.entered or _default)[-1] = _backend.get(name).name
 
 
 def get_default_device() -> str:
     """The device of tensors made without `device=`."""
-    return _default_device[-1]
+    return (_devices.entered or _default)[-1]
 
 
 class device:
-    """Context manager: tensors made inside without `device=` are on this device.
+    """Context manager: tensors that this thread makes inside without `device=` are on this device.
 
     >>> import minigrad as mg
     >>> with mg.device("cpu"):
@@ -36,11 +48,11 @@ class device:
         self.name = _backend.get(name).name
 
     def __enter__(self):
-        _default_device.append(self.name)
+        _devices.entered.append(self.name)
         return self
 
     def __exit__(self, *exc):
-        _default_device.pop()
+        _devices.entered.pop()
 
     def __repr__(self) -> str:
         return f"device({self.name!r})"
@@ -71,12 +83,12 @@ class Tensor(Operators):
 
     _backend: Any
     _edge: Any
+    _grad: Any
 
-    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "grad", "__weakref__")
+    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "__weakref__")
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
     if TYPE_CHECKING:
-        grad: "Tensor | None"
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -100,7 +112,7 @@ class Tensor(Operators):
         elif isinstance(array, np.ndarray) and array.dtype.name not in ALL:
             array = _supported(array, name, target)
         self._data = array if name is None else target.astype(array, name)
-        self._backend, self._edge, self._hooks, self.grad = target, None, None, None
+        self._backend, self._edge, self._hooks, self._grad = target, None, None, None
         self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -173,6 +185,23 @@ class Tensor(Operators):
             )
         self._requires_grad = builtins.bool(value)
         return self
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """What backward has added up: the gradient by this leaf, or by a result of operations after `retain_grad()`."""
+        if self._grad is None and self._edge is not None and not autograd.retains_grad(self):
+            warnings.warn(
+                "`.grad` of the result of an operation is None: backward keeps the gradients of leaves only; call retain_grad() "
+                "on it before backward",
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"`.grad` takes a tensor or None, got {type(value).__name__}; use mg.tensor(…)")
+        self._grad = value
 
     @property
     def grad_fn(self):
@@ -347,7 +376,7 @@ class Tensor(Operators):
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
         out = _new(type(self))
         out._data, out._backend, out._edge, out._hooks = self._data, self._backend, None, None
-        out._requires_grad, out.grad = self._requires_grad, None if self.grad is None else self.grad.detach()
+        out._requires_grad, out._grad = self._requires_grad, None if self._grad is None else self._grad.detach()
         memo[id(self)] = out
         return out
 
@@ -377,7 +406,7 @@ def _tensor(array, xp, edge=None) -> Tensor:
     t._edge = edge
     t._requires_grad = edge is not None
     t._hooks = None
-    t.grad = None
+    t._grad = None
     return t
 
 

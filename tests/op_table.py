@@ -164,6 +164,9 @@ row("clamp", X(3, 4), np.clip, min=-0.5, max=0.8)
 row("clamp", X(3, 4), lambda x, min: np.maximum(x, min), min=0.1)
 row("clamp", X(3, 4), lambda x, max: np.minimum(x, max), max=0)
 row("clamp", X(3, 4), np.clip, min=U(4), max=P(3, 1))
+row("clamp", X(3, 4), lambda x, min: np.maximum(x, min), min=X(4))
+row("clamp", X(3, 4), lambda x, max: np.minimum(x, max), max=X(3, 1))
+row("clamp", X(3, 4), np.clip, min=-0.5, max=P(4))
 row("where", B(3, 4), X(3, 4), X(4), np.where)
 row("where", B(3, 1), 2.0, X(4), np.where)
 row("where", B(3, 1), X(), -1, np.where)
@@ -182,6 +185,7 @@ row("F.leaky_relu", X(3, 4), lambda x, negative_slope: np.where(x > 0, x, negati
 row("F.softplus", X(3, 4), o.softplus)
 row("F.softplus", X(3, 4), o.softplus, beta=3.0, threshold=2.0)
 row("F.sigmoid", X(3), o.sigmoid)
+row("F.logsigmoid", X(3, 4), lambda x: -np.log(1 + np.exp(-x)))
 row("F.tanh", X(3), np.tanh)
 
 # --- reductions -------------------------------------------------------------------------------------------------------
@@ -281,6 +285,7 @@ form("Tensor.unfold", lambda x: x.unfold(1, 3, 2), X(2, 7, 3),
 form("astype", lambda x: (x.astype("float32") * 2).astype(x.dtype), X(3, 4), ref=lambda x: x * 2, finite=False,
      why="float32 in the middle rounds a finite difference away; the value and both orders are exact")
 
+bare("alias", X(3, 4), lambda a: a)
 bare("mT", X(2, 3, 4), lambda x: x.swapaxes(-1, -2))
 bare("sum_to", X(2, 3, 4), lambda x, shape: x.sum((0, 2)).reshape(shape), shape=(3, 1))
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,6 +58,12 @@ def environment(folder):
             (own / parts).parent.mkdir(parents=True)
             (own / parts).symlink_to(header)
     return {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def launcher():
+    """What runs mlx.launch, which need not lie beside the interpreter."""
+    (script,) = {p for p in entry_points(group="console_scripts") if p.name == "mlx.launch"}
+    return [sys.executable, "-c", f"from {script.module} import {script.attr}; {script.attr}()"]
 
 
 def two(folder, *arguments):
@@ -119,7 +126,7 @@ def test_a_run_of_two_processes(tmp_path):
         "--drop-path",
         "0.1",
     )
-    launch = [Path(sys.executable).with_name("mlx.launch"), "-n", 2, "-p", free_ports(2), "--", sys.executable, SCRIPT]
+    launch = [*launcher(), "-n", 2, "-p", free_ports(2), "--", sys.executable, SCRIPT]
     whole = subprocess.run(
         list(map(str, [*launch, "train", "record", 0, *options, "--output", "whole"])),
         env=environment(tmp_path), cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT,

@@ -61,6 +61,22 @@ POINTS = [
     ("l1_loss of equals", F.l1_loss, [[1.0, 2.0], [1.0, 0.0]], 1, [[0, 0.5], [0, -0.5]]),
     ("smooth_l1_loss at beta", F.smooth_l1_loss, [[1.0, 3.0], [0.0, 0.0]], 1.5, [[0.5, 0.5], [-0.5, -0.5]]),
     ("bce, far out", F.binary_cross_entropy_with_logits, [[-200.0, 200.0], [0.0, 1.0]], 0, [[0, 0], [100, -100]]),
+    ("bce at 0", F.binary_cross_entropy_with_logits, [[0.0, 0.0, 0.0], [0.0, 1.0, 0.5]], math.log(2),
+     [[1 / 6, -1 / 6, 0], [0, 0, 0]]),
+    ("bce at 0, weighted",
+     lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum", pos_weight=mg.full((), 3.0, device=x.device)),
+     [[0.0, 0.0], [0.0, 1.0]], 4 * math.log(2), [[0.5, -1.5], [2 * math.log(2)] * 2]),
+    ("normalize of a zero row", lambda x: F.normalize(x, eps=0.25), [[[3.0, 4.0], [0.0, 0.0]]], [[0.6, 0.8], [0, 0]],
+     [[[0.032, -0.024], [4, 4]]]),
+    ("sqrt behind clamp", lambda x: x.clamp(min=0).sqrt(), [[-1.0, 4.0]], [0, 2], [[0, 0.25]]),
+    ("log behind clamp", lambda x: x.clamp(0, 9).log(), [[-1.0, 4.0]], [-inf, math.log(4)], [[0, 0.25]]),
+    ("1 / floor", lambda x: 1 / x.floor(), [[0.5, 2.5]], [inf, 0.5], [[0, 0]]),
+    ("1 / round", lambda x: (1 / x.round()) ** 2, [[0.25, 2.5]], [inf, 0.25], [[0, 0]]),
+    ("log of sign", lambda x: x.sign().log(), [[0.0, 3.0]], [-inf, 0], [[0, 0]]),
+    ("log of //", lambda x: (x // 2).log(), [[1.0, 2.0]], [-inf, 0], [[0, 0]]),
+    ("clamp, nan among the bounds", mg.clamp, [[0.5, 2.0, nan], [nan, 1.0, 0.0], [1.0, nan, 1.0]], [nan] * 3, [[0] * 3] * 3),
+    ("clamp, min above max, as tensors", mg.clamp, [[2.0], [3.0], [1.0]], [1], [[0], [0], [1]]),
+    ("0 ** x", lambda x: 0**x, [[-1.0, 0.0, 1.0]], [inf, 1, 0], [[-inf, 0, 0]]),
     ("log_softmax, far apart", lambda x: mg.log_softmax(x, 0)[0], [[0.0, 200.0]], -200, [[1, -1]]),
     ("cross_entropy, far apart", lambda x: F.cross_entropy(x, mg.tensor(0, device=x.device)), [[0.0, 200.0]], 200, [[-1, 1]]),
     ("cross_entropy of -inf", lambda x: F.cross_entropy(x, mg.tensor(1, device=x.device)), [[-inf, 0.0]], 0, [[0, 0]]),
@@ -75,6 +91,69 @@ def test_point(fn, inputs, value, gradients, device, create_graph):
     np.testing.assert_allclose(y.detach().numpy(), value, rtol=1e-5, atol=1e-7)
     for got, expected in zip(grad(y.sum(), xs, create_graph=create_graph), gradients, strict=True):
         np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+# name, function, input, second derivative of the sum of the values
+SECOND = [
+    ("bce at 0", lambda x: F.binary_cross_entropy_with_logits(x, mg.ones_like(x), reduction="sum"), [0.0, 0.0], [0.25, 0.25]),
+    ("smooth_l1 at 0", lambda x: F.smooth_l1_loss(x, mg.zeros_like(x), reduction="sum", beta=2.0), [0.0, 1.0, 3.0], [0.5, 0.5, 0]),
+    ("smooth_l1 at inf", lambda x: F.smooth_l1_loss(x, mg.zeros_like(x), reduction="sum"), [inf, -inf], [0, 0]),
+    ("x ** 0 at 0", lambda x: x**0 + x * x, [0.0, -0.0, 2.0], [2, 2, 2]),
+    ("x ** y at 0", lambda x: x ** mg.tensor([0.0, 1.0, 2.0], device=x.device), [0.0, 0.0, 0.0], [0, 0, 2]),
+    ("normalize of a zero row", lambda x: F.normalize(x, dim=0, eps=0.5), [0.0, 0.0], [0, 0]),
+    ("sqrt behind clamp", lambda x: x.clamp(min=0).sqrt(), [-1.0, 4.0], [0, -1 / 32]),
+    ("std of equals", lambda x: x.std(), [2.0, 2.0], [0, 0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fn", "x", "expected"), [p[1:] for p in SECOND], ids=[p[0] for p in SECOND])
+def test_second_derivative(fn, x, expected, device):
+    x = mg.tensor(x, dtype="float32", device=device, requires_grad=True)
+    (dx,) = grad(fn(x).sum(), x, create_graph=True)
+    np.testing.assert_allclose(grad(dx.sum(), x)[0].numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("arriving", [inf, -inf, nan])
+@pytest.mark.parametrize("create_graph", [False, True], ids=["on arrays", "on tensors"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_no_gradient_passes(device, dtype, create_graph, arriving):
+    """Steps, and choices where something else is chosen, give exact zeros whatever gradient arrives."""
+    steps = [mg.floor, mg.ceil, mg.round, mg.sign, lambda x: x // 2, lambda x: mg.div(x, 2, rounding_mode="trunc")]
+    left = [F.relu, lambda x: x.clamp(min=0), lambda x: x.clamp(0, 9), lambda x: x.clamp(x.detach() + 1, x.detach() + 2),
+            lambda x: mg.maximum(x, x.detach() + 1), lambda x: mg.minimum(x, x.detach() - 1), lambda x: mg.where(x > 0, x, 1.0),
+            lambda x: x.masked_fill(x < 0, 0.0), lambda x: x**0, lambda x: x.tril(-3), lambda x: x.triu(4)]  # fmt: skip
+    for fn in steps + left:
+        x = mg.full((2, 3), -1.5, dtype=dtype, device=device).T.requires_grad_()
+        y = fn(x)
+        (dx,) = grad(y, x, mg.full_like(y.detach(), arriving), create_graph=create_graph)
+        assert (dx.dtype, dx.shape) == (dtype, x.shape)
+        np.testing.assert_array_equal(dx.detach().numpy(), np.zeros(x.shape))
+
+
+@pytest.mark.parametrize("p", [0, 0.5, 1, 1.5, 2, 3, inf])
+def test_a_zero_row_spoils_no_weights(device, p):
+    """A layer normalised over rows one of which is zero has a gradient in both orders, for every norm."""
+    w = mg.tensor([[1.0, -2.0], [0.5, 3.0]], device=device, requires_grad=True)
+    x = mg.tensor([[1.0, 2.0], [0.0, 0.0]], device=device)
+    y = F.normalize(x @ w, p=p)
+    (dw,) = grad((y * y * y).sum(), w, create_graph=True)
+    (ddw,) = grad(dw.square().sum(), w, allow_unused=True)
+    assert np.all(np.isfinite(dw.detach().numpy())) and np.all(np.isfinite(ddw.numpy()))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_labels_of_every_integer_type(device, dtype):
+    """Class numbers and positions may be of any integer type."""
+    x, w = mg.tensor([[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]], device=device), mg.tensor([1.0, 2.0, 3.0], device=device)
+    labels, wide = (mg.tensor([2, 0], dtype=d, device=device) for d in (dtype, "int64"))
+    for fn in (
+        lambda t: F.cross_entropy(x, t), lambda t: F.cross_entropy(x, t, weight=w, label_smoothing=0.1),
+        lambda t: F.nll_loss(x, t), lambda t: F.nll_loss(x, t, weight=w, reduction="none"), lambda t: F.one_hot(t),
+        lambda t: F.one_hot(t, 4), lambda t: F.embedding(t, x.T), lambda t: mg.gather(x, 1, t.reshape(2, 1)),
+        lambda t: x.index_select(1, t), lambda t: x.T[t], lambda t: F.cross_entropy(x, t, ignore_index=2),
+        lambda t: mg.take_along_dim(x, t.reshape(2, 1), 1),
+    ):  # fmt: skip
+        assert fn(labels).tolist() == fn(wide).tolist()
 
 
 def test_rows_hidden_from_attention(device):

@@ -1,16 +1,14 @@
 """Finding the operation that made the first NaN or infinity."""
 
-import contextlib
 import linecache
 import math
 
-from minigrad.autograd.mode import observe, state
+from minigrad.autograd.mode import Switch, observe, state
 from minigrad.callers import user_frame
 from minigrad.dtypes import ALL
 
 
-@contextlib.contextmanager
-def detect_anomaly():
+class detect_anomaly(Switch):
     """Raises `FloatingPointError` at the first operation, forward or backward, that makes a NaN or an infinity out of
     finite numbers, and names the line of the user's code that called it.
 
@@ -21,13 +19,22 @@ def detect_anomaly():
     ...
     FloatingPointError: log made -inf from finite inputs ...
     """
-    before = state.anomaly
-    state.anomaly = True
-    try:
-        with observe(_check_finite):
-            yield
-    finally:
-        state.anomaly = before
+
+    def __init__(self) -> None:
+        self._observer = observe(_check_finite)
+        self._before: list[bool] = []
+
+    def _recreate_cm(self):
+        return type(self)()
+
+    def __enter__(self) -> None:
+        self._before.append(state.anomaly)
+        state.anomaly = True
+        self._observer.__enter__()
+
+    def __exit__(self, *exc) -> None:
+        self._observer.__exit__(*exc)
+        state.anomaly = self._before.pop()
 
 
 def user_line() -> str:

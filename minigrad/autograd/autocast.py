@@ -6,23 +6,21 @@ float32 although products are computed in 16 bits. Backward runs without autocas
 was saved.
 """
 
-import contextlib
-
-from minigrad.autograd.mode import AUTOCAST, state
+from minigrad.autograd.mode import AUTOCAST, Switch, state
 from minigrad.dtypes import dtype as as_dtype
 
 # Products, where the time goes, and what a sum of many terms accumulates in is the array library's affair (float32).
 LOW = frozenset("attention attention_weights conv2d conv2d_input conv_mlp linear matmul".split())
 # Sums, norms, losses, and functions whose results leave the range of float16 (largest number 65,504).
 HIGH = frozenset(
-    "cross_entropy cumsum exp expm1 layer_norm log log1p log_softmax logsumexp mean pow reciprocal rsqrt softmax softplus square sum "
-    "window_sum".split()
+    "bce_with_logits cross_entropy cumsum exp expm1 layer_norm log log1p log_softmax logsumexp mean pow reciprocal rsqrt softmax "
+    "softplus square sum window_sum".split()
 )
 LOW_DTYPES = frozenset(["float16", "bfloat16"])
 CASTABLE = LOW_DTYPES | {"float32"}
 
 
-class autocast(contextlib.ContextDecorator):
+class autocast(Switch):
     """Context manager and decorator: mixed precision for the forward pass. Micikevicius et al. 2018, arXiv 1710.03740.
 
     Inside, matrix products, convolutions and attention cast their inputs to `dtype`; sums, means, softmax, norms, losses,
@@ -62,7 +60,7 @@ class autocast(contextlib.ContextDecorator):
         self._before: list[tuple[int, str]] = []
 
     def _recreate_cm(self):
-        return type(self)(self.dtype, self.enabled)  # a decorated function may run in several threads at once
+        return type(self)(self.dtype, self.enabled)
 
     def __enter__(self):
         self._before.append((state.mode & AUTOCAST, state.low))

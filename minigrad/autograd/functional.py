@@ -1,4 +1,4 @@
-"""Derivatives of functions: products with Jacobians and Hessians, whole Jacobians and Hessians, and recomputation.
+"""Derivatives of functions: products with Jacobians and Hessians, whole Jacobians and Hessians.
 
 `inputs` is a tensor or a tuple of them; results come in the same form. Formulas for y = f(x): `vjp` gives vᵀ·∂y/∂x, `jvp`
 ∂y/∂x·v, `hvp` ∂²y/∂x²·v for a single number y.
@@ -6,12 +6,8 @@
 
 from collections.abc import Callable
 
-from minigrad import random
-from minigrad.autograd.autocast import autocast_state
-from minigrad.autograd.mode import enable_grad, is_grad_enabled, no_grad
-from minigrad.autograd.op import Node, input_tensor
-from minigrad.autograd.walk import accumulate, grad
-from minigrad.backend import tracing
+from minigrad.autograd.mode import enable_grad
+from minigrad.autograd.walk import check_roots, check_seed, grad
 from minigrad.tensor import Tensor, _tensor
 
 
@@ -28,8 +24,22 @@ def _like(inputs, result: tuple):
     return result if isinstance(inputs, tuple | list) else result[0]
 
 
-def _filled(grads, xs) -> tuple:
-    return tuple(x.detach() * 0 if g is None else g for g, x in zip(grads, xs, strict=True))
+def _zeros(x: Tensor) -> Tensor:
+    return _tensor(x.backend.zeros_like(x.data), x.backend)
+
+
+def _gradients(ys, xs, seeds=None, create_graph: bool = False, retain_graph: bool | None = None) -> tuple:
+    """`grad`, with zeros where an output doesn't depend on an input, as one that is constant."""
+    check_roots(ys, seeds)
+    seeds = [None] * len(ys) if seeds is None else seeds
+    live = [(y, s) for y, s in zip(ys, seeds, strict=True) if y.requires_grad]
+    for y, s in zip(ys, seeds, strict=True):
+        check_seed(y, s)
+    if not live:
+        return tuple(_zeros(x) for x in xs)
+    outputs, weights = zip(*live, strict=True)
+    found = grad(outputs, xs, weights, retain_graph, create_graph, allow_unused=True)
+    return tuple(_zeros(x) if g is None else g for g, x in zip(found, xs, strict=True))
 
 
 def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
@@ -43,8 +53,7 @@ def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
         xs = _fresh(inputs)
         outputs = func(*xs)
         ys = _tuple(outputs)
-        seeds = None if v is None else _tuple(v)
-        grads = _filled(grad(ys, xs, seeds, create_graph=create_graph, allow_unused=True), xs)
+        grads = _gradients(ys, xs, None if v is None else _tuple(v), create_graph)
     outputs = outputs if create_graph else _like(outputs, tuple(y.detach() for y in ys))
     return outputs, _like(inputs, grads)
 
@@ -60,16 +69,9 @@ def jvp(func: Callable, inputs, v, create_graph: bool = False):
         xs = _fresh(inputs)
         outputs = func(*xs)
         ys = _tuple(outputs)
-        dummies = tuple((y.detach() * 0).requires_grad_() for y in ys)
-        pulled = _filled(grad(ys, xs, dummies, create_graph=True, allow_unused=True), xs)
-        live = [(p, t) for p, t in zip(pulled, _tuple(v), strict=True) if p.requires_grad]
-        if live:
-            products = grad(
-                [p for p, _ in live], dummies, [t for _, t in live], create_graph=create_graph, allow_unused=True
-            )
-        else:
-            products = (None,) * len(dummies)
-        products = _filled(products, ys)
+        dummies = tuple(_zeros(y).requires_grad_(y.requires_grad) for y in ys)
+        pulled = _gradients(ys, xs, dummies, create_graph=True)
+        products = _gradients(pulled, dummies, _tuple(v), create_graph)
     outputs = outputs if create_graph else _like(outputs, tuple(y.detach() for y in ys))
     return outputs, _like(outputs, products)
 
@@ -81,6 +83,7 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
     >>> mg.autograd.jacobian(lambda x: x * x, mg.tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+    from minigrad.creation import zeros
     from minigrad.ops import stack
 
     with enable_grad():
@@ -90,15 +93,11 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
         for y in _tuple(outputs):
             lines = []
             for i in range(y.numel()):
-                element = y.reshape(-1)[i]
-                found = (
-                    grad(element, xs, retain_graph=True, create_graph=create_graph, allow_unused=True)
-                    if element.requires_grad
-                    else (None,) * len(xs)
-                )
-                lines.append(_filled(found, xs))
+                lines.append(_gradients([y.reshape(-1)[i]], xs, None, create_graph, retain_graph=True))
             columns = (
-                stack([line[k] for line in lines]).reshape((*y.shape, *x.shape)) if lines else x.detach()[:0]
+                stack([line[k] for line in lines]).reshape((*y.shape, *x.shape))
+                if lines
+                else zeros(*y.shape, *x.shape, dtype=x.dtype, device=x.device)
                 for k, x in enumerate(xs)
             )
             rows.append(_like(inputs, tuple(columns)))
@@ -117,7 +116,7 @@ def hessian(func: Callable, inputs, create_graph: bool = False):
         y = func(*xs)
         if y.numel() != 1:
             raise ValueError(f"a Hessian needs a function with a single number, this one gave shape {y.shape}")
-        grads = _filled(grad(y, xs, create_graph=True, allow_unused=True), xs)
+        grads = _gradients([y], xs, create_graph=True)
         return grads if isinstance(inputs, tuple | list) else grads[0]
 
     return jacobian(gradient, inputs, create_graph)
@@ -133,85 +132,6 @@ def hvp(func: Callable, inputs, v, create_graph: bool = False):
     with enable_grad():
         xs = _fresh(inputs)
         y = func(*xs)
-        first = _filled(grad(y, xs, create_graph=True, allow_unused=True), xs)
-        live = [(g, t) for g, t in zip(first, _tuple(v), strict=True) if g.requires_grad]
-        second = (
-            grad([g for g, _ in live], xs, [t for _, t in live], create_graph=create_graph, allow_unused=True)
-            if live
-            else (None,) * len(xs)
-        )
-    return (y if create_graph else y.detach()), _like(inputs, _filled(second, xs))
-
-
-class _Checkpoint:
-    """What stands on the tape for a part that is computed again in backward."""
-
-    name = "checkpoint"
-
-    def __init__(self, function: Callable):
-        self.function, self.state, self.autocast = function, random.default.state, autocast_state()
-
-    def pull(self, node: Node, g, create_graph: bool) -> list:
-        inputs, places = node.saved
-        given = list(g) if node.outputs is not None else [g]
-        inputs = inputs if create_graph else _after(inputs, given, node.xp)
-        now, random.default.state = random.default.state, self.state  # the same dropout masks again
-        outer, tracing.state.again = tracing.state.again, [] if create_graph else given
-        try:
-            with enable_grad(), self.autocast:
-                xs = [input_tensor(t.data, node, places.get(k)) if create_graph else t for k, t in enumerate(inputs)]
-                xs = [x if create_graph or k not in places else x.detach().requires_grad_() for k, x in enumerate(xs)]
-                ys = _tuple(self.function(*xs))
-        finally:
-            random.default.state, tracing.state.again = now, outer
-        wanted = [xs[k] for k in places]
-        gs = given if create_graph else [_tensor(d, node.xp) for d in given]
-        live = [(y, d) for y, d in zip(ys, gs, strict=True) if y.requires_grad]
-        if create_graph:
-            return list(grad([y for y, _ in live], wanted, [d for _, d in live], create_graph=True, allow_unused=True))
-        reached = accumulate([y for y, _ in live], [d for _, d in live], None, False)
-        inside = [t for t in reached if t.backend is node.xp and all(t is not x for x in wanted)]  # parameters
-        results = _after([x.grad for x in wanted], [t.grad.data for t in inside if t.grad is not None], node.xp)
-        return [None if t is None else t.data for t in results]
-
-
-def _after(values: list, earlier: list, xp) -> list:
-    """The values, not to be used before the earlier arrays are there. Without that a lazy backend could compute a part again
-    long before its gradient comes, or its parameters' gradients long after, and would hold all that lies between; a compiling
-    one would see that it has computed the part before, and keep that."""
-    mine = {k: t.data for k, t in enumerate(values) if isinstance(t, Tensor) and t.backend is xp}
-    arrays = dict(zip(mine, xp.after(list(mine.values()), earlier), strict=True))
-    return [_tensor(arrays[k], xp) if k in arrays else t for k, t in enumerate(values)]
-
-
-def checkpoint(function: Callable, *inputs):
-    """function(*inputs), keeping only the inputs: what lies between is computed again in backward, which saves memory for
-    about a third more time. Chen et al. 2016, arXiv 1604.06174.
-
-    Parameters used inside get their `.grad` from `backward`; random numbers are drawn again alike. `function` takes tensors
-    and gives a tensor or a tuple of them.
-
-    >>> import minigrad as mg
-    >>> layer, x = mg.nn.Linear(4, 4), mg.randn(2, 4, requires_grad=True)
-    >>> mg.autograd.checkpoint(layer, x).sum().backward()
-    >>> layer.weight.grad.shape
-    (4, 4)
-    """
-    if not is_grad_enabled():
-        return function(*inputs)
-    operation = _Checkpoint(function)
-    with no_grad():
-        outputs = function(*inputs)
-    ys = tuple(y.detach() for y in _tuple(outputs))
-    places = {k: i for i, k in enumerate(k for k, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad)}
-    node = Node()
-    node.op, node.xp, node.plan, node.special = operation, ys[0].backend, None, True  # type: ignore[assignment]
-    node.saved = ([t.detach() if isinstance(t, Tensor) else t for t in inputs], places)
-    node.edges = [inputs[k]._edge or inputs[k] for k in places]
-    single = not isinstance(outputs, tuple | list)
-    if not single:
-        node.outputs = [(y.shape, y.dtype.name) for y in ys]
-    for i, y in enumerate(ys):
-        if y.is_floating_point():
-            y._requires_grad, y._edge = True, node if single else (node, i)
-    return ys[0] if single else ys
+        first = _gradients([y], xs, create_graph=True)
+        second = _gradients(first, xs, _tuple(v), create_graph)
+    return (y if create_graph else y.detach()), _like(inputs, second)

@@ -8,7 +8,7 @@ topological order and sums what the VJPs give.
     @op
     def tanh(xp, a):                                # xp: the array library of the inputs; a: a raw array
         return xp.tanh(a)
-    tanh.defvjp(lambda xp, g, y: g - g * y * y)     # y: the output; only what is named here is kept in memory
+    tanh.defvjp(lambda xp, g, y: g * (1 - y * y))   # y: the output; only what is named here is kept in memory
 
 The names of a VJP's parameters say what it needs: `g` the incoming gradient, `y` the output, an input's own name for its
 array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for its value. Inside a VJP `xp` is
@@ -27,7 +27,8 @@ from minigrad.autograd.mode import AUTOCAST, GRAD, WATCH, state
 from minigrad.backend import BackendError
 from minigrad.dtypes import ALL, plain
 
-REGISTRY: dict[str, "Op"] = {}
+REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `xp.name`
+USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
 
 
 class Node:
@@ -48,7 +49,8 @@ class Node:
     inputs: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
     outputs: Any = None  # shapes and dtypes of the outputs of an operation with several
     leaves: Any = None  # pairs of a leaf and its array at the time of the forward
-    hooks: Any = None
+    hooks: Any = None  # pairs of an output's number and a function of its gradient
+    retained: Any = None  # pairs of an output's number and a weak reference to the tensor whose `.grad` is to be kept
     line: str | None = None  # where the user called it, under detect_anomaly
 
     def __repr__(self) -> str:
@@ -56,13 +58,14 @@ class Node:
 
 
 class _Plan:
-    """What to keep and which VJPs to run when a given set of inputs requires a gradient.
+    """What to keep and which VJPs to run when a given set of inputs requires a gradient. `keeps` says whether arrays are kept:
+    a node without is not used up by a backward.
 
     For `mul` with both inputs wanted, the two functions made here read `save = lambda xp, a, y, s: (a[1], a[0])` (None where
     nothing is kept) and `pull = lambda xp, g, s: (vjp0(xp, g, s[0]), vjp1(xp, g, s[1]))`.
     """
 
-    __slots__ = ("positions", "kinds", "kept", "save", "pull")
+    __slots__ = ("positions", "kinds", "kept", "keeps", "save", "pull")
 
     def __init__(self, op: "Op", wanted: int, count: int):
         self.positions, self.kinds = [], []
@@ -82,6 +85,7 @@ class _Plan:
             functions[f"vjp{k}"] = vjp
             calls.append(f"vjp{k}(xp, g{arguments})")
         self.kept = sorted({kind for kind in self.kinds if isinstance(kind, int)})
+        self.keeps = bool(self.kept) or "y" in self.kinds
         self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ', ' for s in sources)})") if sources else None
         self.pull = eval(f"lambda xp, g, s: ({''.join(c + ', ' for c in calls)})", functions)
 
@@ -100,8 +104,11 @@ class Op:
         self.elementwise, self.floats, self.promote_from = elementwise, floats, promote_from
         self.vjps: tuple = ()
         self.needs: dict = {}
-        self.plans: dict[int, _Plan] = {}
-        REGISTRY[self.name] = self
+        self.plans: dict[Any, Any] = {}
+        self.own = (forward.__module__ or "").startswith(
+            "minigrad."
+        )  # minigrad's, not a user's of perhaps the same name
+        (REGISTRY if self.own else USERS)[self.name] = self
 
     def __repr__(self) -> str:
         return f"<operation {self.name}({', '.join(self.inputs + self.static)})>"
@@ -113,9 +120,17 @@ class Op:
 
     def defvjp(self, *vjps: Callable | None) -> None:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
-        which may name `i`, the input's position."""
-        self.vjps = vjps
-        self.needs = {v: v.__code__.co_varnames[2 : v.__code__.co_argcount] for v in vjps if v is not None}
+        which may name `i`, the input's position. Called again, it replaces them."""
+        if len(vjps) != (count := 1 if self.variadic else len(self.inputs)):
+            raise TypeError(
+                f"{self.name} has {count} inputs and was given {len(vjps)} VJPs; give one for each, or None"
+            )
+        self.vjps, self.plans = vjps, {}
+        self.needs = {v: _parameters(v)[2:] for v in vjps if v is not None}
+
+    def on_arrays(self, xp) -> Callable:
+        """The operation as a function of raw arrays, without a tape."""
+        return functools.partial(self.forward, xp)
 
     def source(self, name: str, k: int) -> tuple[int | str, str]:
         """How a VJP's parameter is found: its kind (an input's position, "y", or "static") and the expression that saves it."""
@@ -145,7 +160,7 @@ class Op:
 
     def __call__(self, *inputs, **static):
         mode = state.mode
-        if mode & AUTOCAST:
+        if mode & AUTOCAST and self.own:
             inputs = cast_inputs(self.name, inputs)
         xp: Any = None
         dtype: Any = None
@@ -213,8 +228,7 @@ class Op:
             node.inputs = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
         elif len(arrays) > 1 and any([arrays[k].shape != y.shape for k in plan.positions]):
             node.inputs = [arrays[k].shape for k in plan.positions]
-        if state.anomaly:
-            node.line = user_line()
+        note(node)
         if out.__class__ is tuple:
             node.outputs = [(a.shape, xp.dtype_name(a)) for a in y]
             for i, t in enumerate(out):
@@ -257,27 +271,49 @@ def op(function: Callable | None = None, /, **options):
     return Op(function, **options)
 
 
+def note(node: Node) -> None:
+    """What is done with a node when it is complete, where somebody asked for it."""
+    if state.anomaly:
+        node.line = user_line()
+    if state.collector is not None:
+        state.collector.add(node)
+
+
+def _parameters(function: Callable) -> tuple[str, ...]:
+    """The names of a function's parameters (`inspect.signature` costs a tenth of minigrad's import)."""
+    code = getattr(function, "__code__", None)
+    return tuple(inspect.signature(function).parameters) if code is None else code.co_varnames[: code.co_argcount]
+
+
+def _named(name: str) -> Op:
+    """The operation that a derivative means by `xp.name`."""
+    found = REGISTRY.get(name) or USERS.get(name)
+    if found is None:
+        raise AttributeError(f"there is no operation {name!r}")
+    return found
+
+
 class _TensorOps:
     """`xp` of a VJP under create_graph: every operation under its name, on tensors."""
 
     def __getattr__(self, name: str):
-        if name not in REGISTRY:
-            raise AttributeError(f"there is no operation {name!r}")
-        setattr(self, name, REGISTRY[name])
-        return REGISTRY[name]
+        found = _named(name)
+        if found.own:  # a user's may be replaced
+            setattr(self, name, found)
+        return found
 
 
 class _RawOps:
-    """`xp` of a VJP in an ordinary backward: every operation's forward function, on raw arrays."""
+    """`xp` of a VJP in an ordinary backward: every operation as a function of raw arrays."""
 
     def __init__(self, xp):
         self._xp = xp
 
     def __getattr__(self, name: str):
-        if name not in REGISTRY:
-            raise AttributeError(f"there is no operation {name!r}")
-        function = functools.partial(REGISTRY[name].forward, self._xp)
-        setattr(self, name, function)
+        found = _named(name)
+        function = found.on_arrays(self._xp)
+        if found.own:
+            setattr(self, name, function)
         return function
 
 
@@ -311,6 +347,14 @@ def input_tensor(array, node: Node, place: int | None):
     return edge if isinstance(edge, Tensor) else _tensor(array, node.xp, edge)
 
 
+@op
+def alias(xp, a):
+    """a itself, at a place of its own on the tape."""
+    return a
+
+
+alias.defvjp(lambda xp, g: g)
+
 from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
 from minigrad.autograd.autocast import cast_inputs  # noqa: E402
-from minigrad.autograd.match import devices, explained, matched  # noqa: E402
+from minigrad.autograd.match import describe, devices, explained, matched  # noqa: E402, F401

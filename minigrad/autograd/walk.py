@@ -1,18 +1,21 @@
 """The walk back along the tape: `backward`, `grad`, hooks."""
 
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from minigrad.autograd.anomaly import check_gradients
 from minigrad.autograd.mode import AUTOCAST, GRAD, set_mode, state
-from minigrad.autograd.op import Node, raw_ops
+from minigrad.autograd.op import Node, describe, raw_ops
+from minigrad.autograd.recompute import Forgotten, remembered
 from minigrad.backend import BackendError, tracing
 from minigrad.tensor import Tensor, _tensor
 
 
-def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool) -> dict:
-    """Gradients by the leaves reached from `roots`, a list of (edge, gradient), or by the edges in `capture`.
+def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool, stop: bool = False) -> dict:
+    """Gradients by the leaves reached from `roots`, a list of (edge, gradient), or by the edges in `capture`; with `stop` the walk
+    ends at those, and what lies behind them is left alone.
 
     Every node runs once, when all its consumers have: consumers are counted first, on an explicit stack.
     """
@@ -28,12 +31,14 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
                 pending[parent] += 1
             elif parent.__class__ is Node:
                 pending[parent] = 1
-                stack.append(parent.edges)
+                if not stop or parent not in capture:  # type: ignore[operator]
+                    stack.append(parent.edges)
     needed = None if capture is None else _ancestors(pending, capture)
+    freed = None if capture is None else next((node for node in pending if node.saved is None), None)
     careful = create_graph or state.anomaly
     grads: dict = {}  # node -> the sum so far of its output's gradient, or {output: sum} where it has several
     leaves: dict = {}
-    captured: dict = {}
+    captured: dict = {} if freed is None else {FREED: freed}
     ready: list = []  # pairs of a node whose consumers all have run and its gradient
     while True:
         for edge, d in zip(edges, results):  # noqa: B905  (no results: endless None)
@@ -61,28 +66,38 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
             return captured | leaves if capture is not None else leaves
         node, g = ready.pop()
         edges, results = node.edges, NO_RESULTS
-        if g is not None and node.special and node.hooks:
+        wanted = needed is None or node in needed  # whether it leads to what is asked for
+        captures = () if capture is None else capture.get(node, ())
+        if g is not None and node.special and (node.hooks or node.retained) and (wanted or captures):
             g = _run_hooks(node, g, create_graph)
-        if g is not None and capture is not None:
-            for edge in capture.get(node, ()):
+        if g is not None and captures:
+            for edge in captures:
                 captured[edge] = g.get(edge[1]) if edge.__class__ is tuple else g
-        if g is not None and (needed is None or node in needed):
+            if stop:
+                edges = ()
+        if g is not None and wanted:
             if node.saved is None:
-                raise RuntimeError(
-                    f"the tape through {node.op.name} was already used and freed by a backward; "
-                    "pass retain_graph=True to the first one to go through it again"
-                )
+                raise RuntimeError(_freed(node))
             if careful or node.special:
                 results = _pulled(node, g, create_graph)
             else:
                 results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
-            if not retain_graph:
+            if not retain_graph and node.plan.keeps:
                 node.edges, node.saved = (), None
                 if node.special:
                     node.leaves = None
 
 
 NO_RESULTS = itertools.repeat(None)
+FREED = object()  # in the results of a walk, the key of a node that an earlier backward used up, where there is one
+ADDING = threading.Lock()  # backward may run in several threads, which add to one leaf's gradient
+
+
+def _freed(node: Node) -> str:
+    return (
+        f"the tape through {node.op.name} was already used and freed by a backward; "
+        "pass retain_graph=True to the first one to go through it again"
+    )
 
 
 def _walking(create_graph: bool) -> set_mode:
@@ -96,12 +111,25 @@ def _pulled(node: Node, g, create_graph: bool):
     outputs, derivatives on the tape, the search for NaN."""
     if node.leaves:
         _check_leaves(node)
+    parts = remembered(node, g) if node.saved.__class__ is Forgotten else ()
     if node.outputs is not None:
         g = tuple(g[i] if g.get(i) is not None else _zeros(node, i, create_graph) for i in range(len(node.outputs)))
     results = node.op.pull(node, g, create_graph)
     if state.anomaly:
         check_gradients(node, g, results)
+    for part in parts:
+        part.leave(node, results)
     return results
+
+
+def partial(output, inputs: list, g) -> list:
+    """Gradients, on the tape, of output·g by `inputs`, results of operations: the walk stops there."""
+    if output._edge is None:
+        return [None] * len(inputs)
+    capture = {t._edge: {t._edge} for t in inputs}
+    with _walking(True):
+        found = _walk([(output._edge, g)], capture, True, True, stop=True)
+    return [found.get(t._edge) for t in inputs]
 
 
 def _ancestors(order, capture: dict) -> set:
@@ -139,31 +167,55 @@ def _check_leaves(node: Node) -> None:
 
 
 def _run_hooks(node: Node, g, create_graph: bool):
-    """Runs the hooks on a node's outputs; each may return a replacement for the gradient."""
+    """Runs the hooks on a node's outputs, each of which may return a replacement for the gradient, and then keeps gradients
+    where a tensor is to retain its own."""
     rows = {None: g} if node.outputs is None else g
-    for i, hook in list(node.hooks):
+    for i, hook in list(node.hooks or ()):
         if rows.get(i) is not None:
             rows[i] = _hooked(hook, rows[i], node.xp, create_graph)
+    for i, reference in node.retained or ():
+        tensor = reference()
+        if tensor is not None and rows.get(i) is not None:
+            _add_to(tensor, rows[i], create_graph)
     return rows[None] if node.outputs is None else rows
 
 
 def _hooked(hook: Callable, g, xp, create_graph: bool):
-    result = hook(g if create_graph else _tensor(xp.asarray(g), xp))
+    given = g if create_graph else _tensor(xp.asarray(g), xp)
+    result = hook(given)
     if result is None:
         return g
     if not isinstance(result, Tensor):
         raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
+    if result.shape != given.shape or result.dtype is not given.dtype or result.device != given.device:
+        raise RuntimeError(
+            f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
+            "shape, dtype and device must stay as they are"
+        )
     return result if create_graph else result._data
+
+
+def _add_to(tensor, g, create_graph: bool) -> None:
+    """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
+    g = g if create_graph else _tensor(tensor._backend.asarray(g), tensor._backend)
+    with ADDING:
+        tensor._grad = g if tensor._grad is None else tensor._grad + g
 
 
 def _seed(tensor, g, create_graph: bool):
     """The gradient that a walk starts with, checked against its output."""
-    if not isinstance(g, Tensor | None):
-        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
     if not tensor._requires_grad:
         raise RuntimeError(
             "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
         )
+    g = check_seed(tensor, g)
+    return g if create_graph else g._data
+
+
+def check_seed(tensor, g):
+    """The gradient given for an output in the output's dtype, a 1 for none; shapes and devices must agree."""
+    if not isinstance(g, Tensor | None):
+        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
     if g is None:
         if tensor.numel() != 1:
             raise RuntimeError(
@@ -179,9 +231,7 @@ def _seed(tensor, g, create_graph: bool):
         raise BackendError(
             f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
         )
-    if g.dtype is not tensor.dtype:
-        g = g.astype(tensor.dtype)
-    return g if create_graph else g._data
+    return g if g.dtype is tensor.dtype else g.astype(tensor.dtype)
 
 
 def backward(
@@ -195,25 +245,19 @@ def backward(
     The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are
     on the tape themselves and can be differentiated again.
     """
-    _check_roots(tensors, grad_tensors)
-    accumulate(tensors, grad_tensors or [None] * len(tensors), retain_graph, create_graph)
-
-
-def accumulate(tensors: Sequence, seeds: Sequence, retain_graph: bool | None, create_graph: bool) -> list[Tensor]:
-    """What `backward` does; returns the leaves whose `.grad` it changed."""
+    check_roots(tensors, grad_tensors)
+    seeds = grad_tensors or [None] * len(tensors)
     roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(tensors, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
-    reached = []
     with _walking(create_graph):
         for leaf, g in _walk(roots, None, retain, create_graph).items():
             for hook in list(leaf._hooks or ()):
                 g = _hooked(hook, g, leaf._backend, create_graph)
-            g = g if create_graph else _tensor(leaf._backend.asarray(g), leaf._backend)
+            if not leaf._requires_grad:
+                continue  # switched off since
             if tracing.state.active:
                 tracing.state.reach(leaf)
-            leaf.grad = g if leaf.grad is None else leaf.grad + g
-            reached.append(leaf)
-    return reached
+            _add_to(leaf, g, create_graph)
 
 
 def _check_tensors(what: str, tensors) -> None:
@@ -222,7 +266,7 @@ def _check_tensors(what: str, tensors) -> None:
             raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
 
 
-def _check_roots(tensors, grads) -> None:
+def check_roots(tensors, grads) -> None:
     _check_tensors("outputs", tensors)
     if grads is not None and len(grads) != len(tensors):
         raise ValueError(
@@ -251,7 +295,7 @@ def grad(
     """
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     grad_outputs = None if grad_outputs is None else _as_list(grad_outputs)
-    _check_roots(outputs, grad_outputs)
+    check_roots(outputs, grad_outputs)
     _check_tensors("inputs", inputs)
     for t in inputs:
         if not t._requires_grad:
@@ -269,6 +313,8 @@ def grad(
         result = []
         for t in inputs:
             g = found.get(t._edge or t)
+            if g is None and FREED in found:
+                raise RuntimeError(_freed(found[FREED]))  # what lay behind it can't be told any more
             if g is None and not allow_unused:
                 raise RuntimeError(
                     f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
@@ -306,12 +352,14 @@ def add_hook(tensor, hook: Callable) -> Callable:
 
 
 def retain_grad(tensor) -> None:
-    """Makes backward keep the gradient of a tensor that is no leaf, in its `.grad`."""
-    reference = weakref.ref(tensor)
+    """Makes backward keep the gradient of a tensor that is no leaf, as its hooks leave it, in its `.grad`."""
+    node = tensor.grad_fn
+    if not retains_grad(tensor):
+        i = tensor._edge[1] if tensor._edge.__class__ is tuple else None
+        node.retained = [*(node.retained or ()), (i, weakref.ref(tensor))]
+        node.special = True
 
-    def keep(g) -> None:
-        t = reference()
-        if t is not None:
-            t.grad = g if t.grad is None else t.grad + g
 
-    add_hook(tensor, keep)
+def retains_grad(tensor) -> bool:
+    """Whether backward fills in `.grad` of a tensor that is no leaf."""
+    return any(reference() is tensor for _, reference in tensor.grad_fn.retained or ())

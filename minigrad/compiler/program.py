@@ -69,14 +69,14 @@ class Snapshot:
     """The state before a step, to be put back when the step raises or was only traced."""
 
     def __init__(self, carried: Carried):
-        self.tensors = [(t, t._data, t.grad, t._requires_grad) for t in carried.tensors.values()]
+        self.tensors = [(t, t._data, t._grad, t._requires_grad) for t in carried.tensors.values()]
         self.containers: list[tuple[Any, Any]] = [(c, c.copy()) for c in (*carried.containers, *carried.groups)]
         self.random = random.default.state
 
     def restore_tensors(self) -> None:
         """Arrays and gradients as they were, and the generator."""
         for t, data, grad, _ in self.tensors:
-            t._data, t.grad = data, grad
+            t._data, t._grad = data, grad
         random.default.state = self.random
 
     def restore(self) -> None:
@@ -180,7 +180,7 @@ class Program:
             before.restore()
             for leaf, grad in reversed(now.reached):
                 if (t := leaf()) is not None:
-                    t.grad = grad
+                    t._grad = grad
             if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
                 raise CompileError(_where(error)) from None
             raise
@@ -213,8 +213,8 @@ class Program:
                 t.grad = _tensor(next(inputs), self.xp)
             elif not self.accumulates and (t._requires_grad or t.grad is not None):
                 self.stood.add(i)
-                g = t.grad = _new(_Leftover)
-                g._backend, g._edge, g._hooks, g.grad, g._requires_grad = t._backend, None, None, None, False
+                g = t._grad = _new(_Leftover)
+                g._backend, g._edge, g._hooks, g._grad, g._requires_grad = t._backend, None, None, None, False
 
     def _argument(self, leaf: Leaf, array):
         if leaf.kind == "raw":
@@ -327,7 +327,7 @@ class Program:
                 if not self.xp.reads_value(error):
                     raise
             leak = _new(Leaked)
-            leak._backend, leak._edge, leak._hooks, leak.grad, leak._requires_grad = self.xp, None, None, None, False
+            leak._backend, leak._edge, leak._hooks, leak._grad, leak._requires_grad = self.xp, None, None, None, False
             return leak
         if type(value) in (list, tuple, dict):
             items = value.values() if type(value) is dict else value

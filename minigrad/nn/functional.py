@@ -13,6 +13,7 @@ from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
     amax,
+    amin,
     avg_pool2d,
     conv1d,
     conv2d,
@@ -22,7 +23,6 @@ from minigrad.ops import (  # noqa: F401  (those not used below are public here 
     linear,
     log_softmax,
     max_pool2d,
-    maximum,
     mean,
     one_hot,
     relu,
@@ -78,6 +78,11 @@ def selu(input):
 def softplus(input, beta=1.0, threshold=20.0):
     """log(1 + e^(beta·x)) / beta, x itself where beta·x > threshold."""
     return _a.softplus(input, beta=beta, threshold=threshold)
+
+
+def logsigmoid(input):
+    """log σ(x), computed without overflow."""
+    return _a.log_sigmoid(input)
 
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
@@ -287,13 +292,15 @@ def _reduce(loss, reduction):
 
 
 def _class_first(input, target, name):
-    """Logits as (rows, C) and class numbers as (rows,), with the shape that a loss without reduction has."""
+    """Logits as (rows, C) and class numbers as int64 (rows,), with the shape that a loss without reduction has."""
     dim = 0 if input.ndim == 1 else 1
     if input.ndim == 0 or target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
         raise ValueError(
             f"{name}: class numbers for an input of shape {input.shape} (classes in dimension {dim}) can't have shape {target.shape}"
         )
     rows = input.permute(*[d for d in range(input.ndim) if d != dim], dim).reshape(-1, input.shape[dim])
+    if not target.is_floating_point() and target.dtype != "bool":
+        target = target.long()  # a small integer type can't be compared with every ignore_index
     return rows, target.reshape(-1), target.shape
 
 
@@ -395,32 +402,42 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     _pairwise("smooth_l1_loss", input, target)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
-    distance = _e.abs(input - target)
-    if beta == 0:
-        return _reduce(distance, reduction)
-    near = distance * distance * (0.5 / beta)
-    return _reduce(where(distance < beta, near, distance - 0.5 * beta), reduction)
+    difference = input - target
+    return _reduce(_a.smooth_l1(difference, beta=beta) if beta else _e.abs(difference), reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """-(pos_weight·y·log σ(x) + (1 - y)·log(1 - σ(x))), computed without overflow."""
     _pairwise("binary_cross_entropy_with_logits", input, target)
-    factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1
-    negative = _a.softplus(-_e.abs(input), beta=1, threshold=1000.0) + relu(-input)  # -log σ(x)
-    loss = (1 - target) * input + factor * negative
+    loss = _a.bce_with_logits(input, target, 1 if pos_weight is None else pos_weight)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
-    """x / max(‖x‖_p, eps) along `dim`."""
-    size, p = _e.abs(input), _plain(p)
-    if p == math.inf:
-        norm = amax(size, dim, True)
-    elif p == 0:
-        norm = sum((input != 0).astype(input.dtype), dim, True)
-    else:
-        norm = sum(size**p, dim, True) ** (1 / p)
-    return input / maximum(norm, Tensor(eps, dtype=input.dtype, device=input.device))
+    """x / max(‖x‖_p, eps) along `dim`, computed in float32 for 16-bit numbers. Where the norm is below eps its gradient is 0,
+    so that x's is g/eps."""
+    wide = _widened(input)
+    return _narrowed(wide / _e.clamp_min(_norm(wide, _plain(p), dim), eps), input.dtype)
+
+
+def _norm(x, p, dim):
+    """‖x‖_p along `dim`, which stays with length 1. Where x is 0 its derivatives are 0, of every order."""
+    if p in (math.inf, -math.inf):
+        return (amax if p > 0 else amin)(_e.abs(x), dim, True)
+    if p == 0:
+        return sum((x != 0).astype(x.dtype), dim, True)
+    if p == 1:
+        return sum(_e.abs(x), dim, True)
+    total = sum(_e.square(x) if p == 2 else _root(_e.abs(x), p), dim, True)
+    return _root(total, 1 / p)
+
+
+def _root(x, exponent):
+    """x ** exponent for x ≥ 0, with 0 and no gradient at 0, where for exponents below 1 the slope is infinite."""
+    if exponent < 0:
+        return x**exponent
+    nothing = x == 0
+    return where(nothing, 0.0, where(nothing, 1.0, x) ** exponent)
 
 
 for _name, _function in list(globals().items()):

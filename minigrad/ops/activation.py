@@ -53,3 +53,42 @@ def softplus(xp, a, *, beta, threshold):
 
 
 softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold, g, g * xp.sigmoid(a * beta)))
+
+
+@elementwise(floats=True)
+def log_sigmoid(xp, a):
+    """log σ(a) = min(a, 0) - log(1 + e^-|a|), without overflow."""
+    return xp.minimum(a, 0) - xp.log1p(xp.exp(-xp.abs(a)))
+
+
+log_sigmoid.defvjp(lambda xp, g, a: g * xp.sigmoid(-a))
+
+
+@elementwise(floats=True)
+def bce_with_logits(xp, a, target, weight):
+    """-(weight·target·log σ(a) + (1 - target)·log(1 - σ(a))), with log(1 - σ(a)) as log σ(a) - a."""
+    return (1 - target) * a - (target * (weight - 1) + 1) * log_sigmoid.forward(xp, a)
+
+
+bce_with_logits.defvjp(
+    lambda xp, g, a, target, weight: g * ((target * (weight - 1) + 1) * xp.sigmoid(a) - target * weight),
+    lambda xp, g, a, weight: g * _by_target(xp, a, weight),
+    lambda xp, g, a, target: -g * target * xp.log_sigmoid(a),
+)
+
+
+def _by_target(xp, a, weight):
+    """-a - (weight - 1)·log σ(a): at weight 1 exactly -a."""
+    if isinstance(weight, int | float) and weight == 1:
+        return -a
+    return (1 - weight) * xp.log_sigmoid(a) - a
+
+
+@elementwise
+def smooth_l1(xp, a, *, beta):
+    """½·a²/beta where |a| < beta, else |a| - ½·beta; beta > 0. Girshick 2015, arXiv 1504.08083."""
+    size = xp.abs(a)
+    return xp.where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta)
+
+
+smooth_l1.defvjp(lambda xp, g, a, beta: g * xp.clamp(a / beta, -1.0, 1.0))

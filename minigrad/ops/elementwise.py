@@ -12,6 +12,12 @@ from minigrad.dtypes import bool_, plain
 from minigrad.tensor import Tensor
 
 
+@elementwise
+def zeros_like(xp, a):
+    """Zeros of a's shape, dtype and layout: the gradient of a step function, whatever arrives there (∞·0 would be NaN)."""
+    return xp.zeros_like(a)
+
+
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 @elementwise
 def add(xp, a, b):
@@ -55,7 +61,7 @@ def div(xp, a, b):
     return xp.divide(a, b)
 
 
-div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * y / b)
+div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * (y / b))
 
 
 @div.call_form
@@ -76,7 +82,7 @@ def floor_divide(xp, a, b):
     return xp.floor_divide(a, b)
 
 
-floor_divide.defvjp(lambda xp, g: g * 0, lambda xp, g: g * 0)
+floor_divide.defvjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
 
 
 @elementwise
@@ -88,7 +94,7 @@ def trunc_divide(xp, a, b):
     )
 
 
-trunc_divide.defvjp(lambda xp, g: g * 0, lambda xp, g: g * 0)
+trunc_divide.defvjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
 
 
 @elementwise
@@ -106,16 +112,27 @@ def pow(xp, a, b):
 
 
 pow.defvjp(
-    lambda xp, g, a, b: xp.where(b == 0, 0.0, g * b * xp.pow(a, b - 1)),
+    lambda xp, g, a, b: _times_slope(xp, g, a, b),
     lambda xp, g, a, b, y: _times_log(xp, g, a, b, y),
 )
 
 
+def _times_slope(xp, g, a, b):
+    """g·b·aᵇ⁻¹, 0 for b = 0 at every base, in every order, for an exponent that may be a number."""
+    if isinstance(b, int | float):
+        return g * (b * xp.pow(a, b - 1)) if b else xp.zeros_like(g)
+    nothing = b == 0
+    return xp.where(nothing, 0.0, g * (b * xp.pow(a, xp.where(nothing, 1.0, b) - 1)))
+
+
 def _times_log(xp, g, a, b, y):
-    """g·aᵇ·log a, 0 at a = 0 (where b ≥ 0), for a base that may be a number."""
+    """g·aᵇ·log a, 0 at a = 0 where b ≥ 0, for a base that may be a number."""
     if isinstance(a, int | float):
-        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
-    return xp.where((a == 0) & (b >= 0), 0.0, g * y * xp.log(xp.where(a == 0, 1.0, a)))
+        if a == 0:
+            return g * xp.where(b >= 0, 0.0, -y)
+        return g * (y * (math.log(a) if a > 0 else math.nan))
+    nothing = (a == 0) & (b >= 0)
+    return g * xp.where(nothing, 0.0, y * xp.log(xp.where(nothing, 1.0, a)))
 
 
 @pow.call_form
@@ -172,7 +189,7 @@ def sign(xp, a):
     return xp.sign(a)
 
 
-sign.defvjp(lambda xp, g: g * 0)
+sign.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
 @elementwise
@@ -272,7 +289,7 @@ def tanh(xp, a):
     return xp.tanh(a)
 
 
-tanh.defvjp(lambda xp, g, y: g - g * y * y)
+tanh.defvjp(lambda xp, g, y: g * (1 - y * y))
 
 
 @elementwise(floats=True)
@@ -299,7 +316,7 @@ def floor(xp, a):
     return xp.floor(a)
 
 
-floor.defvjp(lambda xp, g: g * 0)
+floor.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
 @elementwise
@@ -308,7 +325,7 @@ def ceil(xp, a):
     return xp.ceil(a)
 
 
-ceil.defvjp(lambda xp, g: g * 0)
+ceil.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
 @elementwise
@@ -317,7 +334,7 @@ def round(xp, a):
     return xp.round(a)
 
 
-round.defvjp(lambda xp, g: g * 0)
+round.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
 @round.call_form
@@ -352,32 +369,55 @@ minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _sha
 
 
 @elementwise
-def clamp(xp, a, *, min, max):
-    if min is not None:
-        a = xp.maximum(a, min)
-    return a if max is None else xp.minimum(a, max)
+def clamp_min(xp, a, min):
+    """max(a, min); where they are equal a gets the gradient. NaN wins, and passes no gradient."""
+    return xp.maximum(a, min)
 
 
-clamp.defvjp(lambda xp, g, a, min, max: g * _inside(a, min, max))
+clamp_min.defvjp(
+    lambda xp, g, a, min: xp.where(a >= min, g, 0.0),
+    lambda xp, g, a, min: xp.where(a < min, g, 0.0),
+)
 
 
-def _inside(a, min, max):
-    inside = (a == a) if min is None else a >= min
-    return inside if max is None else inside & (a <= max)
+@elementwise
+def clamp_max(xp, a, max):
+    """min(a, max); where they are equal a gets the gradient. NaN wins, and passes no gradient."""
+    return xp.minimum(a, max)
+
+
+clamp_max.defvjp(
+    lambda xp, g, a, max: xp.where(a <= max, g, 0.0),
+    lambda xp, g, a, max: xp.where(a > max, g, 0.0),
+)
+
+
+@elementwise
+def clamp(xp, a, min, max):
+    return xp.minimum(xp.maximum(a, min), max)
+
+
+clamp.defvjp(
+    lambda xp, g, a, min, max: xp.where((a >= min) & (a <= max), g, 0.0),
+    lambda xp, g, a, min, max: xp.where((a < min) & (min < max), g, 0.0),
+    lambda xp, g, a, min, max: xp.where((a > max) | (max < min), g, 0.0),
+)
 
 
 @clamp.call_form
 def clamp(input, min=None, max=None):
-    """input limited to [min, max] (numbers or tensors); the gradient passes where min ≤ input ≤ max."""
+    """input limited to [min, max] (numbers or tensors); NaN anywhere gives NaN. The gradient passes to input where
+    min ≤ input ≤ max, elsewhere to the bound that is the result (max where min > max).
+
+    Raises:
+        ValueError: when neither min nor max is given.
+    """
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        if min is not None:
-            input = where(input >= min, input, min)
-        return input if max is None else where(input <= max, input, max)
-    if any(isinstance(bound, float) for bound in (min, max)) and not input.is_floating_point():
-        input = input.astype("float32")
-    return clamp.op(input, min=min, max=max)
+    min, max = plain(min), plain(max)
+    if max is None:
+        return clamp_min(input, min)
+    return clamp_max(input, max) if min is None else clamp.op(input, min, max)
 
 
 @elementwise(promote_from=1)

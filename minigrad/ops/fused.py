@@ -10,10 +10,9 @@ import functools
 import math
 
 from minigrad.autograd import walk
-from minigrad.autograd.anomaly import user_line
 from minigrad.autograd.autocast import cast_inputs
 from minigrad.autograd.mode import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
-from minigrad.autograd.op import Node, Op, input_tensor
+from minigrad.autograd.op import Node, Op, alias, input_tensor, note
 from minigrad.dtypes import plain, promote
 from minigrad.ops.activation import normal_cdf
 from minigrad.ops.activation import relu as relu_
@@ -23,6 +22,16 @@ from minigrad.ops.index import gather
 from minigrad.ops.linalg import linear, matmul
 from minigrad.ops.reduce import log_softmax, mean, softmax, sum, widened
 from minigrad.tensor import Tensor, _tensor
+
+
+class _Plan:
+    """The positions of the inputs that a node of a fused operation gives gradients of; it keeps all inputs."""
+
+    __slots__ = ("positions",)
+    keeps = True
+
+    def __init__(self, positions: tuple[int, ...]):
+        self.positions = positions
 
 
 class Fused(Op):
@@ -36,7 +45,7 @@ class Fused(Op):
 
     def __call__(self, *inputs, **static):
         static = {name: plain(value) for name, value in static.items()}
-        if state.mode & AUTOCAST:
+        if state.mode & AUTOCAST and self.own:
             inputs = cast_inputs(self.name, inputs)
         try:
             kinds = {
@@ -48,40 +57,57 @@ class Fused(Op):
         except AttributeError:
             came = ", ".join(type(t).__name__ for t in inputs)
             raise TypeError(f"{self.name}: expected tensors, got {came}; use mg.tensor(…)") from None
-        kernel = getattr(type(xp), self.name, None)
+        kernel = getattr(type(xp), self.name, None) if self.own else None
         if kernel is None or len(kinds) > 1:
             return self.definition(*inputs, **static)
         if self.parts and state.mode & WATCH:
             return self.definition(*inputs, **static)
-        arrays = [None if t is None else t._data for t in inputs]
-        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad] if is_grad_enabled() else []
-        result = getattr(xp, self.name)(*arrays, save=bool(wanted), **static)
+        arrays: list = [None if t is None else t._data for t in inputs]
+        wanted = (
+            tuple([k for k, t in enumerate(inputs) if t is not None and t._requires_grad]) if is_grad_enabled() else ()
+        )
+        forgets = state.collector is not None and state.collector.forgets
+        result = getattr(xp, self.name)(*arrays, save=bool(wanted) and not forgets, **static)
         if result is None:
             return self.definition(*inputs, **static)
         y, saved = result
         out = _tensor(y, xp)
         if wanted:
+            plan = self.plans.get(wanted)
+            if plan is None:
+                plan = self.plans[wanted] = _Plan(wanted)
             node = Node()
-            node.op, node.xp, node.plan, node.special = self, xp, wanted, True
+            node.op, node.xp, node.plan, node.special = self, xp, plan, True
             node.saved = (arrays, saved, static)
             node.edges = [inputs[k]._edge or inputs[k] for k in wanted]
             node.leaves = [(t, t._data) for t in (inputs[k] for k in wanted) if t._edge is None]
-            node.line = user_line() if state.anomaly else None
+            node.inputs = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
+            note(node)
             out._requires_grad, out._edge = True, node
         for callback in state.observers:
             callback(self.name, inputs, out, static)
         return out
 
+    def on_arrays(self, xp):
+        def raw(*arrays, **static):
+            return self(*(None if a is None else _tensor(a, xp) for a in arrays), **static)._data
+
+        return raw
+
     def pull(self, node, g, create_graph):
+        """With `create_graph`, the derivative of the definition by copies of the inputs: each input's with the others held fixed,
+        also where one is computed from another. The copies hang on the tape, so that every higher order reaches the inputs."""
         arrays, saved, static = node.saved
+        positions = node.plan.positions
         if not create_graph:
             grads = getattr(node.xp, self.name + "_vjp")(g, saved, *arrays, **static)
-            return [grads[k] for k in node.plan]
-        places = {k: i for i, k in enumerate(node.plan)}
-        inputs = [None if a is None else input_tensor(a, node, places.get(k)) for k, a in enumerate(arrays)]
+            return self.fitted(node, node.xp, [grads[k] for k in positions], False)
+        places = {k: i for i, k in enumerate(positions)}
         with enable_grad():
-            y = self.definition(*inputs, **static)
-        return list(walk.grad(y, [inputs[k] for k in node.plan], g, create_graph=True))
+            inputs = [None if a is None else input_tensor(a, node, places.get(k)) for k, a in enumerate(arrays)]
+            copies = {k: alias(inputs[k]) for k in positions}
+            y = self.definition(*(copies.get(k, t) for k, t in enumerate(inputs)), **static)
+        return walk.partial(y, list(copies.values()), g)
 
 
 def fused(definition=None, /, **options):

@@ -317,9 +317,9 @@ def one_hot(tensor, num_classes=-1):
         raise TypeError(f"one_hot needs integers, got {tensor.dtype.name}; use .long()")
     if num_classes == -1 or tensor.backend.eager:
         values = tensor.numpy()
-        top = int(values.max(initial=-1)) + 1
+        top = int(values.max()) + 1 if values.size else 0
         num_classes = top if num_classes == -1 else num_classes
-        if values.min(initial=0) < 0 or top > num_classes:
+        if values.size and values.min() < 0 or top > num_classes:
             raise ValueError(f"one_hot: values lie from {values.min()} to {top - 1}, outside 0 … {num_classes - 1}")
     classes = _tensor(tensor.backend.arange(operator.index(num_classes)), tensor.backend)
     return eq(tensor.reshape((*tensor.shape, 1)), classes.long()).long()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minigrad.autograd.op import Node as TapeNode
+from minigrad.autograd.recompute import Forgotten
 from minigrad.tensor import Tensor
 from minigrad.visual.drawing import Diagram, Node, times
 
@@ -137,8 +138,6 @@ def _shapes(tensor: Tensor, order: list[TapeNode]) -> dict[tuple[TapeNode, Any],
     shapes: dict[tuple[TapeNode, Any], tuple[int, ...]] = {_made_by(tensor._edge): tensor.shape}  # type: ignore[dict-item]
     for node in reversed(order):
         given: list = node.inputs or []
-        if not hasattr(node.plan, "kinds"):  # a fused operation or a checkpoint keeps all its inputs
-            given = [tuple(node.saved[0][k].shape) for k in _positions(node)]
         own = shapes.get((node, None))
         for i, edge in enumerate(node.edges):
             maker, output = _made_by(edge)
@@ -152,21 +151,15 @@ def _shapes(tensor: Tensor, order: list[TapeNode]) -> dict[tuple[TapeNode, Any],
 
 def _kept(node: TapeNode) -> Iterator[tuple[Any, Any]]:
     """(what, value) for everything that a node saved: an input's position, "y" for its output, "static" for the rest."""
-    plan = node.plan
-    if hasattr(plan, "kinds"):
-        yield from zip(plan.kinds, node.saved, strict=True)
+    if isinstance(node.saved, Forgotten):
         return
-    inputs, rest, *_ = node.saved
-    yield from ((k, value._data if isinstance(value, Tensor) else value) for k, value in enumerate(inputs))
+    if hasattr(node.plan, "kinds"):
+        yield from zip(node.plan.kinds, node.saved, strict=True)
+        return
+    inputs, rest, *_ = node.saved  # a fused operation keeps all its inputs
+    yield from enumerate(inputs)
     for value in rest if isinstance(rest, tuple) else (rest,):
         yield "rest", value
-
-
-def _positions(node: TapeNode) -> list[int]:
-    """Which input each edge of a node belongs to."""
-    if hasattr(node.plan, "positions"):
-        return node.plan.positions
-    return list(node.saved[1]) if node.plan is None else node.plan
 
 
 def _saved_constants(node: TapeNode, arrays: dict[int, tuple[str, Tensor]]) -> Iterator[tuple[str, Any]]:
@@ -179,7 +172,9 @@ def _saved_constants(node: TapeNode, arrays: dict[int, tuple[str, Tensor]]) -> I
 
 def _saved(node: TapeNode, arrays: dict[int, tuple[str, Tensor]], names: dict[int, str]) -> str:
     """What a node saved, in words."""
-    positions = _positions(node)
+    if isinstance(node.saved, Forgotten):
+        return "saved: nothing, computed again in backward"
+    positions = node.plan.positions
     found: dict[str, None] = {}
     others = 0
     for what, value in _kept(node):

@@ -8,6 +8,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.autograd import grad
 from minigrad.autograd.op import Node
+from minigrad.autograd.recompute import Forgotten
 from minigrad.visual.trace import tensors_in
 from minigrad.visual.watch import run_training
 
@@ -113,6 +114,8 @@ def _behind(tensors: list[mg.Tensor], known: dict[Node, str]) -> Iterator[Node]:
 
 def _arrays(value: Any, kind: type) -> Iterator[Any]:
     """The arrays in what a node saved: nested tuples, lists and dicts of arrays, tensors and other things."""
+    if isinstance(value, Forgotten):  # to be computed again, from these
+        value = value.part.inputs
     if isinstance(value, mg.Tensor):
         value = value._data
     if isinstance(value, kind):

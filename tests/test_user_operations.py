@@ -1,0 +1,136 @@
+"""Operations that a user defines: they live apart from minigrad's own, are replaced whole, and use fused operations in derivatives."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.autograd import REGISTRY, elementwise, gradcheck, gradgradcheck, op
+
+
+def cell(text, **names):
+    """What running a cell of a notebook does."""
+    space = {"mg": mg, "op": op, "elementwise": elementwise, "__name__": "__main__", **names}
+    exec(text, space)
+    return space
+
+
+def numbers(*shape):
+    return mg.tensor(np.random.default_rng(0).normal(size=shape), requires_grad=True)
+
+
+def test_an_operation_of_a_taken_name_changes_nothing_of_minigrad(device):
+    x = mg.tensor([0.5, 1.0], device=device, requires_grad=True)
+    layer = nn.Linear(2, 3, device=device)
+
+    def results():
+        first = mg.grad(mg.logsumexp(x, 0), x, create_graph=True)[0]
+        return [first.tolist(), mg.grad(first[0], x)[0].tolist(), mg.grad(layer(x[None]).square().sum(), x)[0].tolist()]
+
+    before, known = results(), dict(REGISTRY)
+    space = cell("""
+@elementwise
+def exp(xp, a):
+    return a * 0 + 7
+exp.defvjp(lambda xp, g: g * 1000)
+
+@op
+def sum(xp, a):
+    return a
+sum.defvjp(lambda xp, g: g * 1000)
+
+@op
+def matmul(xp, a, b):
+    return a
+matmul.defvjp(lambda xp, g: g * 1000, None)
+""")
+    assert results() == before and REGISTRY == known
+    y = space["exp"](x)
+    assert y.tolist() == [7.0, 7.0] and mg.grad(y.sum(), x)[0].tolist() == [1000.0, 1000.0]
+    with mg.autocast("float16"):  # whose lists of names are of minigrad's operations
+        assert space["matmul"](x, x).dtype == "float32"
+
+
+def test_a_corrected_cell_replaces_the_operation_whole():
+    text = """
+@elementwise
+def cube(xp, a):
+    return a * a * a
+cube.defvjp(lambda xp, g, a: {} * g * xp.square(a))
+
+@elementwise
+def sixth(xp, a):
+    return a ** 6
+sixth.defvjp(lambda xp, g, a: 2 * g * xp.cube(a) * 3 * xp.square(a))
+"""
+    x = numbers(3)
+    space = cell(text.format(2))
+    old = space["cube"](x)
+    assert not np.allclose(mg.grad(old.sum(), x, retain_graph=True)[0].numpy(), 3 * x.numpy() ** 2)
+    for create_graph in (False, True):  # both ways find the operations that derivatives name
+        mg.grad(space["sixth"](x).sum(), x, create_graph=create_graph)
+    space = cell(text.format(3))
+    assert gradcheck(space["cube"], [x]) and gradgradcheck(space["cube"], [x])
+    assert gradcheck(space["sixth"], [x]) and gradgradcheck(space["sixth"], [x])
+    np.testing.assert_allclose(
+        mg.grad(old.sum(), x)[0].numpy(), 2 * x.numpy() ** 2
+    )  # what was computed stays as it was
+
+
+def test_a_derivative_given_again_counts():
+    @elementwise
+    def double(xp, a):
+        return a * 2
+
+    x = numbers(3)
+    double.defvjp(lambda xp, g: g * 3)
+    assert mg.grad(double(x).sum(), x)[0].tolist() == [3.0] * 3
+    double.defvjp(lambda xp, g: g * 2)
+    assert mg.grad(double(x).sum(), x)[0].tolist() == [2.0] * 3
+
+
+def test_a_derivative_may_be_any_callable():
+    class Scaled:
+        def __call__(self, xp, g, a):
+            return 2 * g * a
+
+    @elementwise
+    def squared(xp, a):
+        return a * a
+
+    squared.defvjp(Scaled())
+    assert gradcheck(squared, [numbers(3)])
+    with pytest.raises(TypeError, match="squared has 1 inputs and was given 2 VJPs"):
+        squared.defvjp(lambda xp, g: g, None)
+
+
+@pytest.mark.parametrize("name", ["gelu", "layer_norm", "attention", "cross_entropy"])
+def test_a_derivative_may_use_fused_operations(device, name):
+    """Over raw arrays in an ordinary backward, over tensors under create_graph."""
+    calls = {
+        "gelu": lambda xp, a: xp.gelu(a),
+        "layer_norm": lambda xp, a: xp.layer_norm(a, None, None, axes=(1,), eps=1e-5),
+        "attention": lambda xp, a: xp.attention(a, a, a, scale=0.5),
+        "cross_entropy": lambda xp, a: (
+            a * 0 + xp.reshape(xp.cross_entropy(a, classes, ignore_index=-1, smoothing=0.1), shape=(3, 1))
+        ),
+    }
+    dtype = "float32" if device == "mlx" else "float64"
+    classes = mg.tensor([0, 2, 1], device=device)
+
+    @elementwise
+    def strange(xp, a):
+        return xp.sin(a)
+
+    def vjp(xp, g, a):
+        nonlocal classes
+        classes = classes if isinstance(a, mg.Tensor) else getattr(classes, "data", classes)
+        return g * calls[name](xp, a)
+
+    strange.defvjp(vjp)
+    x = mg.tensor(numbers(3, 4).numpy(), dtype=dtype, device=device, requires_grad=True)
+    found = []
+    for create_graph in (False, True):
+        classes = mg.tensor([0, 2, 1], device=device)
+        found.append(mg.grad(strange(x).sum(), x, create_graph=create_graph)[0].detach().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
