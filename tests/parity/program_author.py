@@ -17,7 +17,7 @@ STATEMENTS = {
 FEATURES = [
     *STATEMENTS, "again", "retain twice", "retain before hook", "wrong hook", "wrong", "closure", "nested", "checkpoint double",
     "checkpoint grad", "checkpoint hook", "double shared", "bent hook", "constant checkpoint",
-    "hook aside",
+    "hook aside", "same input",
 ]  # fmt: skip
 
 FIRST_ONLY = {*(f"graph {n}" for n in ("index_select", "embedding", "masked", "cross_entropy", "nll")), "own classes weighted"}
@@ -362,7 +362,7 @@ class Author:
         v = self.some(lambda v: v.leaf and v.kind in SHAPES)
         v.needs = not v.needs
         self.lines.append(Line("toggle", (), (v.name,), {"value": v.needs}))
-        self.forget([v.deps], lambda other: other.part)
+        self.forget([v.deps], lambda other: other.part or not other.needs)
 
     def forget(self, changed, test=lambda v: True):
         """Takes what was computed from changed leaves out of use."""
@@ -407,7 +407,7 @@ class Author:
             chosen = chosen[:1]
         else:
             action = "total"
-        (s,) = self.call(action, chosen, kind="s", prefix="s", cls="none" if action == "total" else "unknown")
+        (s,) = self.call(action, chosen, kind="s", prefix="s", cls="saves")
         return s
 
     def another(self, s):
@@ -480,6 +480,8 @@ class Author:
         inputs = [self.one(able) for _ in range(int(self.rng.integers(1, 4)))]
         if len(inputs) > 1 and any(not v.leaf and any(k not in LOOKING for _, k in v.hooks) for v in inputs):
             inputs = [v for v in inputs if v.leaf or all(k in LOOKING for _, k in v.hooks)][:1] or inputs[:1]
+        if not self.may("same input"):
+            inputs = list({v.name: v for v in inputs}.values())
         names = tuple(self.name("g") for _ in inputs)
         retain = True if create else self.one([True, True, True, None])
         operands, action = [s], "grad"
@@ -529,7 +531,7 @@ class Author:
 
     # --- changes ------------------------------------------------------------------------------------------------------------------
     def write_update(self):
-        leaves = [v for v in self.vars.values() if v.leaf and v.grad == "plain" and v.kind in (*SHAPES, "m", "ma", "mi")]
+        leaves = [v for v in self.vars.values() if v.leaf and v.needs and v.grad == "plain" and v.kind in (*SHAPES, "m", "ma", "mi")]
         if leaves and self.on:
             leaves = list({v.name: v for v in (self.one(leaves), self.one(leaves))}.values())
             self.lines.append(Line("descend", (), tuple(v.name for v in leaves), {"rate": 0.05}))

@@ -20,7 +20,8 @@ What is kept out of the programs, because the libraries differ there on purpose 
 - Ties and sharp bends on 16 bits, where rounding decides.
 - Third derivatives through layer and batch normalisation: PyTorch's differ from finite differences.
 - Hooks that change the gradient of one output of several: PyTorch calls them with None where only others have a gradient.
-- Views made under no_grad as results: those of a leaf require a gradient in PyTorch.
+- Views of a leaf that are made under no_grad, or before the leaf's requires_grad_(): they require a gradient in PyTorch.
+- `x -= …` for a leaf that requires no gradient: that gives a new tensor here.
 """
 
 import ast
@@ -56,19 +57,19 @@ class Line(NamedTuple):
 # w is (4, 4), b and c (4,), i an image (2, 3, 4, 4), k a kernel (3, 3, 3, 3), a anything.
 PLAIN = {  # saves nothing for backward
     "minus": lambda m, f, t, x: -x,
-    "half": lambda m, f, t, x: x * 0.5,
     "less one": lambda m, f, t, x: 1 - x,
     "plus": lambda m, f, t, x, y: x + y,
     "difference": lambda m, f, t, x, y: x - y,
     "itself twice": lambda m, f, t, x: x + x,
     "with its mean": lambda m, f, t, x: x + x.mean(0, keepdim=True),
-    "with its sum": lambda m, f, t, x: x - x.sum() * 0.1,
+    "without its mean": lambda m, f, t, x: x - x.mean(),
     "turned": lambda m, f, t, x: x.t().reshape(2, 6).t().reshape(3, 4),
     "permuted": lambda m, f, t, x: x.reshape(3, 2, 2).permute(0, 2, 1).reshape(3, 4),
     "joined": lambda m, f, t, x, y: m.cat([x, y], 0).reshape(2, 3, 4).sum(0),
     "row plus": lambda m, f, t, x, b: x + b,
 }
 LAYOUTS = {
+    "half": lambda m, f, t, x: x * 0.5,
     "strided": lambda m, f, t, x: x.repeat(2, 2)[::2, ::2],
     "last of a stack": lambda m, f, t, x, y: m.stack([x, y], -1)[..., 1],
     "columns first": lambda m, f, t, x: m.cat([x.t(), x.t()], 1)[:, 1:4].t(),
@@ -439,8 +440,12 @@ def _missing(body, scope):
         yield from (n for n in line.operands if n not in made and scope.get(n) is None)
         if line.body and line.action != "checkpoint":
             yield from _missing(line.body, ChainMap(dict.fromkeys(made, 1), scope))
-            made |= {n for each in line.body for n in each.names}
-        made |= set(line.names)
+        made |= _made(line)
+
+
+def _made(line: Line) -> set:
+    """The names that are there after a line."""
+    return {*line.names}.union(*(_made(each) for each in line.body if line.action != "checkpoint"))
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------------
@@ -475,7 +480,7 @@ def _compare(lines, a, b, setting, nudged):
         plain, hooks = [], defaultdict(list)
         for entry in log:
             if entry[1] == "hook":
-                if not loose or np.any(_numbers(entry[3])):
+                if not loose or np.abs(_numbers(entry[3])).max(initial=0) > tolerance:
                     hooks[entry[0], entry[2].partition(".")[0]].append(entry)
             else:
                 plain.append(entry)
@@ -502,7 +507,7 @@ def _compare(lines, a, b, setting, nudged):
             return "flag", f"{name}: requires_grad (or the mode) is {x[4]}, in PyTorch {y[4]}"
         if x[3] is None or y[3] is None:
             other = _numbers(y[3] if x[3] is None else x[3])
-            if other is not None and not (loose and not np.any(other)):
+            if other is not None and not (loose and np.abs(other).max(initial=0) <= tolerance):
                 return "none", f"{name}: {'None' if x[3] is None else x[3]}, in PyTorch {y[3]}"
             continue
         if x[3].dtype.name != str(y[3].dtype)[6:]:
@@ -573,7 +578,7 @@ def _clean(lines):
     for line in lines:
         if all(n in made for n in line.operands) and not list(_missing(line.body, dict.fromkeys(made, 1) | dict.fromkeys(line.operands, 1))):
             result.append(line)
-            made |= {n for each in (line, *(line.body if line.action != "checkpoint" else ())) for n in each.names}
+            made |= _made(line)
     return result
 
 

@@ -18,8 +18,8 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "float64": Setting("cpu", "float64", "float32", 1e-9, 1e-4, 1e-9),
-    "float16": Setting("cpu", "float32", "float16", 1e-4, 3e-2, 1e-3),
-    "mlx": Setting("mlx", "float32", "bfloat16", 1e-4, 2e-1, 1e-2),
+    "float16": Setting("cpu", "float32", "float16", 1e-3, 3e-2, 1e-3),
+    "mlx": Setting("mlx", "float32", "bfloat16", 1e-3, 2e-1, 1e-2),
 }
 WITHOUT: tuple = ()  # features of the programs to leave out, see FEATURES in program_author.py
 
