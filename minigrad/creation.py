@@ -4,7 +4,7 @@ import numpy as np
 
 from minigrad import random
 from minigrad.dtypes import dtype as _dtype
-from minigrad.dtypes import plain
+from minigrad.dtypes import fitted, plain
 from minigrad.ops.shape import _sizes
 from minigrad.tensor import Tensor
 
@@ -33,13 +33,18 @@ def _filled(values: np.ndarray, dtype, device, requires_grad) -> Tensor:
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
-    """A tensor of one value. Its dtype follows the value: float32, int64 or bool."""
+    """A tensor of one value. Its dtype follows the value: float32, int64 or bool.
+
+    Raises:
+        OverflowError: when the dtype can't hold the value.
+    """
     fill_value = fill_value.item() if isinstance(fill_value, Tensor) else plain(fill_value)
     if not isinstance(fill_value, int | float):
         raise TypeError(f"full: the value must be a number, got {type(fill_value).__name__}; use mg.tensor for several")
     kind = _dtype(dtype or type(fill_value))
+    value = fitted(fill_value, kind, "full")
     stored = "float32" if kind.name == "bfloat16" else kind.name
-    value = np.asarray(fill_value).astype(stored)
+    value = np.asarray(value).astype(stored)  # np.full would warn of an infinity in its own name
     return _filled(np.full(_sizes((size,)), value), kind, device, requires_grad)
 
 
@@ -71,14 +76,22 @@ def ones_like(input: Tensor, **options) -> Tensor:
 
 
 def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False) -> Tensor:
-    """start, start + step, … below end; int64 for whole numbers, else float32."""
+    """start, start + step, … below end; int64 for whole numbers, else float32.
+
+    Raises:
+        OverflowError: for a whole number that int64 can't hold.
+        ValueError: for steps that don't lead from start to end.
+    """
     if end is None:
         start, end = 0, start
-    start, end, step = plain(start), plain(end), plain(step)
-    kind = dtype or ("float32" if any(isinstance(v, float) for v in (start, end, step)) else "int64")
+    start, end, step = (plain(v.item() if isinstance(v, Tensor) else v) for v in (start, end, step))
+    floats = any(isinstance(v, float) for v in (start, end, step))
+    counted = _dtype("float64" if floats else "int64")
+    start, end, step = (fitted(v, counted, "arange") for v in (start, end, step))
+    kind = dtype or ("float32" if floats else "int64")
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} doesn't lead from {start} to {end}")
-    return _filled(np.arange(start, end, step), kind, device, requires_grad)
+    return _filled(np.arange(start, end, step, dtype=np.dtype(counted.name)), kind, device, requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:

@@ -5,6 +5,8 @@ PyTorch's rule: the higher category wins; inside a category tensors with dimensi
 Python numbers; then the wider type wins. numpy's own table differs (float32 with int64 gives float64 there).
 """
 
+import math
+import sys
 from functools import cache
 
 import numpy as np
@@ -72,6 +74,66 @@ def dtype(spec) -> DType:
 def plain(value):
     """A numpy number as a Python one; anything else as it is. Beside an array of float32, np.float64 would make float64 of it."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+@cache
+def limits(kind: DType) -> tuple[int, int]:
+    """The smallest and the largest number that an integer dtype takes. uint8 takes the whole numbers -255 … -1 as well, as in
+    PyTorch: they are what they are modulo 256."""
+    top = 2 ** (8 * kind.itemsize - (kind is not uint8)) - 1
+    return (-top, top) if kind is uint8 else (-top - 1, top)
+
+
+def fitted(value, kind: DType, who: str, finite: bool = False):
+    """A Python number as one that `kind` holds: a bool, an int (a float is cut to one) or a float.
+
+    Args:
+        who: the function that was called, for the message.
+        finite: also refuse a finite number beyond the largest of `kind`, as which it would be infinite.
+
+    Raises:
+        OverflowError: when it can't be held: whole numbers out of range, infinities and NaN as integers.
+    """
+    if kind.category == 0:
+        return value != 0
+    if kind.category == 2:
+        top = LARGEST[kind.name]
+        try:
+            number = float(value)
+        except OverflowError:
+            raise overflow(value, kind, who) from None
+        if finite and top < abs(number) < math.inf:
+            raise overflow(value, kind, who)
+        return number
+    low, high = limits(kind)
+    low = 0 if kind is uint8 and isinstance(value, float) else low
+    if not low <= value <= high:
+        raise overflow(value, kind, who)
+    return int(value) % 256 if kind is uint8 else int(value)
+
+
+def overflow(value, kind: DType, who: str) -> OverflowError:
+    """The error of a number that a dtype can't hold."""
+    if kind.category == 2:
+        low, high = -LARGEST[kind.name], LARGEST[kind.name]
+    else:
+        low, high = (0, 255) if kind is uint8 else limits(kind)
+    return OverflowError(
+        f"{who}: {_written(value)} doesn't fit {kind.name}, which holds {_written(low)} … {_written(high)}; give another number "
+        "or a wider dtype"
+    )
+
+
+def _written(number) -> str:
+    if isinstance(number, float):
+        return f"{number:.6g}"
+    return f"{number:_}" if abs(number) < 10**40 else f"a whole number of {number.bit_length()} bits"
+
+
+# The largest finite numbers.
+LARGEST = {
+    "float16": 65504.0, "bfloat16": 2.0**128 - 2.0**120, "float32": 2.0**128 - 2.0**104, "float64": sys.float_info.max
+}  # fmt: skip
 
 
 @cache

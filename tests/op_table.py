@@ -154,6 +154,14 @@ for name, sign in zip("eq ne lt le gt ge".split(), "== != < <= > >=".split(), st
     row(name, X(3, 4), X(4), eval(f"lambda a, b: a {sign} b"))
     same(f"a {sign} b", X(3, 4), X(4))
 row("logical_and", X(3, 4), B(4), np.logical_and)
+for name in "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift".split():
+    row(name, I(9, 3, 4), I(9, 4), getattr(np, name))
+for name in "bitwise_and bitwise_or bitwise_xor".split():
+    row(name, B(3, 4), B(4), getattr(np, name))
+row("bitwise_not", I(9, 3), np.bitwise_not)
+row("bitwise_not", B(3), np.bitwise_not)
+for sign in ["&", "|", "^", "<<", ">>"]:
+    same(f"(a {sign} b) ^ (5 {sign} a) | (b {sign} 2)", I(9, 3, 4), I(9, 4))
 row("logical_or", B(3, 4), X(4), np.logical_or)
 same("(a > 0) & (b < 1) | ~(a < b) ^ (b == b)", X(3, 4), X(4))
 

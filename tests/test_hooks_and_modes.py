@@ -84,6 +84,15 @@ def test_grad_leaves_branches_alone_that_lead_elsewhere():
     assert mg.grad(loss, z)[0].tolist() == [4.0] and len(seen) == 3
 
 
+def test_an_input_named_twice_has_its_hooks_run_once():
+    x, seen = leaf(2.0), []
+    x.register_hook(lambda g: seen.append(g) or g * 2)
+    y = x * 3
+    y.register_hook(lambda g: seen.append(g) or g * 5)
+    found = mg.grad((y * y).sum(), [x, y, x, y])
+    assert [g.item() for g in found] == [360.0, 60.0, 360.0, 60.0] and len(seen) == 2
+
+
 def test_a_leaf_switched_off_after_the_forward_gets_no_gradient():
     x, seen = leaf(2.0), []
     x.register_hook(seen.append)

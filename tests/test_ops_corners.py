@@ -177,12 +177,62 @@ def test_integers(device):
         (mg.div(a, 2, rounding_mode="trunc"), "int64", [3, -3, 0]), (abs(a), "int64", [7, 7, 0]),
         (a**2, "int64", [49, 49, 0]), (2**a.clamp(0, 9), "int64", [128, 1, 1]), (-a, "int64", [-7, 7, 0]),
         (a.amax(), "int64", 7), (a.max(0)[1], "int64", 0), (a.argmin(), "int64", 1), (a.sign(), "int64", [1, -1, 0]),
-        (a.clamp(min=-1.5), "float32", [7, -1.5, 0]), (a & (a == a), "bool", [True, True, False]),
+        (a.clamp(min=-1.5), "float32", [7, -1.5, 0]), (a & (a == a), "int64", [1, 1, 0]), (a ^ 2, "int64", [5, -5, 2]),
         (mg.where(a > 0, a, 0.5), "float32", [7, 0.5, 0.5]), (mg.exp(a * 0), "float32", [1, 1, 1]),
         (F.one_hot(mg.tensor([1, 0], device=device)), "int64", [[0, 1], [1, 0]]), (a.eq(7), "bool", [True, False, False]),
     ]:  # fmt: skip
         assert y.dtype == dtype
         assert y.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_bits(device, dtype):
+    """& | ^ ~ << >> work on the bits of integers, with tensors and numbers on either side, as on the numbers one by one."""
+    bits = 8 * np.dtype(dtype).itemsize
+    ends = np.iinfo(dtype)
+    values = [0, 1, 2, 5, ends.max, ends.max - 1, ends.min, *([-1, -2, -7] if ends.min else [])]
+
+    def wrapped(n):
+        return (int(n) - ends.min) % 2**bits + ends.min
+
+    def shift(a, by):
+        return a << by if 0 <= by < bits else 0
+
+    def back(a, by):
+        return a >> by if 0 <= by < bits else -1 if a < 0 else 0
+
+    both = {"and": int.__and__, "or": int.__or__, "xor": int.__xor__, "left_shift": shift, "right_shift": back}
+    operators = {"and": "&", "or": "|", "xor": "^", "left_shift": "<<", "right_shift": ">>"}
+    a, b = (m.ravel().tolist() for m in np.meshgrid(values, values + [bits - 1, bits]))
+    x, y = (mg.tensor(v, dtype=dtype, device=device) for v in (a, b))
+    for name, each in both.items():
+        function, by_sign = getattr(mg, f"bitwise_{name}"), eval(f"lambda a, b: a {operators[name]} b")
+        expected = [wrapped(each(p, q)) for p, q in zip(a, b, strict=True)]
+        for result in (function(x, y), by_sign(x, y), getattr(x, f"bitwise_{name}")(y)):
+            assert (result.dtype, result.tolist()) == (dtype, expected)
+        for number in (0, 1, 3, bits - 1, bits, -1, -2, 2**bits + 1):
+            for result, left in ((by_sign(x, number), True), (by_sign(number, x), False)):
+                pairs = [(p, wrapped(number)) if left else (wrapped(number), p) for p in a]
+                assert (result.dtype, result.tolist()) == (dtype, [wrapped(each(*pair)) for pair in pairs])
+    assert (~x).tolist() == mg.bitwise_not(x).tolist() == [wrapped(~p) for p in a]
+
+
+def test_bits_of_booleans(device):
+    """For booleans & | ^ ~ are and, or, unequal, not; beside an integer they are 0 and 1; shifts and fractions are refused."""
+    a, b = mg.tensor([True, True, False], device=device), mg.tensor([True, False, False], device=device)
+    for y, dtype, expected in [
+        (a & b, "bool", [True, False, False]), (a | b, "bool", [True, True, False]), (a ^ b, "bool", [False, True, False]),
+        (~a, "bool", [False, False, True]), (a & True, "bool", [True, True, False]), (False | b, "bool", [True, False, False]),
+        (a & 3, "int64", [1, 1, 0]), (a ^ b.int(), "int32", [0, 1, 0]), (a << 1, "int64", [2, 2, 0]),
+        (mg.tensor([4], dtype="uint8", device=device) | mg.tensor([-1], dtype="int8", device=device), "int16", [-1]),
+    ]:  # fmt: skip
+        assert (y.dtype, y.tolist()) == (dtype, expected)
+    x = mg.tensor([1.5], device=device)
+    for wrong in (lambda: x & 1, lambda: 1 | x, lambda: a ^ 1.5, lambda: ~x, lambda: x << 1, lambda: a.int() >> x):
+        with pytest.raises(TypeError, match=r"bitwise_\w+: .*only integers and booleans have bits"):
+            wrong()
+    with pytest.raises(TypeError, match="bitwise_left_shift: .*bool"):
+        a << b
 
 
 def test_half_precision(device):

@@ -1,8 +1,10 @@
 """What comes into an operation: dtypes brought together, and errors told in one sentence."""
 
+import math
+
 import numpy as np
 
-from minigrad.dtypes import ALL, DType, float32, int64, promote
+from minigrad.dtypes import ALL, DType, fitted, float32, int64, limits, promote, uint8
 from minigrad.tensor import Tensor
 
 
@@ -37,9 +39,30 @@ def matched(op, inputs):
     if op.floats and not common.is_floating_point:
         common = float32
     for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
-        if isinstance(t, Tensor) and t.dtype is not common:
-            inputs[i], changed = t.astype(common), True
+        if isinstance(t, Tensor):
+            if t.dtype is not common:
+                inputs[i], changed = t.astype(common), True
+        elif t.__class__ is int and not 0 <= t < 128 and (number := _number(op, t, common)) is not t:
+            inputs[i] = number
+            return matched(op, inputs) or inputs
     return inputs if changed else None
+
+
+COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
+
+
+def _number(op, value: int, common: DType):
+    """A whole number beside tensors of a dtype. One that no element can be compares as infinity does, in float32, which
+    has every integer on its side of it; elsewhere it is refused."""
+    if op.name in COMPARISONS and (common.category < 2 and not _within(value, common) or abs(value) > 2**1023):
+        return math.inf if value > 0 else -math.inf
+    number = fitted(value, common, op.name)
+    return value if number == value and abs(value) < 2**63 else number
+
+
+def _within(value: int, kind: DType) -> bool:
+    low, high = limits(kind)
+    return (0 if kind is uint8 else low) <= value <= high
 
 
 def explained(op, error: Exception, inputs, static) -> Exception:

@@ -99,7 +99,7 @@ class Binary(Op):
         arrays = (array, number) if bit == 1 else (number, array)
         try:
             z = self.forward(xp, *arrays)
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input, other)
         if z.__class__ is not xp.array_type or mode & SLOW:
             return Op.__call__(self, input, other)

@@ -310,9 +310,12 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph
     with _walking(create_graph):
         found = _walk(roots, capture, retain, create_graph)
-        result = []
+        results: dict = {}  # an input may be named twice: its hooks run once
         for t in inputs:
-            g = found.get(t._edge or t)
+            place = t._edge or t
+            if place in results:
+                continue
+            g = found.get(place)
             if g is None and FREED in found:
                 raise RuntimeError(_freed(found[FREED]))  # what lay behind it can't be told any more
             if g is None and not allow_unused:
@@ -323,8 +326,8 @@ def grad(
                 for hook in list(t._hooks or ()) if t._edge is None else ():
                     g = _hooked(hook, g, t._backend, create_graph)
                 g = g if create_graph else _tensor(t._backend.asarray(g), t._backend)
-            result.append(g)
-    return tuple(result)
+            results[place] = g
+    return tuple([results[t._edge or t] for t in inputs])
 
 
 def _as_list(x) -> list:

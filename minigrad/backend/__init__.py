@@ -7,6 +7,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     name                               "cpu" or "mlx"
     array_type, dtypes                 the class of its arrays, its own dtypes by name
     eager                              whether values can be read without waiting for a device
+    owns(a)                            whether a raw array can be a tensor's as it is: class, dtype, byte order
     asarray(values, dtype_name=None)   raw array from numpy array, list or scalar
     to_numpy(a), astype(a, name), dtype_name(a), eval(*arrays)
     start(arrays), carry(tensor)       compute soon what is carried from one step to the next (nothing, where eager)

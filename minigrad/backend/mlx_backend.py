@@ -13,6 +13,7 @@ DTYPES = {
     **{name: getattr(mx, name) for name in "uint8 int8 int16 int32 int64 float16 bfloat16 float32".split()},
 }
 NAMES = {native: name for name, native in DTYPES.items()} | {mx.uint32: "int64", mx.float64: "float64"}
+OWN = frozenset([*DTYPES.values(), mx.float64])  # uint32 is what mx.argmax gives; as a tensor it would count modulo 2³²
 
 
 def _writable(index) -> bool:
@@ -61,6 +62,9 @@ class MLXBackend:
 
     def has_gpu(self) -> bool:
         return mx.default_device().type == mx.DeviceType.gpu
+
+    def owns(self, a) -> bool:
+        return a.dtype in OWN
 
     def dtype(self, name: str):
         if name not in DTYPES:

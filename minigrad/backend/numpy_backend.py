@@ -27,6 +27,8 @@ warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minigrad\.")
 
 DTYPES = {name: np.dtype(name) for name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()}
 
+NATIVE = frozenset(DTYPES.values())  # in the machine's byte order; in the other one they are other dtypes
+
 
 class _Names(dict):
     """numpy works a dtype's name out at every question, which takes longer than adding two small arrays."""
@@ -77,6 +79,9 @@ class NumpyBackend:
 
     def asarray(self, values, dtype_name: str | None = None):
         return np.asarray(values, None if dtype_name is None else self.dtype(dtype_name))
+
+    def owns(self, a) -> bool:
+        return a.__class__ is np.ndarray and a.dtype in NATIVE
 
     def dtype(self, name: str):
         if name not in DTYPES:

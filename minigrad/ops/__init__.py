@@ -2,7 +2,7 @@
 
 elementwise.py  arithmetic, exp, choice        index.py          indexing, gather, scatter
 activation.py   relu, gelu, …                  linalg.py         matmul, linear, einsum
-compare.py      comparison, logic              conv.py, pool.py  images
+compare.py      comparison, logic, bits        conv.py, pool.py  images
 reduce.py       sums, extremes, softmax        fused.py          operations that a backend may override
 shape.py        views, padding, dtype, device  operators.py      what +, *, [] mean
 join.py         cat, stack, split
@@ -14,6 +14,12 @@ from minigrad.autograd.guard import guarded as _guarded
 from minigrad.ops import index
 from minigrad.ops.activation import elu, leaky_relu, relu, softplus
 from minigrad.ops.compare import (
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
     eq,
     ge,
     gt,
@@ -127,7 +133,8 @@ from minigrad.ops.shape import (
 from minigrad.tensor import Tensor
 
 METHODS = (
-    "abs add addmm all amax amin any argmax argmin bmm broadcast_to ceil chunk clamp clone contiguous cos cumsum diagonal div "
+    "abs add addmm all amax amin any argmax argmin bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift "
+    "bitwise_xor bmm broadcast_to ceil chunk clamp clone contiguous cos cumsum diagonal div "
     "dot eq erf exp expand expand_as expm1 flatten flip floor floor_divide gather ge gt index_add index_select isfinite isinf "
     "isnan le log log1p log_softmax logical_and logical_not logical_or logsumexp lt masked_fill masked_select matmul max "
     "maximum mean min minimum mm mul mv narrow ne neg outer permute pow prod reciprocal relu remainder repeat reshape roll "

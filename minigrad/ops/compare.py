@@ -1,6 +1,7 @@
-"""Comparison and logic: booleans, without a derivative."""
+"""Comparison and logic (booleans), and the bits of whole numbers; without a derivative."""
 
 from minigrad.autograd.pointwise import elementwise
+from minigrad.dtypes import ALL, bool_, uint8
 
 
 @elementwise
@@ -73,3 +74,76 @@ def isinf(xp, a):
 def isfinite(xp, a):
     """Whether it is neither infinite nor NaN."""
     return xp.isfinite(a)
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+def _whole(xp, *operands):
+    """The operands as arrays of one dtype without fractions; Python numbers wrap round into it, as -1 does into 255 for uint8.
+
+    Raises:
+        TypeError: for floating point numbers.
+    """
+    dtype = ALL[next(xp.dtype_name(a) for a in operands if hasattr(a, "dtype"))]
+    if dtype.is_floating_point:
+        raise TypeError("only integers and booleans have bits; use .long() first")
+    return [a if hasattr(a, "dtype") else xp.asarray(_wrapped(a, dtype), dtype.name) for a in operands]
+
+
+def _wrapped(number: int, dtype) -> int:
+    """The number that an integer dtype holds for `number`: modulo 2 to the power of its bits."""
+    if dtype is bool_:
+        return number
+    count = 1 << 8 * dtype.itemsize
+    lowest = 0 if dtype is uint8 else -(count >> 1)
+    return (number - lowest) % count + lowest
+
+
+@elementwise
+def bitwise_and(xp, a, b):
+    """The bits that are set in both integers; for booleans a and b."""
+    return xp.bitwise_and(*_whole(xp, a, b))
+
+
+@elementwise
+def bitwise_or(xp, a, b):
+    """The bits that are set in one of the integers at least; for booleans a or b."""
+    return xp.bitwise_or(*_whole(xp, a, b))
+
+
+@elementwise
+def bitwise_xor(xp, a, b):
+    """The bits that are set in exactly one of the integers; for booleans a ≠ b."""
+    return xp.bitwise_xor(*_whole(xp, a, b))
+
+
+@elementwise
+def bitwise_not(xp, a):
+    """The bits that are not set: -a - 1, and for uint8 255 - a; for booleans not a."""
+    return xp.bitwise_invert(*_whole(xp, a))
+
+
+def _shiftable(xp, a, b):
+    """The integers, their count of bits, and where the shift b is one of 0 … bits - 1."""
+    a, b = _whole(xp, a, b)
+    dtype = ALL[xp.dtype_name(a)]
+    if dtype is bool_:
+        raise TypeError("booleans can't be shifted")
+    count = 8 * dtype.itemsize
+    return a, b, count, (b >= 0) & (b < count)
+
+
+@elementwise
+def bitwise_left_shift(xp, a, b):
+    """a·2ᵇ without the bits that leave the integer; 0 where b is negative or no less than the number of bits."""
+    a, b, _, inside = _shiftable(xp, a, b)
+    zero = xp.zeros_like(b)
+    return xp.where(inside, xp.left_shift(a, xp.where(inside, b, zero)), zero)
+
+
+@elementwise
+def bitwise_right_shift(xp, a, b):
+    """⌊a / 2ᵇ⌋; 0, or -1 for negative a, where b is negative or no less than the number of bits."""
+    a, b, count, inside = _shiftable(xp, a, b)
+    zero = xp.zeros_like(b)
+    most = xp.right_shift(a, zero + (count - 1))  # of a signed integer its sign; one more step empties uint8 too
+    return xp.where(inside, xp.right_shift(a, xp.where(inside, b, zero)), xp.right_shift(most, zero + 1))

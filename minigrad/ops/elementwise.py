@@ -8,7 +8,7 @@ import builtins
 import math
 
 from minigrad.autograd.pointwise import elementwise
-from minigrad.dtypes import bool_, plain
+from minigrad.dtypes import bool_, fitted, plain
 from minigrad.tensor import Tensor
 
 
@@ -447,8 +447,8 @@ def masked_fill(input, mask, value):
         if value.ndim:
             raise ValueError(f"value must be a number or have no dimensions, got shape {value.shape}; use mg.where")
         value = value.astype(input.dtype)
-    elif not input.is_floating_point():
-        value = bool(value) if input.dtype == "bool" else int(value)
+    elif isinstance(value := plain(value), int | float):
+        value = fitted(value, input.dtype, "masked_fill", finite=True)
     return where(_boolean(mask, "mask"), value, input)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from minigrad.autograd.match import describe
 from minigrad.autograd.op import op
 from minigrad.backend import of_array
+from minigrad.dtypes import fitted
 from minigrad.ops.compare import eq
 from minigrad.ops.elementwise import _boolean
 from minigrad.ops.elementwise import where as choose
@@ -160,7 +161,9 @@ def setitem(input, at, values) -> None:
     xp = input.backend
     if isinstance(values, Tensor):
         values = values.to(input.device).astype(input.dtype).data
-    elif not isinstance(values, int | float):
+    elif isinstance(values, int | float):
+        values = fitted(values, input.dtype, "setitem")
+    else:
         values = Tensor(values, dtype=input.dtype, device=input.device).data
     shape, where = _index(input, at)
     try:

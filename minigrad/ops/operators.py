@@ -99,16 +99,34 @@ class Operators:
         return ops.ge(self, other)
 
     def __and__(self, other):
-        return ops.logical_and(self, other)
+        return ops.bitwise_and(self, other)
+
+    __rand__ = __and__
 
     def __or__(self, other):
-        return ops.logical_or(self, other)
+        return ops.bitwise_or(self, other)
+
+    __ror__ = __or__
 
     def __xor__(self, other):
-        return ops.ne(self, other)
+        return ops.bitwise_xor(self, other)
+
+    __rxor__ = __xor__
 
     def __invert__(self):
-        return ops.logical_not(self)
+        return ops.bitwise_not(self)
+
+    def __lshift__(self, other):
+        return ops.bitwise_left_shift(self, other)
+
+    def __rlshift__(self, other):
+        return ops.bitwise_left_shift(other, self)
+
+    def __rshift__(self, other):
+        return ops.bitwise_right_shift(self, other)
+
+    def __rrshift__(self, other):
+        return ops.bitwise_right_shift(other, self)
 
     def __getitem__(self, index):
         return getitem(self, index)
