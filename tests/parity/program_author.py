@@ -10,9 +10,9 @@ from programs import (
 
 # What a program may do, and how often; any of these names can be left out (`without`).
 STATEMENTS = {
-    "step": 30, "shared": 9, "layout": 5, "image": 3, "module": 4, "two": 2, "detach": 2, "block": 3, "generator": 1.5,
-    "checkpoint": 4, "hook": 5, "unhook": 1, "retain": 3, "toggle": 1, "backward": 5, "grad": 2, "double": 5, "from .grad": 1,
-    "update": 1.5, "optimizer": 1.5, "parameter": 1, "tied": 1, "low": 3,
+    "step": 28, "shared": 12, "layout": 5, "image": 3, "module": 4, "two": 2, "detach": 2, "block": 3, "generator": 1.5,
+    "checkpoint": 6, "hook": 7, "unhook": 1, "retain": 5, "toggle": 1, "backward": 6, "grad": 2, "double": 9, "from .grad": 1,
+    "update": 1.5, "optimizer": 1.5, "parameter": 1.5, "tied": 1, "low": 3,
 }  # fmt: skip
 FEATURES = [
     *STATEMENTS, "again", "retain twice", "retain before hook", "wrong hook", "wrong", "closure", "nested", "checkpoint double",
@@ -37,9 +37,9 @@ class Var:
     noisy: bool = False
     second: int = 0  # gradients in its history: of gradients of …
     several: bool = False  # one output of several
+    busy: bool = False  # an operation on shared inputs, or a checkpoint, uses it
     norm: bool = False  # has a normalisation in its history
     part: bool = False  # has a checkpoint in its history
-    fused: bool = False  # has an operation on shared inputs in its history
     hooks: list = field(default_factory=list)
     retained: int = 0
     grad: str = ""  # of a leaf: "", "plain" or "tape"
@@ -137,7 +137,6 @@ class Author:
             "node": self.node([v for v in operands if v.needs], cls) if needs else None,
             "low": any(v.low for v in operands), "noisy": any(v.noisy for v in operands),
             "second": max([v.second for v in operands], default=0), "norm": any(v.norm for v in operands), "part": any(v.part for v in operands),
-            "fused": any(v.fused for v in operands),
         }  # fmt: skip
         self.vars[name] = v = Var(name, kind, **(facts | more))
         return v
@@ -176,7 +175,8 @@ class Author:
             return None
         scaled = True if not self.on else self.chance(0.6) if scaled is None else scaled
         (v,) = self.call(action, operands, kind=kind, cls=cls, scaled=scaled)
-        v.fused = v.fused or shared
+        for o in operands:
+            o.busy = o.busy or shared or self.depth > 0
         return v
 
     def write_step(self):
@@ -243,7 +243,6 @@ class Author:
         if block.kind == "ma":
             y = self.some(lambda v: v.kind == "x" and not v.noisy)
             (v,) = self.call("attend", [block, x, self.one([x, y])], scaled=True)
-            v.fused = True
         else:
             self.call(self.one(["call", "residual"]), [block, x], scaled=True)
 
@@ -331,7 +330,10 @@ class Author:
 
     # --- hooks ----------------------------------------------------------------------------------------------------------------
     def write_hook(self):
-        v = self.some(lambda v: v.needs and v.kind in (*SHAPES, "p") and (not v.retained or self.may("retain before hook")))
+        def able(v):
+            return v.needs and v.kind in (*SHAPES, "p") and (not v.retained or self.may("retain before hook"))
+
+        v = self.chance(0.5) and self.some(lambda v: able(v) and (v.retained or v.busy)) or self.some(able)
         if v is None or not self.on:
             return
         if not self.may("checkpoint hook") and (v.leaf or v.part):
@@ -353,7 +355,10 @@ class Author:
             v.hooks = [h for h in v.hooks if h[0] != handle]
 
     def write_retain(self):
-        v = self.some(lambda v: v.needs and not v.leaf and v.kind in SHAPES and (not v.retained or self.may("retain twice")))
+        def able(v):
+            return v.needs and not v.leaf and v.kind in SHAPES and (not v.retained or self.may("retain twice"))
+
+        v = self.chance(0.5) and self.some(lambda v: able(v) and (v.retained or v.busy or v.hooks)) or self.some(able)
         if v is not None:
             self.lines.append(Line("retain", (), (v.name,)))
             v.retained += 1
@@ -396,7 +401,7 @@ class Author:
         able = [v for v in self.vars.values() if v.kind in ("x", "b", "w") and self.walkable(v) == state and not v.leaf]
         if not able:
             return None
-        chosen = list({self.one(able[-6:]).name: None for _ in range(int(self.rng.integers(1, 4)))})
+        chosen = list({self.one(able[-8:]).name: None for _ in range(int(self.rng.integers(1, 6)))})
         chosen = [self.vars[n] for n in chosen]
         action = self.one(["total", "total", "total", "squared", "loss", "classes"])
         if action == "loss" and all(v.kind == "x" for v in chosen):
@@ -471,6 +476,8 @@ class Author:
         reached = self.reach([s.node])
         able = [v for v in self.vars.values() if v.needs and v.kind in (*SHAPES, "p")
                 and (v.deps <= s.deps if v.leaf else v.node in reached or self.chance(0.05))]  # fmt: skip
+        watched = {v.node for v in self.vars.values() if v.several and (v.hooks or v.retained)}
+        able = [v for v in able if not (v.several and v.node in watched)]
         if not self.may("checkpoint grad") and s.part:
             return [], []
         if not self.may("hook aside") and any(not v.leaf and (v.hooks or v.retained) for v in self.vars.values()):

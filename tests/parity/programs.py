@@ -20,6 +20,7 @@ What is kept out of the programs, because the libraries differ there on purpose 
 - Ties and sharp bends on 16 bits, where rounding decides.
 - Third derivatives through layer and batch normalisation: PyTorch's differ from finite differences.
 - Hooks that change the gradient of one output of several: PyTorch calls them with None where only others have a gradient.
+- `grad` of one output of several, where another has hooks: PyTorch goes by operations, and calls them.
 - Views of a leaf that are made under no_grad, or before the leaf's requires_grad_(): they require a gradient in PyTorch.
 - `x -= …` for a leaf that requires no gradient: that gives a new tensor here.
 """
