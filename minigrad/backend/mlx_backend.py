@@ -194,6 +194,18 @@ class MLXBackend:
             raise TypeError("booleans can't be subtracted")  # as in numpy; MLX says True - True = False
         return y
 
+    def floor_divide(self, a, b):
+        """As Python's //: 1 // 0.1 is 9 and 1 // -∞ is -1, where MLX rounds a/b first and says 10 and -0."""
+        like = a if isinstance(a, mx.array) else b
+        if not mx.issubdtype(like.dtype, mx.floating):
+            return mx.floor_divide(a, b)
+        a, b = (mx.array(n, like.dtype) for n in (a, b))
+        rest = mx.remainder(a, b)  # has b's sign; what is subtracted here has a's
+        rest = mx.where((rest != 0) & ((rest < 0) != (a < 0)), rest - b, rest)
+        rest = mx.where(mx.abs(a) < mx.abs(b), a, rest)
+        quotient = (a - rest) / b - ((rest != 0) & ((rest < 0) != (b < 0)))
+        return mx.where(b == 0, a / b, mx.round(quotient)).astype(like.dtype)
+
     def ascontiguousarray(self, a):
         return mx.contiguous(a)
 

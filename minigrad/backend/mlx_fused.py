@@ -48,8 +48,8 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
 
 
 def gelu(x, *, save):
-    """Keeps Φ(x)."""
-    cdf = mx.erf(x * SQRT_HALF) * 0.5 + 0.5
+    """Keeps Φ(x). Sums up in float32: far below 0 the two terms of 1 + erf cancel."""
+    cdf = (mx.erf(x.astype(mx.float32) * SQRT_HALF) * 0.5 + 0.5).astype(x.dtype)
     return x * cdf, (cdf,)
 
 
@@ -59,14 +59,16 @@ def gelu_vjp(g, saved, x):
 
 
 def cross_entropy(x, classes, *, ignore_index, smoothing, save):
-    """MLX's kernel, which sums in float32."""
+    """MLX's kernel, in float32, on logits less their largest: it subtracts the class's logit from the log of the sum, of which
+    nothing is left where logits are huge."""
     if not x.size:
         return None
     counts = classes != ignore_index
     chosen = mx.where(counts, classes, 0)
-    losses = mx.fast.cross_entropy(x, chosen)
+    wide = x.astype(mx.float32)
+    wide = wide - mx.max(wide, -1, keepdims=True)
+    losses = mx.fast.cross_entropy(wide, chosen)
     if smoothing:
-        wide = x.astype(mx.float32)
         losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mx.mean(wide, -1)) * smoothing
     return mx.where(counts, losses, 0).astype(x.dtype), (counts, chosen)
 

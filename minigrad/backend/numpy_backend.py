@@ -184,7 +184,7 @@ class NumpyBackend:
         return positive if a.dtype.kind == "b" else positive - np.less(a, 0)  # 0 for NaN, as in MLX and PyTorch
 
     def sigmoid(self, a):
-        return 0.5 * np.tanh(0.5 * a) + 0.5
+        return 1 / (1 + np.exp(-a))  # by tanh what is far below 0 would be rounded to multiples of 1e-7
 
     def pad(self, a, widths):
         """Zeros around `a`; unlike np.pad it is quick and keeps the memory order of the axes."""

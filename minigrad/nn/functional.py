@@ -50,14 +50,13 @@ def gelu(input, approximate="none"):
     if approximate == "none":
         return _fused.gelu(input)
     if approximate == "tanh":
-        inner = (input + 0.044715 * input * input * input) * math.sqrt(2 / math.pi)
-        return 0.5 * input * (1 + tanh(inner))
+        return _a.tanh_gelu(input)
     raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
 
 
 def silu(input):
     """x·σ(x), also called swish. arXiv 1702.03118."""
-    return input * sigmoid(input)
+    return _a.silu(input)
 
 
 def leaky_relu(input, negative_slope=0.01):
@@ -409,7 +408,10 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """-(pos_weight·y·log σ(x) + (1 - y)·log(1 - σ(x))), computed without overflow."""
     _pairwise("binary_cross_entropy_with_logits", input, target)
-    loss = _a.bce_with_logits(input, target, 1 if pos_weight is None else pos_weight)
+    if pos_weight is None:
+        loss = _a.bce_with_logits(input, target)
+    else:
+        loss = _a.weighted_bce_with_logits(input, target, pos_weight)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
