@@ -18,6 +18,7 @@ from minigrad.backend import (
     numpy_gemm,
     numpy_mlp,
     numpy_optim,
+    numpy_sums,
 )
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
@@ -149,8 +150,11 @@ class NumpyBackend:
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)
 
     # numpy's sum, max, … are functions in Python around these: slower, and what they warn of comes from numpy's modules.
-    def sum(self, a, axis=None, keepdims=False):
-        return np.add.reduce(a, axis, keepdims=keepdims)
+    sum = staticmethod(numpy_sums.total)
+
+    def mean(self, a, axis=None, keepdims=False):
+        total = numpy_sums.total(a if a.dtype != np.float16 else a.astype(np.float32), axis, keepdims)
+        return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
 
     def max(self, a, axis=None, keepdims=False):
         return np.maximum.reduce(a, axis, keepdims=keepdims)
@@ -163,10 +167,6 @@ class NumpyBackend:
 
     def all(self, a, axis=None, keepdims=False):
         return np.logical_and.reduce(a, axis, keepdims=keepdims)
-
-    def mean(self, a, axis=None, keepdims=False):
-        total = np.add.reduce(a, axis, np.float32 if a.dtype == np.float16 else None, keepdims=keepdims)
-        return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
 
     def cumsum(self, a, axis):
         return np.add.accumulate(a, axis)
