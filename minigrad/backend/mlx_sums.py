@@ -12,7 +12,7 @@ import numpy as np
 FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
 LONG = 1 << 20  # terms that a GPU's kernels add well enough
 TERMS = 32  # so many of one block
-WIDTH = 4096  # numbers of a block's sum at a time
+WIDTH = 64  # numbers of a block's sum at least: MLX adds rows at full width only
 HALVES = (mx.float16, mx.bfloat16)
 
 
@@ -40,6 +40,23 @@ def mean(a, axis=None, keepdims=False):
     return (y / (a.size // y.size)).astype(a.dtype)
 
 
+def running(a, axis):
+    """The sums of the first 1, 2, … numbers along an axis, likewise."""
+    if a.dtype != mx.float32:
+        return running(a.astype(mx.float32), axis).astype(a.dtype) if a.dtype in HALVES else mx.cumsum(a, axis=axis)
+    axis, n = axis % a.ndim, a.shape[axis]
+    if n <= FEW:
+        return mx.cumsum(a, axis=axis)
+    before = (slice(None),) * axis
+    blocks = -(-n // FEW)
+    widths = [(0, blocks * FEW - n if i == axis else 0) for i in range(a.ndim)]
+    parts = mx.cumsum(mx.unflatten(mx.pad(a, widths), axis, (blocks, FEW)), axis=axis + 1)
+    last = parts[(*before, slice(None), slice(FEW - 1, FEW))]
+    past = mx.pad(running(last, axis)[(*before, slice(0, -1))], [(int(i == axis), 0) for i in range(a.ndim + 1)])
+    y = mx.flatten(parts + past, axis, axis + 1)
+    return y[(*before, slice(0, n))]
+
+
 def _float32(a, axis, keepdims):
     shape = a.shape
     axes = range(a.ndim) if axis is None else axis if axis.__class__ in (tuple, list) else (axis,)
@@ -58,8 +75,8 @@ def _over_blocks(a, i):
     n = a.shape[i]
     most = min(TERMS, math.isqrt(n))
     terms = next((t for t in range(most, most // 2, -1) if n % t == 0), most)
-    blocks = max(1, min(n // terms, n * math.prod(a.shape[i + 1 :]) // (terms * WIDTH)))
-    along = n // (terms * blocks)
+    along = max(1, min(n // terms, WIDTH // max(1, math.prod(a.shape[i + 1 :]))))
+    blocks = n // (terms * along)
     count = blocks * terms * along
     before = (slice(None),) * i
     whole = a if count == n else a[(*before, slice(0, count))]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minigrad.backend.numpy_gemm import column_sums, row_blocks
-from minigrad.backend.numpy_sums import products, weighted
+from minigrad.backend.numpy_sums import products, total, weighted
 from minigrad.backend.numpy_threads import parallel
 
 BLOCK = 1 << 17  # numbers of a matrix worked on at a time
@@ -24,8 +24,8 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
 
     def work(i):
         part, out, deviation = rows[blocks[i]], y[blocks[i]], rstd[blocks[i]]
-        # A product with ones beats .mean: BLAS.
-        np.divide(products(part, ones), rows.shape[1], mean[blocks[i]])  # not a product with 1/n, whose rounding a row of equal numbers would show
+        # Not a product with 1/n, whose rounding a row of equal numbers would show.
+        np.divide(products(part, ones), rows.shape[1], mean[blocks[i]])
         np.subtract(part, mean[blocks[i]], out)
         np.divide(products(np.square(out), ones), rows.shape[1], deviation)
         deviation += eps
@@ -71,7 +71,7 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
 
     sums = list(zip(*parallel(work, len(blocks)), strict=True)) or [(None,), (None,)]
     dweight, dbias = (
-        None if like is None else (sum(parts[1:], parts[0]) if blocks else np.zeros_like(like)).reshape(like.shape)
+        None if like is None else (total(np.array(parts), 0) if blocks else np.zeros_like(like)).reshape(like.shape)
         for like, parts in zip((weight, bias), sums, strict=True)
     )
     return dx.reshape(x.shape), dweight, dbias

@@ -71,6 +71,58 @@ def columns(a):
     return y if count == rows else y + columns(a[..., count:, :])
 
 
+def running(a, axis):
+    """The sums of the first 1, 2, … numbers along an axis, each with less than 1e-6 of the sum of what it adds up as its error."""
+    if a.dtype == FLOAT16:
+        return running(a.astype(FLOAT32), axis).astype(FLOAT16)
+    n = a.shape[axis]
+    if a.dtype != FLOAT32 or n <= FEW:
+        return np.add.accumulate(a, axis)
+    if n <= SMALL:
+        return np.add.accumulate(a, axis, FLOAT64).astype(FLOAT32)
+    before = (slice(None),) * (axis % a.ndim)
+    count = n // FEW * FEW
+    out = np.empty(a.shape, FLOAT32)
+    parts, sums = (
+        x[(*before, slice(0, count))].reshape(*a.shape[: len(before)], -1, FEW, *a.shape[len(before) + 1 :])
+        for x in (a, out)
+    )
+    axis = len(before)
+    np.add.accumulate(parts, axis + 1, out=sums)
+    past = np.add.accumulate(sums[(*before, slice(None), slice(FEW - 1, FEW))], axis, FLOAT64).astype(FLOAT32)
+    sums[(*before, slice(1, None))] += past[(*before, slice(0, -1))]
+    if count < n:
+        rest = (*before, slice(count, n))
+        np.add(np.add.accumulate(a[rest], axis), past[(*before, -1)], out[rest])
+    return out
+
+
+def scatter(shape, index, g):
+    """Zeros of `shape` with g added at `index`, an array at least among its entries. Many numbers are added in float64, so that it
+    doesn't matter how many meet in one place."""
+    if g.dtype not in (FLOAT16, FLOAT32) or g.size <= FEW and g.dtype == FLOAT32:
+        return _added(shape, index, g, g.dtype)
+    if math.prod(shape) <= 4 * g.size:
+        return _added(shape, index, g, FLOAT64).astype(g.dtype)
+    arrays = [i for i, p in enumerate(index) if isinstance(p, np.ndarray)]
+    if len(arrays) > 1 or any(p != slice(None) for i, p in enumerate(index) if i not in arrays):
+        return _added(shape, index, g, FLOAT32).astype(g.dtype, copy=False)
+    # Few places of many along one axis: those that occur are summed, and put into their places.
+    (axis,) = arrays
+    places, number = np.unique(index[axis], return_inverse=True)
+    before, rest = index[:axis], index[axis + 1 :]
+    sums = _added((*shape[:axis], len(places), *shape[axis + 1 :]), (*before, number, *rest), g, FLOAT64)
+    out = np.zeros(shape, g.dtype)
+    out[(*before, places, *rest)] = sums
+    return out
+
+
+def _added(shape, index, g, dtype):
+    out = np.zeros(shape, dtype)
+    np.add.at(out, index, g.astype(dtype, copy=False))
+    return out
+
+
 def weighted(w, a):
     """w·a, Σᵢ wᵢ·aᵢ over the rows of a matrix: (M,), (M, N) → (N,)."""
     rows, width = a.shape
