@@ -16,7 +16,6 @@ from minigrad.ops.index import take_along_dim
 from minigrad.ops.join import cat
 from minigrad.ops.shape import _dim, _dims
 
-
 HALVES = ("float16", "bfloat16")
 
 
