@@ -116,7 +116,48 @@ def test_schedules(name, options):
         b.step()
 
 
-@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0, 0.5, float("inf")])
+RESUMED = [
+    *SCHEDULES, ("LambdaLR", {"lr_lambda": lambda t: 0.9**t}), ("LambdaLR", {"lr_lambda": [lambda t: 1 / (1 + t)] * 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, options", RESUMED, ids=str)
+def test_schedules_that_go_on(name, options):
+    """`last_epoch=` on an optimizer with the state of then: the rates of PyTorch, after each number of steps."""
+    for done in range(12):
+        runs = []
+        for library, schedules, parameter in (
+            (torch.optim, torch.optim.lr_scheduler, lambda: torch.nn.Parameter(torch.ones(1))),
+            (optim, optim.lr_scheduler, lambda: nn.Parameter([1.0])),
+        ):
+            groups = [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.2}]
+            optimizer = library.Adam(groups, lr=0.5)
+            schedule = getattr(schedules, name)(optimizer, **options)
+            for _ in range(done):
+                optimizer.step()
+                schedule.step()
+            again = library.Adam(groups, lr=0.125)
+            again.load_state_dict(optimizer.state_dict())
+            resumed = getattr(schedules, name)(again, **options, last_epoch=done - 1)
+            rates = []
+            for _ in range(10):
+                rates.append([resumed.last_epoch, *resumed.get_last_lr()])
+                rates.append([g["lr"] for g in again.param_groups] + [g["betas"][0] for g in again.param_groups])
+                again.step()
+                resumed.step()
+            runs.append(rates)
+        for theirs, mine in zip(*runs, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, err_msg=f"after {done} steps")
+    for library, schedules, p in (
+        (torch.optim, torch.optim.lr_scheduler, torch.nn.Parameter(torch.ones(1))),
+        (optim, optim.lr_scheduler, nn.Parameter([1.0])),
+    ):
+        one = {k: v[:1] if isinstance(v, list) and k == "lr_lambda" else v for k, v in options.items()}
+        with pytest.raises(KeyError, match="initial_lr|max_lr|momentum"):
+            getattr(schedules, name)(library.Adam([p]), **one, last_epoch=3)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0, 2.0, 3.0, 0.5, float("inf"), float("-inf"), -1.0])
 def test_clip_grad_norm(norm):
     torch.manual_seed(0)
     theirs = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(3, 4), (5,)]]
