@@ -13,7 +13,7 @@ from kernels import precompile_header
 import minigrad as mg
 from minigrad.autograd.mode import State, state
 from minigrad.backend import numpy_threads, tracing
-from minigrad.tensor import _default_device
+from minigrad.tensor import _default, _devices
 
 # Before the test files are imported, whose own settings build on it; the environment (CI=1) would choose another one.
 hypothesis.settings.register_profile("minigrad", max_examples=60, deadline=None, derandomize=True, database=None)
@@ -73,7 +73,7 @@ MODES = [name for name in vars(State) if not name.startswith("_")]
 def global_state() -> dict:
     return {
         **{name: getattr(state, name) for name in MODES},
-        "default device": list(_default_device),
+        "default device": (*_default, *_devices.entered),
         "threads": mg.get_num_threads(),
         "compiling": tracing.state.active,
         "numpy's handling of errors": np.geterr(),
@@ -93,7 +93,7 @@ def told(name, before, after) -> str:
 def restore(before: dict) -> None:
     for name in MODES:
         setattr(state, name, before[name])
-    _default_device[:] = before["default device"]
+    _default[0], *_devices.entered = before["default device"]
     numpy_threads._State.threads = before["threads"]
     np.seterr(**before["numpy's handling of errors"])
     os.chdir(before["folder"])
