@@ -15,6 +15,12 @@ from minigrad.autograd.mode import State, state
 from minigrad.backend import numpy_threads, tracing
 from minigrad.tensor import _default, _devices
 
+for name in (
+    "PYTHONWARNINGS",
+    "MINIGRAD_DEBUG",
+):  # what tests start in other processes is to speak as it does by default
+    os.environ.pop(name, None)
+
 # Before the test files are imported, whose own settings build on it; the environment (CI=1) would choose another one.
 hypothesis.settings.register_profile("minigrad", max_examples=60, deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("minigrad")

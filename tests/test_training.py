@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -127,7 +128,7 @@ def test_run_folder(few, tmp_path, capsys, monkeypatch):
     lines = text.out.splitlines()
     assert len(lines) == 3 and lines[1].startswith("epoch 1/2") and lines[2].startswith("epoch 2/2")
     assert text.err == ""  # no bar where no terminal is
-    assert f"minigrad predict {tmp_path / 'run'}" in str(result)
+    assert f"minigrad predict {shlex.quote(str(tmp_path / 'run'))}" in str(result)
 
 
 def test_quiet(few, tmp_path, capsys):
