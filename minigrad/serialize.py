@@ -18,7 +18,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minigrad.tensor import Tensor
+from minigrad import backend
+from minigrad.tensor import Tensor, get_default_device
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
@@ -193,20 +194,27 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def load(path: str | os.PathLike, device: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name, on `device` (default: the default device).
+    """The tensors of a safetensors file by name, on `device` (default: the default device), in the dtypes they were stored in.
 
-    Half-precision values come as float32 on every device; `tensor.astype(mg.bfloat16)` takes them back.
+    Only bfloat16 comes as float32 on the CPU, where numpy lacks it. Each value is the same, and
+    `Module.load_state_dict` takes it for a parameter in bfloat16.
 
     Raises:
         FileNotFoundError: when there is no such file.
         CheckpointError: when it is damaged, cut short, of another format, or holds a dtype that tensors don't have
             (unsigned integers of more than 8 bits; `load_arrays` reads those).
+        TypeError: for float64 on a device that lacks it.
     """
-    arrays, _ = load_arrays(path)
-    for name, array in arrays.items():
-        if array.dtype.name in ("uint16", "uint32", "uint64"):
-            raise CheckpointError(f"{path}: {name!r} is {array.dtype}, which tensors can't be; use load_arrays for it")
-    return {name: Tensor(array, device=device) for name, array in arrays.items()}
+    xp = backend.get(device or get_default_device())
+    with _open(path) as file:
+        entries, _ = _header(path, file)
+        for name, entry in entries.items():
+            if entry.dtype in ("uint16", "uint32", "uint64"):
+                raise CheckpointError(
+                    f"{path}: {name!r} is {entry.dtype}, which tensors can't be; use load_arrays for it"
+                )
+        kept = {name: None if entry.dtype not in xp.dtypes else entry.dtype for name, entry in entries.items()}
+        return {name: Tensor(_read(path, file, entry), kept[name], device) for name, entry in entries.items()}
 
 
 def _open(path: str | os.PathLike) -> BufferedReader:

@@ -186,6 +186,8 @@ for approximate in ["none", "tanh"]:
     row("F.gelu", X(3, 4), o.gelu, approximate=approximate)
 row("F.gelu", X(2, 3, 4, 5), o.gelu)
 row("F.gelu", X(0, 3), o.gelu)
+bare("exact_gelu", X(3, 4), o.gelu)
+bare("normal_cdf", X(3, 4), lambda x: 0.5 * (1 + o.erf(x / 2**0.5)))
 row("F.silu", X(3, 4), lambda x: x * o.sigmoid(x))
 row("F.selu", X(3, 4), o.selu)
 row("F.elu", X(3, 4), o.elu, alpha=0.7)

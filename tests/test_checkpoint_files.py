@@ -12,17 +12,11 @@ import pth
 import pytest
 from checkpoint_tools import SMALL, arrays_of, quietly, randomised, same, sharded
 
-import minigrad as mg
 from minigrad import models
 from minigrad.cli import main
 from minigrad.models.checkpoints import layouts, pickled
 from minigrad.models.registry import VARIANTS
 from minigrad.serialize import CheckpointError
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    mg.manual_seed(0)
 
 
 # --- PyTorch's .pth -----------------------------------------------------------------------------------------------------
@@ -322,11 +316,10 @@ def test_names_of_pretrained_weights():
 
 
 # --- anything else ------------------------------------------------------------------------------------------------------
-def test_mutated_checkpoints(tmp_path):
-    """MINIGRAD_FULL=1: 10,000 of them."""
-    count = 10_000 if os.environ.get("MINIGRAD_FULL", "0") not in ("", "0") else 250
+def test_mutated_checkpoints(tmp_path, samples, seed):
+    count = samples(250)
     script = Path(__file__).with_name("fuzz_checkpoints.py")
-    command = [sys.executable, str(script), "0", str(count), str(tmp_path / "fuzz")]
+    command = [sys.executable, str(script), str(seed), str(count), str(tmp_path / "fuzz")]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60 + count, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -334,6 +327,12 @@ def test_mutated_checkpoints(tmp_path):
     found = json.loads(done.stdout)
     assert found["faults"] == [] and found["peak MiB"] < 1024
     kinds = {kind: outcomes for kind, outcomes in found.items() if isinstance(outcomes, dict)}
-    assert kinds.keys() == {"header", "tensors", "config", "index", "pickle", "archive"}
+    assert kinds.keys() <= {"header", "tensors", "config", "index", "pickle", "archive"}
     assert sum(sum(outcomes.values()) for outcomes in kinds.values()) == count
-    assert all(outcomes.get("refused", 0) > 5 for outcomes in kinds.values()) and kinds["config"]["read"] > 3
+    if count < 250:
+        return  # too few for each kind to come up
+    assert (
+        len(kinds) == 6
+        and all(outcomes.get("refused", 0) > 5 for outcomes in kinds.values())
+        and kinds["config"]["read"] > 3
+    )

@@ -31,11 +31,6 @@ KINDS = {
 LABELS = {0: "ant", 1: "bee", 2: "cow", 3: "dog", 4: "elk"}
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    mg.manual_seed(0)
-
-
 # --- there and back -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,7 +111,7 @@ def test_two_processes_train_like_one(tmp_path, compiles):
         assert bytes(found["first"]) == b"rank 0" and found["error"]
 
 
-def test_a_run_of_two_processes(tmp_path):
+def test_a_run_of_two_processes(tmp_path, samples, seed):
     """A whole run through mlx.launch; another that is asked to stop, goes on, and loses a process; always with the same weights."""
     folder_of_images(tmp_path / "photos", each=16)
     options = (
@@ -136,24 +137,26 @@ def test_a_run_of_two_processes(tmp_path):
     weights = json.loads((tmp_path / "weights.json").read_text())
     assert len(weights) == 4 * 5
 
-    def steps_done():
-        found = load_state(tmp_path / "run/last.safetensors")
+    def steps_done(run):
+        found = load_state(tmp_path / run / "last.safetensors")
         steps = found["epoch"] * 5 + found["batch"]
         model = models.pvt_v2_tiny(num_classes=2, img_size=32)
         model.load_state_dict(found["model"])
         assert distributed.fingerprint(model.parameters()) == weights[str(steps)]
         return steps
 
-    status, said = two(tmp_path, "train", "stop", 7, *options, "--output", "run")
+    status, said = two(tmp_path, "train", "stop", 7, *options, "--output", "stopped")
     assert status == [130, 130] and "epoch 1/4" in said[0] and "epoch 1/4" not in said[1], said
-    assert steps_done() == 9
-    started = time.monotonic()
-    status, said = two(tmp_path, "train", "kill", 13, "--resume", "run")
-    assert status == [1, -signal.SIGKILL] and time.monotonic() - started < LIMIT, said
-    assert (
-        "go on without it; the state after" in said[0] and "--resume run" in said[0] and "Traceback" not in said[0]
-    ), said
-    assert 10 <= steps_done() <= 13
+    assert steps_done("stopped") == 9
+    for i, step in enumerate([13, *np.random.default_rng(seed).integers(11, 20, samples(1) - 1).tolist()]):
+        run = f"run{i}"
+        shutil.copytree(tmp_path / "stopped", tmp_path / run)
+        started = time.monotonic()
+        status, said = two(tmp_path, "train", "kill", step, "--resume", run)
+        assert status == [1, -signal.SIGKILL] and time.monotonic() - started < LIMIT, (step, said)
+        for words in ("go on without it; the state after", f"--resume {run}"):
+            assert words in said[0] and "Traceback" not in said[0], (step, said)
+        assert 10 <= steps_done(run) <= step
 
 
 # --- its parts ------------------------------------------------------------------------------------------------------------

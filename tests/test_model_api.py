@@ -18,11 +18,6 @@ DIMS = (32, 64, 160, 256)
 PUBLISHED = [name for name in models.list_models() if name != "pvt_v2_tiny"]
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    mg.manual_seed(0)
-
-
 def b0(device="cpu", **fields):
     return models.pvt_v2_b0(**{**B0, **fields}).to(device)
 

@@ -213,6 +213,14 @@ def test_batch_norm_variants(device):
     loose = nn.BatchNorm2d(3, track_running_stats=False, **options(device)).eval()
     assert list(loose.state_dict()) == ["weight", "bias"]
     close(loose(tensor(x, device)), normalize(x, (0, 2, 3), 1e-5), device)
+    kept = nn.BatchNorm2d(3, **options(device))
+    for module, flag in ((kept, False), (loose, True)):  # set later, as PyTorch has it
+        before = {name: value.tolist() for name, value in module.state_dict().items()}
+        module.track_running_stats = flag
+        close(module.train()(tensor(x, device)), normalize(x, (0, 2, 3), 1e-5), device)
+        assert {name: value.tolist() for name, value in module.state_dict().items()} == before
+    close(kept.eval()(tensor(x, device)), x / np.sqrt(1 + 1e-5), device)
+    close(loose.eval()(tensor(x, device)), normalize(x, (0, 2, 3), 1e-5), device)
     assert list(nn.BatchNorm2d(3, affine=False).state_dict()) == ["running_mean", "running_var", "num_batches_tracked"]
     close(nn.BatchNorm1d(3, **options(device))(tensor(x[..., 0], device)), normalize(x[..., 0], (0, 2), 1e-5), device)
     close(nn.BatchNorm1d(3, **options(device))(tensor(x[..., 0, 0], device)), normalize(x[..., 0, 0], 0, 1e-5), device)

@@ -23,8 +23,6 @@ on_every_device = pytest.mark.parametrize(
     "device", ["cpu", pytest.param("mlx", marks=pytest.mark.skipif(not HAS_MLX, reason="mlx is not installed"))]
 )
 TOLERANCE = {"cpu": 1e-11, "mlx": 2e-5}  # float64, float32; relative to the largest element
-settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True, database=None)
-settings.load_profile("quick")
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -485,6 +485,29 @@ def test_a_restored_schedule_continues_exactly(make):
         schedule.load_state_dict({"other": 1})
 
 
+@pytest.mark.parametrize("gamma", [0.5, 0.9])
+def test_a_schedule_that_goes_on_is_not_a_step_ahead(gamma):
+    """`last_epoch=n - 1` after n steps: the rates go on as they would have."""
+    for make in (
+        lambda o, **k: lr_scheduler.ExponentialLR(o, gamma, **k),
+        lambda o, **k: lr_scheduler.CosineAnnealingLR(o, 7, 0.01, **k),
+        lambda o, **k: lr_scheduler.LambdaLR(o, lambda t: gamma**t, **k),
+        lambda o, **k: lr_scheduler.CosineWithWarmup(o, 3, 9, **k),
+        lambda o, **k: lr_scheduler.StepLR(o, 4, gamma, **k),
+    ):
+        whole = rates(make, 12)
+        for done in (1, 2, 3, 5, 9):
+            optimizer = optim.SGD([parameter()], lr=1.0, momentum=0.5)
+            optimizer.param_groups[0].update(lr=whole[done], initial_lr=1.0)
+            schedule = make(optimizer, last_epoch=done - 1)
+            for expected in whole[done:]:
+                assert (
+                    optimizer.param_groups[0]["lr"] == schedule.get_last_lr()[0] == pytest.approx(expected, rel=1e-12)
+                )
+                schedule.step()
+            assert set(schedule.state_dict()) == set(make(optim.SGD([parameter()], lr=1.0)).state_dict())
+
+
 def test_schedule_mistakes():
     optimizer = optim.SGD([parameter()], lr=1.0)
     with pytest.raises(TypeError, match="StepLR needs an optimizer, got float"):
@@ -532,6 +555,47 @@ def test_clip_grad_norm_corners(device):
     assert nn.utils.clip_grad_norm_(p, 1.0).item() == 0 and p.grad.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("p", "norm"), [(0, 2.0), (-math.inf, 3.0), (-1, 1 / (1 / 3 + 1 / 4 + 1 / 12)), (0.5, 51.784609)]
+)
+def test_clip_grad_norm_of_other_orders(device, p, norm):
+    """0 counts the gradients that aren't zero, as PyTorch does."""
+    a, b, empty = (nn.Parameter(mg.zeros(n, device=device)) for n in (2, 1, 0))
+    set_gradient(a, [3.0, -4.0])
+    set_gradient(b, [12.0])
+    empty.grad = mg.zeros(0, device=device)
+    assert nn.utils.clip_grad_norm_([empty, a, b], norm / 2, norm_type=p).item() == pytest.approx(norm, rel=1e-5)
+    np.testing.assert_allclose(a.grad.numpy(), [1.5, -2.0], rtol=1e-5)
+    np.testing.assert_allclose(b.grad.numpy(), [6.0], rtol=1e-5)
+    for p in (0, 2, math.inf, -math.inf):
+        assert nn.utils.clip_grad_norm_([empty], 1.0, norm_type=p).item() == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("p", [1, 2, 3, math.inf])
+def test_clip_grad_norm_of_16_bits(device, dtype, p):
+    """The norm is computed in float32: squares overflow float16 from 256 on, sums in bfloat16 lose all but two digits."""
+    if dtype not in mg.zeros(1, device=device).backend.dtypes:
+        pytest.skip(f"{device} has no {dtype}")
+    values = np.concatenate([np.full(300, 300.0), np.linspace(-2000, 2000, 64)])
+    first = nn.Parameter(mg.zeros(len(values), dtype=dtype, device=device))
+    second = nn.Parameter(mg.zeros(2, dtype=dtype, device=device))
+    for scale in (1, 25, 1e-4):
+        set_gradient(first, mg.tensor(values * scale, dtype=dtype, device=device))
+        set_gradient(second, mg.tensor([1.0, -scale], dtype=dtype, device=device))
+        before = np.concatenate([first.grad.float().numpy(), second.grad.float().numpy()]).astype("float64")
+        norm = nn.utils.clip_grad_norm_([first, second], 0.5, norm_type=p)
+        expected = np.linalg.norm(before, p)
+        assert norm.dtype == "float32" and norm.item() == pytest.approx(expected, rel=1e-5)
+        after = np.concatenate([first.grad.float().numpy(), second.grad.float().numpy()])
+        assert first.grad.dtype == dtype
+        close = {"float16": 2**-11, "bfloat16": 2**-8}[dtype]
+        np.testing.assert_allclose(after, before * min(1, 0.5 / (expected + 1e-6)), rtol=close * 1.1, atol=1e-7)
+    set_gradient(second, [math.inf, 0.0])
+    with pytest.raises(RuntimeError, match="norm is inf"):
+        nn.utils.clip_grad_norm_([first, second], 1.0, error_if_nonfinite=True)
+
+
 def test_clip_grad_value(device):
     p = nn.Parameter(mg.zeros(3, device=device))
     set_gradient(p, [-5.0, 0.25, 2.0])
@@ -564,6 +628,40 @@ def test_ema(device):
     assert other.module[0].weight.item() == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match=r"missing 1\.running_var; .*unexpected x"):
         other.load_state_dict({name: t for name, t in state.items() if name != "1.running_var"} | {"x": mg.zeros(1)})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("warmup", [False, True])
+def test_ema_of_16_bits_does_not_stall(device, dtype, warmup):
+    """A thousandth of a change is less than half a step of 16 bits: the average is kept in float32."""
+    if dtype not in mg.zeros(1, device=device).backend.dtypes:
+        pytest.skip(f"{device} has no {dtype}")
+    layer, wide = (nn.Linear(2, 1, bias=False, device=device, dtype=d) for d in (dtype, "float32"))
+    ema, exact = optim.EMA(layer, 0.999, warmup), optim.EMA(wide, 0.999, warmup)
+    for module, average in ((layer, ema), (wide, exact)):
+        nn.init.constant_(module.weight, 1.0)
+        average.load_state_dict(optim.EMA(module).state_dict())
+        nn.init.constant_(module.weight, 2.0)
+    for k in range(60):
+        ema.update()
+        exact.update()
+        if k == 30:  # saved and taken up again, and as it was saved before: in 16 bits
+            again = optim.EMA(layer, 0.999, warmup)
+            again.load_state_dict(ema.state_dict())
+            old = {
+                name: t.astype(layer.weight.dtype) if t.is_floating_point() else t
+                for name, t in ema.state_dict().items()
+            }
+            optim.EMA(layer, 0.999, warmup).load_state_dict(old)
+            ema = again
+    assert ema.average["weight"].tolist() == exact.average["weight"].tolist()
+    assert ema.average["weight"][0, 0].item() > 1.05 and ema.average["weight"].dtype == "float32"
+    with ema.applied():
+        assert layer.weight.dtype == dtype
+        assert layer.weight.tolist() == exact.average["weight"].astype(layer.weight.dtype).tolist()
+    assert layer.weight.tolist() == [[2.0, 2.0]]
+    ema.copy_to()
+    assert layer.weight.dtype == dtype and layer.weight[0, 0].item() > 1.05
 
 
 def test_ema_warmup_forgets_the_start_soon():

@@ -1,7 +1,9 @@
 """The package as it is installed: what importing it costs, and what is in the wheel."""
 
 import io
+import os
 import re
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -17,14 +19,24 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
-def run(code):
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+def run(code, **environment):
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout.strip()
 
 
-def test_import_is_quick():
-    code = "import time; start = time.process_time(); import minigrad; print(time.process_time() - start)"
-    assert min(float(run(code)) for _ in range(5)) < 0.3
+def test_import_is_quick(tmp_path):
+    """It takes less than two and a half times what numpy's import takes: a bound that any machine can be held to."""
+
+    def seconds(name):
+        code = f"import time; start = time.process_time(); import {name}; print(time.process_time() - start)"
+        return float(run(code, PYTHONPYCACHEPREFIX=str(tmp_path), PYTHONDONTWRITEBYTECODE=""))
+
+    seconds("minigrad")  # compiles it
+    ratios = [seconds("minigrad") / seconds("numpy") for _ in range(9)]
+    assert statistics.median(ratios) < 2.5, ratios
 
 
 def test_import_loads_nothing_optional():

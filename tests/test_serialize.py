@@ -84,7 +84,7 @@ def test_tensors_come_back_on_the_device(tmp_path, device):
         np.testing.assert_array_equal(back[name].numpy(), tensor.numpy())
 
 
-def test_half_precision_is_stored_as_such_and_read_exactly_as_float32(tmp_path):
+def test_half_precision_is_stored_and_read_as_such(tmp_path):
     values = np.array([0, -0.0, 1, -2.5, 3e38, 1e-30, np.inf, -np.inf, np.nan, 65504], np.float32)
     tensors = {f"{name}_{i}": mg.tensor(values, device="mlx").astype(name).reshape(2, 5)
                for i, name in enumerate(("float16", "bfloat16"))}  # fmt: skip
@@ -93,9 +93,90 @@ def test_half_precision_is_stored_as_such_and_read_exactly_as_float32(tmp_path):
     assert [(e.dtype, e.nbytes) for e in header.values()] == [("float16", 20), ("bfloat16", 20)]
     for name, tensor in tensors.items():
         back = mg.load(tmp_path / "a.safetensors", device="mlx")[name]
-        assert back.dtype == "float32"
+        assert back.dtype is tensor.dtype
+        back, plain = back.float(), load_arrays(tmp_path / "a.safetensors")[0][name]
+        assert plain.dtype == np.float32
+        np.testing.assert_array_equal(plain, back.numpy())
         np.testing.assert_array_equal(back.numpy(), tensor.astype("float32").numpy())
         np.testing.assert_array_equal(np.signbit(back.numpy()), np.signbit(tensor.astype("float32").numpy()))
+
+
+class Layers(mg.nn.Module):
+    """Parameters and buffers, and a tensor of every dtype."""
+
+    def __init__(self, device, floating):
+        self.linear = mg.nn.Linear(5, 3, device=device, dtype=floating)
+        self.norm = mg.nn.BatchNorm1d(3, device=device, dtype=floating)
+        rest = [d for d in mg.zeros(1, device=device).backend.dtypes if d != floating]
+        self.rest = [mg.nn.Buffer(mg.tensor([0, 1, 1], dtype=name, device=device)) for name in rest]
+
+    def forward(self, x):
+        return self.norm(self.linear(x))
+
+
+@pytest.mark.parametrize("floating", ["float16", "bfloat16", "float32", "float64"])
+def test_a_model_comes_back_from_its_own_file(tmp_path, device, floating):
+    """In every dtype, strictly, with its optimizer and its average, also where the file is read for another device."""
+    if floating not in mg.zeros(1, device=device).backend.dtypes:
+        pytest.skip(f"{device} has no {floating}")
+    model, x = (
+        Layers(device, floating),
+        mg.tensor(np.ones((4, 5)) * np.arange(4.0)[:, None], dtype=floating, device=device),
+    )
+    optimizer, ema = mg.optim.AdamW(model.parameters(), lr=0.1, eps=1e-3), mg.optim.EMA(model, 0.5)
+
+    def step(model, optimizer, ema):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        ema.update()
+
+    step(model, optimizer, ema)
+    tensors, groups = mg.optim.flatten_state(optimizer.state_dict())
+    for name, state in (("model", model.state_dict()), ("optimizer", tensors), ("ema", ema.state_dict())):
+        mg.save(tmp_path / name, state)
+        for where in {device, "cpu"}:
+            for key, value in mg.load(tmp_path / name, device=where).items():
+                lacking = where == "cpu" and state[key].dtype == "bfloat16"
+                assert value.dtype == ("float32" if lacking else state[key].dtype), key
+                assert value.tolist() == state[key].tolist(), key
+    for where in {device, "cpu"}:
+        if where == "cpu" and floating == "float64" and device != "cpu":
+            continue
+        again = Layers(device, floating)
+        optimizer2, ema2 = mg.optim.AdamW(again.parameters(), lr=0.1, eps=1e-3), mg.optim.EMA(again, 0.5)
+        assert again.load_state_dict(mg.load(tmp_path / "model", device=where)) == ([], [])
+        optimizer2.load_state_dict(mg.optim.unflatten_state(mg.load(tmp_path / "optimizer", device=where), groups))
+        ema2.load_state_dict(mg.load(tmp_path / "ema", device=where))
+        assert {k: (v.dtype, v.device) for k, v in again.state_dict().items()} == {
+            k: (v.dtype, v.device) for k, v in model.state_dict().items()
+        }
+        kept = {k: v.tolist() for k, v in model.state_dict().items()}
+        mine, theirs = Layers(device, floating), (again, optimizer2, ema2)
+        mine.load_state_dict(model.state_dict())
+        optimizer1, ema1 = mg.optim.AdamW(mine.parameters(), lr=0.1, eps=1e-3), mg.optim.EMA(mine, 0.5)
+        optimizer1.load_state_dict(optimizer.state_dict())
+        ema1.load_state_dict(ema.state_dict())
+        for _ in range(2):
+            step(mine, optimizer1, ema1)
+            step(*theirs)
+        for a, b in ((mine, again), (ema1, ema2)):
+            assert {k: v.tolist() for k, v in a.state_dict().items()} == {
+                k: v.tolist() for k, v in b.state_dict().items()
+            }
+        assert {k: v.tolist() for k, v in model.state_dict().items()} == kept
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_float32_that_loses_nothing_fits_16_bits(dtype):
+    layer = mg.nn.Linear(2, 1, device="mlx", dtype=dtype)
+    good = {"weight": np.array([[1.5, np.nan]], np.float32), "bias": np.array([-np.inf], np.float32)}
+    layer.load_state_dict(good)
+    assert layer.weight.dtype == dtype and layer.weight.tolist()[0][0] == 1.5 and layer.bias.tolist() == [-np.inf]
+    for wrong in (np.array([0.1], np.float32), np.array([1e39], np.float64), np.array([1], np.int64)):
+        with pytest.raises(ValueError, match=f"bias is .* expected .* {dtype}"):
+            layer.load_state_dict({**good, "bias": wrong})
+    assert layer.bias.tolist() == [-np.inf]
 
 
 def test_bfloat16_bits(tmp_path):

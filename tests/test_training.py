@@ -287,20 +287,29 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_killed_run_resumes_exactly(tmp_path):
-    """SIGKILL: whatever was being written, the run goes on from the last whole state."""
+def test_killed_run_resumes_exactly(tmp_path, samples, seed):
+    """SIGKILL, any time after the first epoch: whatever was being written, the run goes on from the last whole state."""
     folder_of_images(tmp_path / "photos")
     arguments = ("train", "--data", "photos", "--epochs", "40", "--batch-size", "4", "--drop-path", "0.1")
-    process = python(*arguments, "--output", "killed", cwd=tmp_path)
-    wait_for(tmp_path / "killed/metrics.csv", process)
-    process.kill()
-    process.communicate()
-    for command in (("train", "--resume", "killed"), (*arguments, "--output", "whole")):
+
+    def finish(*command):
         process = python(*command, cwd=tmp_path)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-    assert same_arrays(tmp_path / "killed/last.safetensors", tmp_path / "whole/last.safetensors")
-    assert same_arrays(tmp_path / "killed/model.safetensors", tmp_path / "whole/model.safetensors")
+
+    finish(*arguments, "--output", "whole")
+    seconds = np.random.default_rng(seed).uniform(0, 0.5, samples(1))
+    for i, wait in enumerate(seconds):
+        killed = tmp_path / f"killed{i}"
+        process = python(*arguments, "--output", killed.name, cwd=tmp_path)
+        wait_for(killed / "metrics.csv", process)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        finish("train", "--resume", killed.name)
+        for name in ("last.safetensors", "model.safetensors"):
+            assert same_arrays(killed / name, tmp_path / "whole" / name), f"killed after {wait} seconds more"
+        shutil.rmtree(killed)
 
 
 def test_finished_run_gives_its_result_again(few, tmp_path):

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from PIL import Image
 
 import minigrad as mg
 from minigrad import models
-from minigrad.visual import confusion_matrix, prediction_grid, summary, training_curves
-from minigrad.visual.model_summary import macs
+from minigrad.autograd.op import REGISTRY
+from minigrad.visual import confusion_matrix, model_summary, prediction_grid, summary, training_curves
 
 # Parameters and MACs at 224 x 224 of the published models (convolutions, linear layers, both attention products).
 PUBLISHED = {
@@ -93,11 +94,132 @@ def test_mistakes_in_arguments():
         summary(mg.nn.Linear(2, 2), (1, 2), depth=-1)
 
 
-def test_macs_of_attention():
-    q, k, v = mg.zeros(2, 3, 5, 4), mg.zeros(2, 3, 7, 4), mg.zeros(2, 3, 7, 6)
-    assert macs("scaled_dot_product_attention", (q, k, v, None), None) == 2 * 3 * (5 * 7 * 4 + 5 * 7 * 6)
-    assert macs("conv_transpose2d", (mg.zeros(1, 4, 3, 3), mg.zeros(4, 2, 5, 5)), None) == 36 * 50
-    assert macs("add", (q, q), q) == 0
+class Calls(mg.nn.Module):
+    """A function of the input, and the layers that it uses."""
+
+    def __init__(self, function, *layers):
+        self.function, self.layers = function, layers
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
+
+
+def attend(x, **options):
+    """(2, 5, 12) in 3 heads of width 4."""
+    q = x.reshape(2, 5, 3, 4).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, q, q, **options)
+
+
+def feed(x, hidden=24):
+    """PVT's feed-forward network on a map of 3 by 4."""
+    w1, taps, w2 = ones(x, hidden, x.shape[-1]), ones(x, hidden, 1, 3, 3), ones(x, x.shape[-1], hidden)
+    return F.conv_mlp(x, w1, ones(x, hidden), taps, ones(x, hidden), w2, ones(x, x.shape[-1]), size=(3, 4), relu=False)
+
+
+def ones(x, *shape):
+    return mg.ones(*shape, device=x.device)
+
+
+ATTENTION = 2 * (2 * 3 * 5 * 5 * 4)
+nn, F = mg.nn, mg.nn.functional
+# name: a module, its input's shape, and its multiply-accumulates counted by hand
+PRODUCTS = {
+    "Linear": (nn.Linear(7, 5), (2, 3, 7), 2 * 3 * 7 * 5),
+    "Linear, a vector": (nn.Linear(7, 5, bias=False), (7,), 7 * 5),
+    "conv1d": (Calls(lambda x: F.conv1d(x, ones(x, 6, 2, 3), stride=2, groups=2)), (2, 4, 9), 2 * 6 * 4 * (2 * 3)),
+    "Conv2d": (nn.Conv2d(4, 6, (3, 2), padding=1, dilation=2), (2, 4, 9, 8), 2 * 6 * 7 * 8 * (4 * 3 * 2)),
+    "Conv2d, depthwise": (nn.Conv2d(4, 8, 3, groups=4), (1, 4, 5, 5), 8 * 9 * 9),
+    "Conv2d, unbatched": (nn.Conv2d(4, 8, 3), (4, 5, 5), 8 * 9 * (4 * 9)),
+    "ConvTranspose2d": (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1), (2, 4, 5, 7), 2 * 4 * 5 * 7 * (6 * 9)),
+    "ConvTranspose2d, groups": (nn.ConvTranspose2d(4, 6, (5, 4), groups=2), (1, 4, 3, 3), 4 * 9 * (3 * 20)),
+    "ConvTranspose2d, more output": (
+        nn.ConvTranspose2d(2, 3, 2, stride=2, output_padding=1), (1, 2, 3, 3), 2 * 9 * (3 * 4)
+    ),
+    "ConvTranspose2d, cropped": (
+        nn.ConvTranspose2d(2, 3, 3, dilation=2, output_padding=1), (1, 2, 4, 4), 2 * 16 * (3 * 9)
+    ),
+    "MultiheadAttention": (
+        Calls(lambda x, a: a(x, x, x)[0], nn.MultiheadAttention(12, 3, batch_first=True)), (2, 5, 12),
+        2 * 5 * 4 * 12 * 12 + ATTENTION,
+    ),
+    "MultiheadAttention without weights": (
+        Calls(lambda x, a: a(x, x, x, need_weights=False)[0], nn.MultiheadAttention(12, 3, batch_first=True)), (2, 5, 12),
+        2 * 5 * 4 * 12 * 12 + ATTENTION,
+    ),
+    "attention": (Calls(attend), (2, 5, 12), ATTENTION),
+    "attention, causal": (Calls(lambda x: attend(x, is_causal=True)), (2, 5, 12), ATTENTION),
+    "attention, mask": (Calls(lambda x: attend(x, attn_mask=ones(x, 5, 5).tril() > 0)), (2, 5, 12), ATTENTION),
+    "attention, widths": (
+        Calls(lambda x: F.scaled_dot_product_attention(x[:, :, :4], x[:, :3, 4:8], x[:, :3, 6:])), (2, 5, 12),
+        2 * (5 * 3 * 4 + 5 * 3 * 6),
+    ),
+    "PVT's feed-forward": (Calls(lambda x: feed(x)), (2, 12, 6), 2 * 12 * (6 * 24 + 24 * 9 + 24 * 6)),
+    "@": (Calls(lambda x: x @ x.mT), (2, 3, 5), 2 * 3 * 3 * 5),
+    "@, broadcast": (Calls(lambda x: x @ ones(x, 7, 1, 5, 4)), (2, 3, 5), 7 * 2 * 3 * 4 * 5),
+    "@, vectors": (Calls(lambda x: x @ ones(x, 5)), (3, 5), 3 * 5),
+    "mm": (Calls(lambda x: mg.mm(x, x.T)), (3, 5), 3 * 3 * 5),
+    "bmm": (Calls(lambda x: mg.bmm(x, x.mT)), (2, 3, 5), 2 * 3 * 3 * 5),
+    "mv": (Calls(lambda x: mg.mv(x, ones(x, 5))), (3, 5), 3 * 5),
+    "dot": (Calls(lambda x: mg.dot(x, x)), (5,), 5),
+    "addmm": (Calls(lambda x: mg.addmm(ones(x, 3), x, x.T, alpha=2, beta=3)), (3, 5), 3 * 3 * 5),
+    "einsum": (Calls(lambda x: mg.einsum("bik,bjk->bij", x, x)), (2, 3, 5), 2 * 3 * 3 * 5),
+    "einsum of three": (Calls(lambda x: mg.einsum("ik,jk,jl->il", x, x, x)), (3, 5), 3 * 3 * 5 + 3 * 3 * 5),
+    "no product": (nn.Sequential(nn.LayerNorm(5), nn.GELU(), nn.ReLU(), nn.Dropout(0.5)), (2, 5), 0),
+    "poolings": (nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(3)), (1, 2, 16, 16), 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_macs_of_what_is_run(name, device):
+    """Layers and functions are run, and what their operations multiply is compared with the formula."""
+    model, shape, count = PRODUCTS[name]
+    try:
+        model.to(device)
+        with mg.device(device):
+            found = summary(model, shape)
+    finally:
+        model.to("cpu")
+    assert found.macs == found.rows[0].macs == count
+
+
+def test_operations_that_multiply_are_counted():
+    """Each name that is counted is an operation's, and is reported when the operation runs; the derivatives' products count too."""
+    assert set(model_summary.PRODUCTS) <= set(REGISTRY)
+    counts = Counter()
+
+    def count(name, inputs, output, static):
+        assert name in REGISTRY
+        counts[name] += model_summary.macs(name, inputs, output)
+
+    x, w = mg.ones(2, 4, 6, 6, requires_grad=True), mg.ones(3, 4, 3, 3, requires_grad=True)
+    a, b = mg.ones(5, 4, requires_grad=True), mg.ones(3, 4, requires_grad=True)
+    with mg.autograd.observe(count):
+        y = F.conv2d(x, w)
+        mg.grad(y.sum(), (x, w), create_graph=True)
+        z = F.linear(a, b)
+        mg.grad((z @ z.T).sum(), (a, b), create_graph=True)
+    assert {name: n for name, n in counts.items() if n} == {
+        "conv2d": 2 * 3 * 16 * 36,
+        "conv2d_input": 2 * 3 * 16 * 36,
+        "conv2d_weight": 2 * 3 * 16 * 36,
+        "linear": 5 * 3 * 4 * 2,
+        "linear_weight": 5 * 3 * 4,
+        "matmul": 5 * 5 * 3 * 3,
+    }
+    assert model_summary.macs("add", (x, x), x) == 0
+
+
+def test_fused_operations_show_their_parts():
+    """What is fused of products is never reported whole, which would count for nothing."""
+    fused = [name for name, op in REGISTRY.items() if getattr(op, "parts", False)]
+    assert sorted(fused) == ["attention", "attention_weights", "conv_mlp"]
+    names = []
+    with mg.autograd.observe(lambda name, *_: names.append(name)):
+        q = mg.ones(1, 2, 3, 4)
+        REGISTRY["attention"](q, q, q, scale=0.5)
+        REGISTRY["attention_weights"](q, q, scale=0.5)
+        feed(mg.ones(1, 12, 4))
+    assert not set(names) & set(fused) and {"matmul", "linear", "conv2d"} <= set(names)
 
 
 # --- memory of training ---

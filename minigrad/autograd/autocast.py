@@ -14,7 +14,7 @@ LOW = frozenset("attention attention_weights conv2d conv2d_input conv_mlp linear
 # Sums, norms, losses, and functions whose results leave the range of float16 (largest number 65,504).
 HIGH = frozenset(
     "bce_with_logits cross_entropy cumsum exp expm1 layer_norm log log1p log_softmax logsumexp mean pow reciprocal rsqrt softmax "
-    "softplus square sum window_sum".split()
+    "softplus square sum weighted_bce_with_logits window_sum".split()
 )
 LOW_DTYPES = frozenset(["float16", "bfloat16"])
 CASTABLE = LOW_DTYPES | {"float32"}

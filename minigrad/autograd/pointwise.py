@@ -8,6 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable
 
+from minigrad.autograd.autocast import LOW_DTYPES
 from minigrad.autograd.match import matched
 from minigrad.autograd.mode import SLOW, state
 from minigrad.autograd.op import Node, Op
@@ -107,6 +108,21 @@ class Binary(Op):
         if t._requires_grad and mode and self.vjps:
             self.record(bit, xp, (input, other), arrays, z, NOTHING, out)
         return out
+
+
+def wide(forward: Callable) -> Callable:
+    """Decorator of an elementwise forward function of several steps: 16-bit numbers are computed in float32 and rounded once,
+    at the end, so that no step in between overflows or cancels."""
+
+    @functools.wraps(forward)
+    def widened(xp, *inputs, **static):
+        dtype = next(xp.dtype_name(a) for a in inputs if hasattr(a, "dtype"))
+        if dtype not in LOW_DTYPES:
+            return forward(xp, *inputs, **static)
+        inputs = [xp.astype(a, "float32") if hasattr(a, "dtype") else a for a in inputs]
+        return xp.astype(xp.asarray(forward(xp, *inputs, **static)), dtype)
+
+    return widened
 
 
 NOTHING: dict = {}

@@ -6,7 +6,7 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_distributed, mlx_fused, tracing
+from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_distributed, mlx_fused, mlx_sums, tracing
 
 DTYPES = {
     "bool": mx.bool_,
@@ -160,17 +160,19 @@ class MLXBackend:
         (key,) = self.after([key], [*after, *tracing.state.again])
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
+    sum, mean, cumsum = (staticmethod(f) for f in (mlx_sums.total, mlx_sums.mean, mlx_sums.running))
     # Of no elements, mx's own may never return on the CPU (0.32.4).
-    sum, mean = _reduction("sum", 0), _reduction("mean", math.nan)
     any, all = _reduction("any", False), _reduction("all", True)
     max, min, argmax, argmin = (_reduction(name, 0) for name in ("max", "min", "argmax", "argmin"))
 
     def scatter(self, shape, index, g):
         if not g.size:
             return mx.zeros(shape, g.dtype)
+        dtype, g = g.dtype, mlx_sums.wide(g) if any(isinstance(p, mx.array) for p in index) else g
         if _writable(index):
-            return mx.zeros(shape, g.dtype).at[index].add(g)
-        return mx.zeros(math.prod(shape), g.dtype).at[_places(shape, index)].add(g.reshape(-1)).reshape(shape)
+            return mx.zeros(shape, g.dtype).at[index].add(g).astype(dtype)
+        flat = mx.zeros(math.prod(shape), g.dtype).at[_places(shape, index)].add(g.reshape(-1))
+        return flat.reshape(shape).astype(dtype)
 
     def add_at(self, a, index, values):
         return a.at[index].add(values)
@@ -193,6 +195,18 @@ class MLXBackend:
         if y.dtype == mx.bool_:
             raise TypeError("booleans can't be subtracted")  # as in numpy; MLX says True - True = False
         return y
+
+    def floor_divide(self, a, b):
+        """As Python's //: 1 // 0.1 is 9 and 1 // -∞ is -1, where MLX rounds a/b first and says 10 and -0."""
+        like = a if isinstance(a, mx.array) else b
+        if not mx.issubdtype(like.dtype, mx.floating):
+            return mx.floor_divide(a, b)
+        a, b = (mx.array(n, like.dtype) for n in (a, b))
+        rest = mx.remainder(a, b)  # has b's sign; what is subtracted here has a's
+        rest = mx.where((rest != 0) & ((rest < 0) != (a < 0)), rest - b, rest)
+        rest = mx.where(mx.abs(a) < mx.abs(b), a, rest)
+        quotient = (a - rest) / b - ((rest != 0) & ((rest < 0) != (b < 0)))
+        return mx.where(b == 0, a / b, mx.round(quotient)).astype(like.dtype)
 
     def ascontiguousarray(self, a):
         return mx.contiguous(a)

@@ -7,6 +7,7 @@ A kernel as large as its stride (patches that don't overlap) is one matrix produ
 import mlx.core as mx
 
 from minigrad.backend import mlx_depthwise as depthwise
+from minigrad.backend.mlx_sums import wide
 from minigrad.backend.numpy_conv import out_size
 
 
@@ -91,6 +92,7 @@ def _from_patches(g, w, size):
 def _scattered(g, w, size, stride, padding, dilation):
     """One matrix product, and each tap's part added where it came from: MLX's CPU device dilates the gradient and loops."""
     (n, h, wd, o), (kh, kw) = g.shape, w.shape[1:3]
+    dtype, g, w = g.dtype, wide(g), wide(w)
     parts = (g.reshape(-1, o) @ w.reshape(o, -1)).reshape(n, h, wd, kh, kw, -1)
     span = [s * (m - 1) + 1 for s, m in zip(stride, (h, wd), strict=True)]
     full = [
@@ -102,7 +104,7 @@ def _scattered(g, w, size, stride, padding, dilation):
             rows = slice(u * dilation[0], u * dilation[0] + span[0], stride[0])
             columns = slice(v * dilation[1], v * dilation[1] + span[1], stride[1])
             out = out.at[:, rows, columns].add(parts[:, :, :, u, v])
-    return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].astype(dtype)
 
 
 def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 
 from minigrad.backend import mlx_metal
+from minigrad.backend.mlx_sums import total, wide
 
 PARTS = ("forward", "input", "weight")  # the convolution, its derivative by the image, and by the taps
 FORMS = ("native", "shifts", "metal")
@@ -75,12 +76,13 @@ def _padded(x, before, after):
 
 def forward(x, taps, bias, size, stride, padding, dilation):
     """Σ over the taps of the shifted image times the tap, plus the bias; `size` is the result's."""
-    padded = _padded(x, padding, padding)
+    dtype, taps = x.dtype, wide(taps)
+    padded = wide(_padded(x, padding, padding))
     y = bias
     for u, v, place in _windows(padded, size, taps.shape[:2], stride, dilation):
         term = padded[place] * taps[u, v]
         y = term if y is None else y + term
-    return y
+    return y.astype(dtype)
 
 
 def by_input(g, taps, size, stride, padding, dilation):
@@ -94,20 +96,19 @@ def by_input(g, taps, size, stride, padding, dilation):
         max(n + 2 * p, r + s * (m - 1) + 1)
         for n, p, r, s, m in zip(size, padding, reach, stride, g.shape[1:3], strict=True)
     ]
+    dtype, g, taps = g.dtype, wide(g), wide(taps)
     out = mx.zeros((g.shape[0], *full, g.shape[3]), g.dtype)
     for u, v, place in _windows(out, g.shape[1:3], kernel, stride, dilation):
         out = out.at[place].add(g * taps[u, v])
-    return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].astype(dtype)
 
 
 def by_taps(g, x, kernel, stride, padding, dilation):
     """The derivative by the taps, (kh, kw, C)."""
-    padded = _padded(x, padding, padding)
-    sums = []
-    for _, _, place in _windows(padded, g.shape[1:3], kernel, stride, dilation):
-        products = padded[place] * g
-        sums.append(mx.sum(products if g.dtype == mx.float32 else products.astype(mx.float32), (0, 1, 2)))
-    return mx.stack(sums).reshape(*kernel, g.shape[3]).astype(g.dtype)
+    dtype, g, padded = g.dtype, wide(g), wide(_padded(x, padding, padding))
+    places = (place for _, _, place in _windows(padded, g.shape[1:3], kernel, stride, dilation))
+    sums = [total(padded[place] * g, (0, 1, 2)) for place in places]
+    return mx.stack(sums).reshape(*kernel, g.shape[3]).astype(dtype)
 
 
 def metal_forward(x, taps, bias, size, stride, padding, dilation):

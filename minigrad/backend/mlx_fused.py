@@ -7,6 +7,8 @@ import math
 
 import mlx.core as mx
 
+from minigrad.backend import mlx_sums
+
 SQRT_HALF, INV_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 
@@ -20,9 +22,9 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
         return None
     if not _on_cpu() or x.dtype != mx.float32:
         return mx.fast.layer_norm(x, weight, bias, eps), ()
-    mean = mx.mean(x, -1, keepdims=True)
+    mean = mlx_sums.mean(x, -1, True)
     y = x - mean
-    rstd = mx.rsqrt(mx.mean(y * y, -1, keepdims=True) + eps)
+    rstd = mx.rsqrt(mlx_sums.mean(y * y, -1, True) + eps)
     y = y * rstd
     y = y if weight is None else y * weight
     return y if bias is None else y + bias, (mean, rstd)
@@ -35,8 +37,9 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
         normal = (x - mean) * rstd
         rows = tuple(range(x.ndim - 1))
         gw = g if weight is None else g * weight
-        dx = (gw - mx.mean(gw, -1, keepdims=True) - normal * mx.mean(gw * normal, -1, keepdims=True)) * rstd
-        return dx, None if weight is None else mx.sum(g * normal, rows), None if bias is None else mx.sum(g, rows)
+        dx = (gw - mlx_sums.mean(gw, -1, True) - normal * mlx_sums.mean(gw * normal, -1, True)) * rstd
+        sums = (None if a is None else mlx_sums.total(b, rows) for a, b in ((weight, g * normal), (bias, g)))
+        return dx, *sums
     given = [a for a in (x, weight, bias) if a is not None]
 
     def forward(*arrays):
@@ -48,8 +51,8 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
 
 
 def gelu(x, *, save):
-    """Keeps Φ(x)."""
-    cdf = mx.erf(x * SQRT_HALF) * 0.5 + 0.5
+    """Keeps Φ(x). Sums up in float32: far below 0 the two terms of 1 + erf cancel."""
+    cdf = (mx.erf(x.astype(mx.float32) * SQRT_HALF) * 0.5 + 0.5).astype(x.dtype)
     return x * cdf, (cdf,)
 
 
@@ -59,15 +62,17 @@ def gelu_vjp(g, saved, x):
 
 
 def cross_entropy(x, classes, *, ignore_index, smoothing, save):
-    """MLX's kernel, which sums in float32."""
+    """MLX's kernel, in float32, on logits less their largest: it subtracts the class's logit from the log of the sum, of which
+    nothing is left where logits are huge."""
     if not x.size:
         return None
     counts = classes != ignore_index
     chosen = mx.where(counts, classes, 0)
-    losses = mx.fast.cross_entropy(x, chosen)
+    wide = x.astype(mx.float32)
+    wide = wide - mx.max(wide, -1, keepdims=True)
+    losses = mx.fast.cross_entropy(wide, chosen)
     if smoothing:
-        wide = x.astype(mx.float32)
-        losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mx.mean(wide, -1)) * smoothing
+        losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mlx_sums.mean(wide, -1)) * smoothing
     return mx.where(counts, losses, 0).astype(x.dtype), (counts, chosen)
 
 
@@ -92,8 +97,8 @@ def attention(q, k, v, *, scale, save):
 def attention_vjp(g, saved, q, k, v, *, scale):
     """dv = Pᵀ·g; dS = P·(dP - Σ dP·P) with dP = g·vᵀ; dq = scale·dS·k, dk = scale·dSᵀ·q."""
     (p,) = saved
-    dp = g @ mx.swapaxes(v, -1, -2)
-    ds = p * (dp - mx.sum(dp * p, -1, keepdims=True))
+    dp, wide = mlx_sums.wide(g @ mx.swapaxes(v, -1, -2)), mlx_sums.wide(p)
+    ds = (wide * (dp - mlx_sums.total(dp * wide, -1, True))).astype(p.dtype)
     dq, dk, dv = (ds @ k) * scale, mx.swapaxes(ds, -1, -2) @ (q * scale), mx.swapaxes(p, -1, -2) @ g
     return tuple(_fit(d, a) for d, a in ((dq, q), (dk, k), (dv, v)))
 
@@ -104,4 +109,4 @@ def _fit(d, a):
         return d
     lead = d.ndim - a.ndim
     axes = [i for i in range(d.ndim) if i < lead or a.shape[i - lead] == 1 != d.shape[i]]
-    return mx.sum(d, axes, keepdims=True).reshape(a.shape)
+    return mlx_sums.total(d, axes, True).reshape(a.shape)

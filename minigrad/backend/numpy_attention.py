@@ -6,6 +6,7 @@ Keys first, because numpy reduces over the first axis at full width, and a pyram
 import numpy as np
 
 from minigrad.backend.numpy_gemm import row_blocks, shares
+from minigrad.backend.numpy_sums import total as sum_over
 from minigrad.backend.numpy_threads import parallel
 
 QUERIES = 1 << 17  # numbers of the weights (keys × queries) at a time
@@ -50,7 +51,7 @@ def _exponentials(q, k):
     p = k @ q.mT
     p -= p.max(-2, keepdims=True)
     np.exp(p, p)
-    return p, p.sum(-2, keepdims=True)
+    return p, sum_over(p, p.ndim - 2, True)
 
 
 def attention(q, k, v, *, scale, save):
@@ -132,7 +133,7 @@ def _weights_vjp(slope_of, weights, q, k, scale, dv):
         p = weights[images, heads, :, queries]
         slope, part_v = slope_of(piece, p)
         slope *= p
-        slope -= p * slope.sum(-2, keepdims=True)
+        slope -= p * sum_over(slope, slope.ndim - 2, True)
         np.matmul(slope.mT, scaled[images, heads], out=dq[piece])
         return slope @ q[piece], part_v
 

@@ -18,6 +18,7 @@ from minigrad.backend import (
     numpy_gemm,
     numpy_mlp,
     numpy_optim,
+    numpy_sums,
 )
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
@@ -41,6 +42,20 @@ class _Names(dict):
 DTYPE_NAMES = _Names()
 
 
+FLOAT16 = DTYPES["float16"]
+
+
+def _in_float32(function):
+    """`function`, with products of float16 computed in float32, for which there is BLAS, and rounded once."""
+
+    def computed(*arrays, **static):
+        if arrays[0].dtype != FLOAT16:
+            return function(*arrays, **static)
+        return function(*[a if a is None else a.astype(np.float32) for a in arrays], **static).astype(FLOAT16)
+
+    return computed
+
+
 class NumpyBackend:
     """numpy's functions under their own names, and the few that numpy has not."""
 
@@ -52,12 +67,13 @@ class NumpyBackend:
     raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     erf = staticmethod(numpy_erf.erf)
-    conv2d = staticmethod(numpy_conv.conv2d)
-    conv2d_input = staticmethod(numpy_conv.conv2d_input)
-    conv2d_weight = staticmethod(numpy_conv.conv2d_weight)
+    conv2d = staticmethod(_in_float32(numpy_conv.conv2d))
+    conv2d_input = staticmethod(_in_float32(numpy_conv.conv2d_input))
+    conv2d_weight = staticmethod(_in_float32(numpy_conv.conv2d_weight))
     adam = staticmethod(numpy_optim.adam)
-    linear = staticmethod(numpy_gemm.linear)
-    transposed_product = staticmethod(numpy_gemm.transposed_product)
+    matmul = staticmethod(_in_float32(np.matmul))
+    linear = staticmethod(_in_float32(numpy_gemm.linear))
+    transposed_product = staticmethod(_in_float32(numpy_gemm.transposed_product))
     layer_norm = staticmethod(numpy_fused.layer_norm)
     layer_norm_vjp = staticmethod(numpy_fused.layer_norm_vjp)
     gelu = staticmethod(numpy_gelu.gelu)
@@ -154,8 +170,11 @@ class NumpyBackend:
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)
 
     # numpy's sum, max, … are functions in Python around these: slower, and what they warn of comes from numpy's modules.
-    def sum(self, a, axis=None, keepdims=False):
-        return np.add.reduce(a, axis, keepdims=keepdims)
+    sum = staticmethod(numpy_sums.total)
+
+    def mean(self, a, axis=None, keepdims=False):
+        total = numpy_sums.total(a if a.dtype != FLOAT16 else a.astype(np.float32), axis, keepdims)
+        return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
 
     def max(self, a, axis=None, keepdims=False):
         return np.maximum.reduce(a, axis, keepdims=keepdims)
@@ -169,12 +188,7 @@ class NumpyBackend:
     def all(self, a, axis=None, keepdims=False):
         return np.logical_and.reduce(a, axis, keepdims=keepdims)
 
-    def mean(self, a, axis=None, keepdims=False):
-        total = np.add.reduce(a, axis, np.float32 if a.dtype == np.float16 else None, keepdims=keepdims)
-        return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
-
-    def cumsum(self, a, axis):
-        return np.add.accumulate(a, axis)
+    cumsum = staticmethod(numpy_sums.running)
 
     def rsqrt(self, a):
         return 1 / np.sqrt(a)
@@ -184,7 +198,7 @@ class NumpyBackend:
         return positive if a.dtype.kind == "b" else positive - np.less(a, 0)  # 0 for NaN, as in MLX and PyTorch
 
     def sigmoid(self, a):
-        return 0.5 * np.tanh(0.5 * a) + 0.5
+        return 1 / (1 + np.exp(-a))  # by tanh what is far below 0 would be rounded to multiples of 1e-7
 
     def pad(self, a, widths):
         """Zeros around `a`; unlike np.pad it is quick and keeps the memory order of the axes."""
@@ -195,11 +209,10 @@ class NumpyBackend:
         return out
 
     def scatter(self, shape, index, g):
-        out = np.zeros(shape, g.dtype)
         if any(isinstance(i, np.ndarray) for i in index):
-            np.add.at(out, index, g)
-        else:
-            out[index] = g
+            return numpy_sums.scatter(shape, index, g)
+        out = np.zeros(shape, g.dtype)
+        out[index] = g
         return out
 
     def add_at(self, a, index, values):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from minigrad.backend.numpy_gemm import column_sums, row_blocks
+from minigrad.backend.numpy_sums import products, total, weighted
 from minigrad.backend.numpy_threads import parallel
 
 BLOCK = 1 << 17  # numbers of a matrix worked on at a time
@@ -23,11 +24,10 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
 
     def work(i):
         part, out, deviation = rows[blocks[i]], y[blocks[i]], rstd[blocks[i]]
-        np.matmul(part, ones, out=mean[blocks[i]])  # a product with ones beats .mean: BLAS
-        mean[blocks[i]] /= rows.shape[1]  # not a product with 1/n, whose rounding a row of equal numbers would show
+        # Not a product with 1/n, whose rounding a row of equal numbers would show.
+        np.divide(products(part, ones), rows.shape[1], mean[blocks[i]])
         np.subtract(part, mean[blocks[i]], out)
-        np.matmul(np.square(out), ones, out=deviation)
-        deviation /= rows.shape[1]
+        np.divide(products(np.square(out), ones), rows.shape[1], deviation)
         deviation += eps
         np.sqrt(deviation, deviation)
         np.divide(1, deviation, deviation)
@@ -59,19 +59,19 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
         part, out, deviation = g[blocks[i]], dx[blocks[i]], rstd[blocks[i]]
         centred = rows[blocks[i]] - mean[blocks[i]]
         product = np.multiply(part, centred, out)
-        dweight = None if gain is None else deviation[:, 0] @ product
-        slope = product @ share
+        dweight = None if gain is None else weighted(deviation[:, 0], product)
+        slope = products(product, share)
         slope *= deviation
         slope *= deviation
         centred *= slope
-        centred += part @ share
+        centred += products(part, share)
         np.subtract(part if gain is None else np.multiply(part, gain, out), centred, out)
         out *= deviation
         return dweight, None if bias is None else column_sums(part)
 
     sums = list(zip(*parallel(work, len(blocks)), strict=True)) or [(None,), (None,)]
     dweight, dbias = (
-        None if like is None else (sum(parts[1:], parts[0]) if blocks else np.zeros_like(like)).reshape(like.shape)
+        None if like is None else (total(np.array(parts), 0) if blocks else np.zeros_like(like)).reshape(like.shape)
         for like, parts in zip((weight, bias), sums, strict=True)
     )
     return dx.reshape(x.shape), dweight, dbias

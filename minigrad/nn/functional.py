@@ -9,6 +9,7 @@ from minigrad import random
 from minigrad.autograd import no_grad
 from minigrad.autograd.guard import guarded as _guarded
 from minigrad.dtypes import plain as _plain
+from minigrad.dtypes import promote as _promote
 from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
@@ -50,14 +51,13 @@ def gelu(input, approximate="none"):
     if approximate == "none":
         return _fused.gelu(input)
     if approximate == "tanh":
-        inner = (input + 0.044715 * input * input * input) * math.sqrt(2 / math.pi)
-        return 0.5 * input * (1 + tanh(inner))
+        return _a.tanh_gelu(input)
     raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
 
 
 def silu(input):
     """x·σ(x), also called swish. arXiv 1702.03118."""
-    return input * sigmoid(input)
+    return _a.silu(input)
 
 
 def leaky_relu(input, negative_slope=0.01):
@@ -103,17 +103,19 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         raise ValueError(
             f"group_norm: the channels of shape {input.shape} can't be split into {num_groups} equal groups"
         )
-    n = input.shape[0]
-    grouped = input.reshape(n, num_groups, -1) if input.numel() else input.reshape(n, num_groups, 0)
+    n, wide = input.shape[0], _widened(input)
+    grouped = wide.reshape(n, num_groups, -1) if input.numel() else wide.reshape(n, num_groups, 0)
     y = _fused.layer_norm(grouped, None, None, axes=(2,), eps=eps).reshape(input.shape)
-    return _affine(y, weight, bias)
+    return _affine(y, weight, bias, input.dtype)
 
 
-def _affine(y, weight, bias):
-    """weight·y + bias, one number a channel."""
+def _affine(y, weight, bias, dtype):
+    """weight·y + bias, one number a channel, of an input of `dtype` that was widened."""
     shape = (1, -1) + (1,) * (y.ndim - 2)
-    y = y if weight is None else y * weight.reshape(shape)
-    return y if bias is None else y + bias.reshape(shape)
+    for p in (weight, bias):
+        dtype = dtype if p is None else _promote(dtype, p.dtype)
+    y = y if weight is None else y * _widened(weight).reshape(shape)
+    return _narrowed(y if bias is None else y + _widened(bias).reshape(shape), dtype)
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -145,7 +147,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     else:
         shape = (1, -1) + (1,) * (input.ndim - 2)
         centred, v = input - running_mean.reshape(shape), running_var.reshape(shape)
-    return _affine(_narrowed(centred * rsqrt(v + eps), dtype), weight, bias)
+    return _affine(centred * rsqrt(v + eps), weight, bias, dtype)
 
 
 # --- random ones ------------------------------------------------------------------------------------------------------
@@ -291,6 +293,11 @@ def _reduce(loss, reduction):
     raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
 
+def _ratio(losses, weights):
+    """Σ losses / Σ weights; 16 bits would hold neither sum."""
+    return _narrowed(sum(_widened(losses)) / sum(_widened(weights)), losses.dtype)
+
+
 def _class_first(input, target, name):
     """Logits as (rows, C) and class numbers as int64 (rows,), with the shape that a loss without reduction has."""
     dim = 0 if input.ndim == 1 else 1
@@ -309,7 +316,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     rows, classes, shape = _class_first(input, target, "nll_loss")
     losses, weights = _pick(rows, classes, weight, ignore_index)
     if reduction == "mean":
-        return sum(losses) / sum(weights)
+        return _ratio(losses, weights)
     return sum(losses) if reduction == "sum" else _reduce(losses.reshape(shape), reduction)
 
 
@@ -355,7 +362,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         _check_classes(classes, rows.shape[1], None, ignore_index)
         losses = _fused.cross_entropy(rows, classes, ignore_index=ignore_index, smoothing=label_smoothing)
         if reduction == "mean":
-            return sum(losses) / sum((classes != ignore_index).astype(losses.dtype))
+            return _ratio(losses, (classes != ignore_index).astype(losses.dtype))
         return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
     logp = log_softmax(input, dim)
     n = input.shape[dim]
@@ -368,7 +375,9 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         if weight is not None:
             q = q * weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
         losses = -sum(logp * q, dim)
-        return sum(losses) / (input.numel() / n) if reduction == "mean" else _reduce(losses, reduction)
+        if reduction == "mean":
+            return _narrowed(sum(_widened(losses)) / (input.numel() / n), losses.dtype)
+        return _reduce(losses, reduction)
     rows, classes, shape = _class_first(logp, target, "cross_entropy")
     losses, weights = _pick(rows, classes, weight, ignore_index)
     if label_smoothing:
@@ -376,7 +385,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         smooth = where(classes != ignore_index, smooth, 0.0)
         losses = losses * (1 - label_smoothing) + smooth * (label_smoothing / n)
     if reduction == "mean":
-        return sum(losses) / sum(weights)
+        return _ratio(losses, weights)
     return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
 
 
@@ -409,7 +418,10 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """-(pos_weight·y·log σ(x) + (1 - y)·log(1 - σ(x))), computed without overflow."""
     _pairwise("binary_cross_entropy_with_logits", input, target)
-    loss = _a.bce_with_logits(input, target, 1 if pos_weight is None else pos_weight)
+    if pos_weight is None:
+        loss = _a.bce_with_logits(input, target)
+    else:
+        loss = _a.weighted_bce_with_logits(input, target, pos_weight)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 

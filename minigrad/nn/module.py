@@ -322,7 +322,8 @@ class Module:
 
         Args:
             state_dict: what `state_dict()` or `mg.load(path)` gave.
-            strict: whether missing and unexpected names are errors. Shapes and dtypes must match in any case.
+            strict: whether missing and unexpected names are errors. Shapes and dtypes must match in any case, but for
+                float32 in the place of 16 bits that hold each value: so the CPU reads bfloat16 from a file.
 
         Raises:
             ValueError: with every difference listed; the module is unchanged then.
@@ -333,7 +334,7 @@ class Module:
         problems = [f"missing {name} {_describe(own[name])}" for name in missing] if strict else []
         problems += [f"unexpected {name} {_describe(state_dict[name])}" for name in unexpected] if strict else []
         for name, tensor in own.items():
-            if name in state_dict and _describe(state_dict[name]) != _describe(tensor):
+            if name in state_dict and not _fits(state_dict[name], tensor):
                 problems.append(f"{name} is {_describe(state_dict[name])}, expected {_describe(tensor)}")
         if problems:
             plural = "difference" if len(problems) == 1 else "differences"
@@ -345,7 +346,7 @@ class Module:
             if name in state_dict:
                 value = state_dict[name]
                 value = value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value), device=tensor.device)
-                tensor.data = value.to(tensor.device).data
+                tensor.data = value.to(tensor.device, tensor.dtype).data
         return Differences(missing, unexpected)
 
     # --- printing ---
@@ -373,6 +374,16 @@ def tree(name: str, extra: list[str], children: list[str]) -> str:
 
 def indent(text: str) -> str:
     return text.replace("\n", "\n  ")
+
+
+def _fits(value, tensor: Tensor) -> bool:
+    """Whether a value of a `state_dict` has a tensor's shape and dtype, or is float32 and loses nothing in its 16 bits."""
+    if _describe(value) == _describe(tensor):
+        return True
+    if tensor.dtype.itemsize != 2 or _describe(value) != f"{tensor.shape} float32":
+        return False
+    wide = (value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value))).to(tensor.device)
+    return bool(((wide.astype(tensor.dtype).float() == wide) | (wide != wide)).all())
 
 
 def _describe(value) -> str:

@@ -100,7 +100,7 @@ class _BatchNorm(_Norm):
 
     def reset_running_stats(self) -> None:
         """Mean 0, variance 1, no batches seen."""
-        if self.track_running_stats:
+        if self.track_running_stats and self.running_mean is not None:
             init.zeros_(self.running_mean)
             init.ones_(self.running_var)
             init.zeros_(self.num_batches_tracked)
@@ -110,15 +110,20 @@ class _BatchNorm(_Norm):
             raise ValueError(
                 f"{type(self).__name__} takes {' or '.join(map(str, self.ranks))} dimensions, got shape {input.shape}"
             )
-        momentum = self.momentum
-        if self.training and self.track_running_stats:
+        momentum = 0.0 if self.momentum is None else self.momentum
+        moving = self.training and self.track_running_stats
+        if moving and self.num_batches_tracked is not None:
             self.num_batches_tracked.data = (self.num_batches_tracked + 1).data
-            if momentum is None:  # the plain average of all batches
-                momentum = 1 / self.num_batches_tracked.astype(self.running_mean.dtype)
-        use_batch = self.training or not self.track_running_stats
-        return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum, self.eps
-        )
+            if self.momentum is None:  # the plain average of all batches
+                wide = self.running_mean is not None and self.running_mean.dtype == "float64"
+                momentum = 1 / self.num_batches_tracked.astype("float64" if wide else "float32")
+        mean, var = self.running_mean, self.running_var
+        use_batch = self.training or mean is None and var is None
+        if (
+            self.training and not self.track_running_stats
+        ):  # those that are there stay as they are, and serve in evaluation
+            mean = var = None
+        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
 
     def extra_repr(self) -> str:
         return (
@@ -142,7 +147,8 @@ class BatchNorm2d(_BatchNorm):
     Args:
         momentum: a number, or None for the plain average over all batches seen.
         affine: whether there are `weight` and `bias`, each (C,).
-        track_running_stats: if False, the batch's own statistics are used in evaluation too.
+        track_running_stats: if False, the layer has no running statistics, and the batch's own are used in evaluation too. Set to
+            False later, training leaves the running ones as they are, and evaluation uses them.
 
     >>> import minigrad as mg
     >>> layer = mg.nn.BatchNorm2d(3)

@@ -2,10 +2,12 @@
 
 import math
 
-from minigrad.autograd.pointwise import elementwise
+from minigrad.autograd.autocast import LOW_DTYPES
+from minigrad.autograd.pointwise import elementwise, wide
 
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+SQRT_2_BY_PI = math.sqrt(2 / math.pi)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
@@ -19,12 +21,54 @@ relu.defvjp(lambda xp, g, y: xp.where(y <= 0, 0.0, g))
 
 
 @elementwise(floats=True)
+@wide
 def normal_cdf(xp, a):
     """Φ(a) = (1 + erf(a/√2)) / 2, the normal distribution function."""
     return xp.erf(a * SQRT_HALF) * 0.5 + 0.5
 
 
 normal_cdf.defvjp(lambda xp, g, a: g * xp.exp(a * a * -0.5) * INV_SQRT_2PI)
+
+
+@elementwise(floats=True)
+@wide
+def exact_gelu(xp, a):
+    """a·Φ(a), the definition of `gelu`."""
+    return a * normal_cdf.forward(xp, a)
+
+
+exact_gelu.defvjp(lambda xp, g, a: g * (xp.normal_cdf(a) + a * (xp.exp(a * a * -0.5) * INV_SQRT_2PI)))
+
+
+@elementwise(floats=True)
+@wide
+def tanh_gelu(xp, a):
+    """½·a·(1 + tanh(√(2/π)·(a + 0.044715·a³)))."""
+    return 0.5 * a * (1 + xp.tanh((a + 0.044715 * a * a * a) * SQRT_2_BY_PI))
+
+
+tanh_gelu.defvjp(lambda xp, g, a, a_dtype: g * _tanh_gelu_slope(xp, a, a_dtype))
+
+
+def _tanh_gelu_slope(xp, a, dtype):
+    if dtype in LOW_DTYPES:
+        return xp.cast(_tanh_gelu_slope(xp, xp.cast(a, dtype="float32"), "float32"), dtype=dtype)
+    t = xp.tanh((a + 0.044715 * a * a * a) * SQRT_2_BY_PI)
+    return 0.5 * (1 + t) + 0.5 * a * (1 - t * t) * ((1 + 3 * 0.044715 * a * a) * SQRT_2_BY_PI)
+
+
+@elementwise(floats=True)
+@wide
+def silu(xp, a):
+    """a·σ(a), also called swish. Elfwing et al. 2017, arXiv 1702.03118."""
+    return a * xp.sigmoid(a)
+
+
+silu.defvjp(lambda xp, g, a: g * _silu_slope(xp.sigmoid(a), a))
+
+
+def _silu_slope(s, a):
+    return s * (1 + a * (1 - s))
 
 
 @elementwise
@@ -37,15 +81,17 @@ leaky_relu.defvjp(lambda xp, g, a, slope: xp.where(a > 0, g, g * slope))
 
 
 @elementwise(floats=True)
+@wide
 def elu(xp, a, *, alpha):
     """a where a > 0, alpha·(eᵃ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289."""
     return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
 
 
-elu.defvjp(lambda xp, g, a, alpha: xp.where(a <= 0, g * alpha * xp.exp(xp.where(a <= 0, a, 0.0)), g))
+elu.defvjp(lambda xp, g, a, alpha: xp.where(a <= 0, g * alpha * xp.exp(xp.where(a < 0, a, 0.0)), g))
 
 
 @elementwise(floats=True)
+@wide
 def softplus(xp, a, *, beta, threshold):
     """log(1 + e^(beta·a)) / beta; a itself where beta·a > threshold."""
     z = a * beta
@@ -56,6 +102,7 @@ softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold,
 
 
 @elementwise(floats=True)
+@wide
 def log_sigmoid(xp, a):
     """log σ(a) = min(a, 0) - log(1 + e^-|a|), without overflow."""
     return xp.minimum(a, 0) - xp.log1p(xp.exp(-xp.abs(a)))
@@ -65,30 +112,41 @@ log_sigmoid.defvjp(lambda xp, g, a: g * xp.sigmoid(-a))
 
 
 @elementwise(floats=True)
-def bce_with_logits(xp, a, target, weight):
-    """-(weight·target·log σ(a) + (1 - target)·log(1 - σ(a))), with log(1 - σ(a)) as log σ(a) - a."""
+@wide
+def bce_with_logits(xp, a, target):
+    """-(target·log σ(a) + (1 - target)·log(1 - σ(a))), with log(1 - σ(a)) = log σ(a) - a."""
+    return (1 - target) * a - log_sigmoid.forward(xp, a)
+
+
+bce_with_logits.defvjp(lambda xp, g, a, target: g * (xp.sigmoid(a) - target), lambda xp, g, a: -g * a)
+
+
+@elementwise(floats=True)
+@wide
+def weighted_bce_with_logits(xp, a, target, weight):
+    """-(weight·target·log σ(a) + (1 - target)·log(1 - σ(a)))."""
     return (1 - target) * a - (target * (weight - 1) + 1) * log_sigmoid.forward(xp, a)
 
 
-bce_with_logits.defvjp(
-    lambda xp, g, a, target, weight: g * ((target * (weight - 1) + 1) * xp.sigmoid(a) - target * weight),
-    lambda xp, g, a, weight: g * _by_target(xp, a, weight),
+weighted_bce_with_logits.defvjp(
+    lambda xp, g, a, target, weight: g * ((target * weight + 1 - target) * xp.sigmoid(a) - target * weight),
+    lambda xp, g, a, weight: g * ((1 - weight) * xp.log_sigmoid(a) - a),
     lambda xp, g, a, target: -g * target * xp.log_sigmoid(a),
 )
 
 
-def _by_target(xp, a, weight):
-    """-a - (weight - 1)·log σ(a): at weight 1 exactly -a."""
-    if isinstance(weight, int | float) and weight == 1:
-        return -a
-    return (1 - weight) * xp.log_sigmoid(a) - a
-
-
 @elementwise
+@wide
 def smooth_l1(xp, a, *, beta):
     """½·a²/beta where |a| < beta, else |a| - ½·beta; beta > 0. Girshick 2015, arXiv 1504.08083."""
     size = xp.abs(a)
     return xp.where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta)
 
 
-smooth_l1.defvjp(lambda xp, g, a, beta: g * xp.clamp(a / beta, -1.0, 1.0))
+smooth_l1.defvjp(lambda xp, g, a, beta: g * _smooth_sign(xp, a, beta))
+
+
+def _smooth_sign(xp, a, beta):
+    """a/beta, and the sign of a beyond ±beta; what isn't chosen is 0, lest a second derivative find ∞·0 there."""
+    far = xp.abs(a) >= beta
+    return xp.where(far, xp.sign(a), xp.where(far, 0.0, a) / beta)

@@ -7,7 +7,7 @@ output's shape.
 import builtins
 import math
 
-from minigrad.autograd.pointwise import elementwise
+from minigrad.autograd.pointwise import elementwise, wide
 from minigrad.dtypes import bool_, fitted, plain
 from minigrad.tensor import Tensor
 
@@ -103,7 +103,7 @@ def remainder(xp, a, b):
     return xp.remainder(a, b)
 
 
-remainder.defvjp(lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor(a / b))
+remainder.defvjp(lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor_divide(a, b))
 
 
 @elementwise
@@ -293,6 +293,7 @@ tanh.defvjp(lambda xp, g, y: g * (1 - y * y))
 
 
 @elementwise(floats=True)
+@wide
 def sigmoid(xp, a):
     """1 / (1 + e⁻ᵃ)."""
     return xp.sigmoid(a)
@@ -337,13 +338,21 @@ def round(xp, a):
 round.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
+@elementwise(floats=True)
+@wide
+def rounded(xp, a, *, decimals):
+    """The nearest number of so many decimals, halves to even; no gradient passes."""
+    scale = 10.0 ** builtins.abs(decimals)
+    return xp.round(a * scale) / scale if decimals > 0 else xp.round(a / scale) * scale
+
+
+rounded.defvjp(lambda xp, g: xp.zeros_like(g))
+
+
 @round.call_form
 def round(input, *, decimals=0):
     """The nearest number of so many decimals (whole tens, hundreds, … where negative), halves to even; no gradient passes."""
-    if decimals == 0:
-        return round.op(input)
-    scale = 10.0 ** builtins.abs(decimals)
-    return div.op(round.op(mul(input, scale)), scale) if decimals > 0 else mul(round.op(div.op(input, scale)), scale)
+    return round.op(input) if decimals == 0 else rounded(input, decimals=decimals)
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------

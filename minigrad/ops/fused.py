@@ -14,7 +14,7 @@ from minigrad.autograd.autocast import cast_inputs
 from minigrad.autograd.mode import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.autograd.op import Node, Op, alias, input_tensor, note
 from minigrad.dtypes import plain, promote
-from minigrad.ops.activation import normal_cdf
+from minigrad.ops.activation import exact_gelu
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
@@ -134,7 +134,7 @@ def layer_norm(x, weight, bias, *, axes, eps):
 @fused
 def gelu(x):
     """x·Φ(x) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415."""
-    return x * normal_cdf(x)
+    return exact_gelu(x)
 
 
 @fused(integers=(1,))

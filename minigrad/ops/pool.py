@@ -15,6 +15,7 @@ from minigrad.ops.conv import _pair
 from minigrad.ops.elementwise import div
 from minigrad.ops.index import gather, getitem, index_select
 from minigrad.ops.linalg import matmul
+from minigrad.ops.reduce import HALVES, mean, narrowed, widened
 from minigrad.ops.shape import pad_zeros, reshape
 from minigrad.tensor import Tensor
 
@@ -37,23 +38,26 @@ def _out(shape, kernel, stride, padding, dilation):
 @op
 def window_sum(xp, a, *, kernel, stride, padding):
     """Σ over each window of the zero-padded image."""
-    size = _out(a.shape, kernel, stride, padding, (1, 1))
+    size, dtype = _out(a.shape, kernel, stride, padding, (1, 1)), xp.dtype_name(a)
+    a = xp.astype(a, "float32") if dtype in HALVES else a
     a = xp.pad(a, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else a
     places = [_window(i, j, size, stride, (1, 1)) for i, j in np.ndindex(*kernel)]
     y = a[places[0]]
     for place in places[1:]:
         y = y + a[place]
-    return y
+    return xp.astype(y, dtype)
 
 
 @op
 def window_sum_input(xp, g, *, size, kernel, stride, padding):
     """Every g added to all places of its window in an image of `size`."""
     (top, bottom), (left, right) = padding
+    dtype = xp.dtype_name(g)
+    g = xp.astype(g, "float32") if dtype in HALVES else g
     out = xp.zeros((*g.shape[:2], size[0] + top + bottom, size[1] + left + right), g.dtype)
     for i, j in np.ndindex(*kernel):
         out = xp.add_at(out, _window(i, j, g.shape[2:], stride, (1, 1)), g)
-    return out[:, :, top : top + size[0], left : left + size[1]]
+    return xp.astype(out[:, :, top : top + size[0], left : left + size[1]], dtype)
 
 
 window_sum.defvjp(
@@ -118,6 +122,9 @@ def avg_pool2d(
 ):
     """The mean of each window. With count_include_pad=False padded places don't count; `divisor_override` replaces the
     count."""
+    if (wide := widened(input)) is not input:
+        y = avg_pool2d(wide, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return narrowed(y, input.dtype)
     if input.ndim == 3:
         return avg_pool2d(
             input.unsqueeze(0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
@@ -162,9 +169,10 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 def _resample(input, rows, columns):
     """rows (H', H) and columns (W', W) applied to the last two dimensions."""
-    a, b = (Tensor(m, dtype=input.dtype, device=input.device) for m in (rows, columns))
+    wide = widened(input)
+    a, b = (Tensor(m, dtype=wide.dtype, device=input.device) for m in (rows, columns))
     with autocast(enabled=False):  # means are no products: they keep the input's dtype
-        return matmul(matmul(a, input), b.t())
+        return matmul(matmul(a, wide), b.t()).astype(input.dtype)
 
 
 def adaptive_avg_pool2d(input, output_size):
@@ -179,6 +187,10 @@ def adaptive_avg_pool2d(input, output_size):
         raise ValueError(
             f"adaptive_avg_pool2d: expected (N, C, H, W) or (C, H, W) with pixels and sizes ≥ 0, got {input.shape} to {tuple(size)}"
         )
+    if all(m and n % m == 0 for n, m in zip(input.shape[-2:], size, strict=True)):
+        (h, w), (rows, columns), lead = input.shape[-2:], size, input.shape[:-2]
+        windows = widened(input).reshape(*lead, rows, h // rows, columns, w // columns)
+        return mean(windows, (len(lead) + 1, len(lead) + 3)).astype(input.dtype)
     return _resample(input, *(_adaptive(n, m) for n, m in zip(input.shape[-2:], size, strict=True)))
 
 

@@ -16,6 +16,8 @@ from minigrad.ops.index import take_along_dim
 from minigrad.ops.join import cat
 from minigrad.ops.shape import _dim, _dims
 
+HALVES = ("float16", "bfloat16")
+
 
 def _kept(shape, dim):
     """The shape with the reduced dimensions as 1."""
@@ -32,6 +34,17 @@ def _summable(a, dtype):
     if dtype is not None:
         return a.astype(as_dtype(dtype))
     return a if a.is_floating_point() else a.astype("int64")
+
+
+def widened(input):
+    """16-bit floating point numbers as float32, in which sums and statistics of them are computed: they would end at 2,048 ones
+    (float16) or 256 (bfloat16), and squares overflow at 256 (float16) or keep two digits (bfloat16)."""
+    return input.astype("float32") if input.dtype in (float16, bfloat16) else input
+
+
+def narrowed(result, dtype):
+    """What was computed of `widened` numbers, in their dtype again; within `autocast` it stays in float32."""
+    return result if state.mode & AUTOCAST else result.astype(dtype)
 
 
 # --- sums and means ---------------------------------------------------------------------------------------------------
@@ -54,7 +67,18 @@ def mean(xp, a, *, dim, keepdim):
     return xp.mean(a, axis=dim, keepdims=keepdim)
 
 
-mean.defvjp(lambda xp, g, a_shape, dim, keepdim: _spread(xp, g * (1 / _count(a_shape, dim)), a_shape, dim, keepdim))
+mean.defvjp(
+    lambda xp, g, a_shape, a_dtype, dim, keepdim: _spread(
+        xp, _divided(xp, g, _count(a_shape, dim), a_dtype), a_shape, dim, keepdim
+    )
+)
+
+
+def _divided(xp, g, count, dtype):
+    """g / count; 16 bits hold neither large counts nor their reciprocals."""
+    if dtype in HALVES:
+        return xp.cast(xp.cast(g, dtype="float32") * (1 / count), dtype=dtype)
+    return g * (1 / count)
 
 
 def _count(shape, dim):
@@ -70,17 +94,6 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
             f"mean needs a floating point tensor, got {input.dtype.name}; use .float().mean() or mean(dtype=mg.float32)"
         )
     return mean.op(input, dim=_dims(dim, input.ndim), keepdim=keepdim)
-
-
-def widened(input):
-    """16-bit floating point numbers as float32, in which statistics of them are computed: their squares overflow at 256 (float16)
-    or keep two digits (bfloat16)."""
-    return input.astype("float32") if input.dtype in (float16, bfloat16) else input
-
-
-def narrowed(result, dtype):
-    """What was computed of `widened` numbers, in their dtype again; within `autocast` it stays in float32."""
-    return result if state.mode & AUTOCAST else result.astype(dtype)
 
 
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
@@ -108,6 +121,8 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
     """Π of the elements over one dimension, or all. Halves are multiplied pairwise, so that zeros need no special case in
     the derivative."""
     a = _summable(input, dtype)
+    if (wide := widened(a)) is not a:
+        return narrowed(prod(wide, dim, keepdim), a.dtype)
     if dim is None:
         out = prod(a.reshape(-1), 0)
         return out.reshape((1,) * input.ndim) if keepdim else out
@@ -157,10 +172,13 @@ def amin(xp, a, *, dim, keepdim):
 
 
 def _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim):
-    """The gradient shared evenly among the elements that equal the extreme."""
+    """The gradient shared evenly among the elements that equal the extreme; no others see it, be it infinite or NaN."""
     top = _spread(xp, y, a_shape, dim, keepdim)
-    hit = xp.cast((a == top) | ((a != a) & (top != top)), dtype=a_dtype)  # a NaN is the extreme where there is one
-    return hit * _spread(xp, g, a_shape, dim, keepdim) / xp.sum(hit, dim=dim, keepdim=True)
+    hit = (a == top) | ((a != a) & (top != top))  # a NaN is the extreme where there is one
+    dtype = "float32" if a_dtype in HALVES else a_dtype
+    count = xp.sum(xp.cast(hit, dtype=dtype), dim=dim, keepdim=keepdim)
+    share = xp.cast(xp.cast(g, dtype=dtype) / count, dtype=a_dtype)
+    return xp.where(hit, _spread(xp, share, a_shape, dim, keepdim), 0.0)
 
 
 amax.defvjp(lambda xp, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim))
@@ -285,7 +303,7 @@ logsumexp.defvjp(
 def logsumexp(input, dim, keepdim=False):
     """log Σ exp(x) over `dim`, without overflow."""
     input = input if input.is_floating_point() else input.float()
-    return logsumexp.op(input, dim=_dims(dim, input.ndim), keepdim=keepdim)
+    return narrowed(logsumexp.op(widened(input), dim=_dims(dim, input.ndim), keepdim=keepdim), input.dtype)
 
 
 @op
@@ -321,6 +339,8 @@ def log_softmax(input, dim, *, dtype=None):
 def _row(operation, input, dim, dtype):
     """Applies a softmax along one dimension; tensors without dimensions count as one element."""
     input = input.astype(dtype) if dtype is not None else input if input.is_floating_point() else input.float()
+    if (wide := widened(input)) is not input:
+        return narrowed(_row(operation, wide, dim, None), input.dtype)
     dim = _dim(dim, input.ndim)
     if not input.ndim:
         return operation(input.reshape(1), dim=0).reshape(())

@@ -20,15 +20,20 @@ def clip_grad_norm_(
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
 ) -> Tensor:
-    """Multiplies all gradients by min(1, max_norm/(norm + 10⁻⁶)), where norm is that of all gradients as one vector.
+    """Multiplies all gradients by min(1, max_norm/(norm + 10⁻⁶)), where norm is the norm of the gradients' norms: for p > 0 that
+    of all gradients as one vector.
+
+    Norm and factor are computed in float32 for gradients of 16 bits, whose squares would overflow.
 
     Args:
-        norm_type: p of the p-norm; `math.inf` for the largest absolute value.
+        norm_type: p of the p-norm, (Σ|g|ᵖ)^(1/p); `math.inf` for the largest absolute value, `-math.inf` for the smallest; 0 counts
+            what isn't 0 (of the gradients' norms, as in PyTorch: the gradients that aren't all zeros).
         error_if_nonfinite: raise RuntimeError when the norm is NaN or infinite (reads it back to the host).
         foreach: accepted for PyTorch's sake, without effect.
 
     Returns:
-        The norm before clipping, a Tensor with one element on the gradients' device.
+        The norm before clipping, a Tensor with one element on the first gradient's device, in the gradients' dtype (in float32 for
+        16 bits).
 
     >>> import minigrad as mg
     >>> w = mg.nn.Parameter([3.0, 4.0])
@@ -67,15 +72,21 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
 
 
 def _norm(grads: list[Tensor], p: float) -> Tensor:
-    """(Σ over all elements of |g|^p)^(1/p) on the first gradient's device, as the norm of the tensors' norms."""
+    """The norm of the tensors' norms on the first gradient's device. Gradients without elements have none."""
+    wide = [grad.detach().float() if grad.dtype.itemsize == 2 else grad.detach() for grad in grads]
+    xp, whole = wide[0].backend, [grad for grad in wide if grad.numel()] or [wide[0].sum()]
+    norms = [like(g, fit(g, _vector_norm(g.backend, g.data, p))).to(wide[0].device) for g in whole]
+    if len({norm.dtype for norm in norms}) > 1:
+        norms = [norm.double() if "float64" in xp.dtypes else norm.float() for norm in norms]
+    return like(norms[0], fit(norms[0], _vector_norm(xp, xp.stack([norm.data for norm in norms]), p)))
 
-    def norm(xp, array):
-        if p == math.inf:
-            return xp.max(xp.abs(array))
-        if p == 2:
-            return xp.sqrt(xp.sum(array * array))
-        return xp.sum(xp.abs(array) ** p) ** (1 / p)
 
-    first = grads[0]
-    norms = [like(g, fit(g, norm(g.backend, g.data))).to(first.device).data for g in grads]
-    return like(first, fit(first, norm(first.backend, first.backend.stack(norms))))
+def _vector_norm(xp, array, p: float):
+    """(Σ|g|ᵖ)^(1/p) over all elements of a raw array, and what it tends to for p = 0 (their number) and ±∞."""
+    if p == 2:
+        return xp.sqrt(xp.sum(array * array))
+    if p == 0:
+        return xp.sum(array != 0)
+    if math.isinf(p):
+        return (xp.max if p > 0 else xp.min)(xp.abs(array))
+    return xp.sum(xp.abs(array) ** p) ** (1 / p)

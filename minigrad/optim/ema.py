@@ -11,7 +11,8 @@ from minigrad.tensor import Tensor
 
 class EMA:
     """Averages of a module's parameters and floating-point buffers: a = decay·a + (1 - decay)·p at each `update()`.
-    Other buffers (counts) are copied.
+    Other buffers (counts) are copied. Averages of 16-bit tensors are kept in float32, in which a change of a thousandth isn't
+    rounded away, and become 16 bits again where they are put into a module.
 
     Args:
         module: the module, read anew at each update.
@@ -30,7 +31,7 @@ class EMA:
         if not 0 <= decay <= 1:
             raise ValueError(f"EMA: decay must lie between 0 and 1, got {decay}")
         self.module, self.decay, self.warmup = module, decay, warmup
-        self.average: dict[str, Tensor] = {name: t.detach() for name, t in _tensors(self.module)}
+        self.average: dict[str, Tensor] = {name: _wide(t) for name, t in _tensors(self.module)}
         device = next((t.device for t in self.average.values()), None)
         self.updates = Tensor(0, device=device)  # the number of updates
 
@@ -42,15 +43,15 @@ class EMA:
         self.updates.data = (self.updates + 1).data
         rates: dict = {}  # (device, dtype) -> 1 - decay there
         for name, t in _tensors(self.module):
-            new = t.data
-            average = self.average[name].to(t.device)
+            wide = _wide(t)
+            new, average = wide.data, self.average[name].to(t.device)
             if t.dtype.is_floating_point:
-                if (t.device, t.dtype) not in rates:
-                    rates[t.device, t.dtype] = self._rate(t)
+                if (t.device, wide.dtype) not in rates:
+                    rates[t.device, wide.dtype] = self._rate(wide)
                 new = new - average.data
-                new *= rates[t.device, t.dtype]
+                new *= rates[t.device, wide.dtype]
                 new += average.data
-            self.average[name] = like(t, fit(t, new))
+            self.average[name] = like(wide, fit(wide, new))
         averages = [*self.average.values(), self.updates]
         for xp in {average.backend for average in averages}:  # or a lazy backend would keep every step's graph
             xp.start([average.data for average in averages if average.backend is xp])
@@ -65,7 +66,7 @@ class EMA:
     def copy_to(self, module=None) -> None:
         """Puts the averages into the module (or into another of the same structure)."""
         for name, t in _tensors(self.module if module is None else module):
-            t.data = self.average[name].to(t.device).data
+            t.data = self.average[name].to(t.device, t.dtype).data
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -79,11 +80,12 @@ class EMA:
                 t.data = data
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages under the names of the parameters and buffers, and the number of updates as "updates"."""
+        """The averages (in float32 where the module has 16 bits) under the names of the parameters and buffers, and the number of
+        updates as "updates"."""
         return {**{name: t.detach() for name, t in self.average.items()}, "updates": self.updates.detach()}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Takes up a `state_dict`.
+        """Takes up a `state_dict`, also one whose averages have 16 bits.
 
         Raises:
             ValueError: with every missing, unexpected or mis-shaped name; nothing is changed then.
@@ -98,10 +100,15 @@ class EMA:
         ]
         if problems:
             raise ValueError("the state dict doesn't fit the EMA's module: " + "; ".join(problems))
-        self.average = {name: state_dict[name].detach().to(t.device, t.dtype) for name, t in own.items()}
+        self.average = {name: state_dict[name].detach().to(t.device, _wide(t).dtype) for name, t in own.items()}
         self.updates = state_dict["updates"].detach().to(self.updates.device, "int64")
 
 
 def _tensors(module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
+
+
+def _wide(t: Tensor) -> Tensor:
+    """A tensor's values off the tape, those of 16 bits in float32."""
+    return t.detach().float() if t.dtype.is_floating_point and t.dtype.itemsize == 2 else t.detach()

@@ -19,10 +19,16 @@ class LRScheduler:
 
     Args:
         optimizer: its groups' "lr" are set; their values at construction are kept as "initial_lr".
-        last_epoch: -1 to begin; a count to go on with an optimiser whose groups have "initial_lr".
+        last_epoch: -1 to begin. To go on after n steps, n - 1, with an optimiser whose groups have "initial_lr" and the rates of
+            then (it has loaded its state): as in PyTorch, construction counts step n, and the schedules that multiply at every step
+            take the rates as they are.
+
+    Raises:
+        KeyError: for a group without "initial_lr" when the schedule goes on.
     """
 
     _unsaved: tuple[str, ...] = ("optimizer",)
+    _beginning = False  # whether this is the step that construction takes
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
@@ -36,7 +42,9 @@ class LRScheduler:
                     f"parameter group {i} has no 'initial_lr'; load the optimizer's state for last_epoch={last_epoch}"
                 )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self._beginning = True
         self.step()
+        del self._beginning
 
     def get_lr(self) -> list[float]:
         """Each group's learning rate at `last_epoch`."""
@@ -167,7 +175,7 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        return [lr * self.gamma if self.last_epoch else lr for lr in self._current()]
+        return self._current() if self._beginning else [lr * self.gamma for lr in self._current()]
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -188,7 +196,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         t, end = self.last_epoch, self.T_max
-        if t == 0:
+        if self._beginning:
             return self._current()
         if (t - 1 - end) % (2 * end) == 0:  # at the bottom, where the ratio below is 0/0
             return [

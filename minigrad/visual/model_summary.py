@@ -81,8 +81,9 @@ def summary(
     """Run `model` once on zeros and count what each of its modules does.
 
     A MAC is one multiplication with one addition. Counted are convolutions (output values × kernel values × input
-    channels of a group), linear layers and matrix products (output values × inner length), and so both products of an
-    attention; norms, activations, poolings and biases are not. That is the usual convention of published "FLOPs".
+    channels of a group; transposed ones: input values × kernel values × output channels of a group), linear layers and
+    matrix products (output values × inner length), and so both products of an attention; norms, activations, poolings and
+    biases are not. That is the usual convention of published "FLOPs".
 
     Args:
         model: any module with one floating-point input. Its training flags are as before afterwards.
@@ -149,18 +150,25 @@ def summary(
 def macs(op: str, inputs: tuple, output: Any) -> int:
     """Multiply-accumulates of one operation, from the shapes of its inputs and output; 0 for all but products.
 
-    `op` is the operation's name as `minigrad.autograd.observe` reports it.
+    `op` is the operation's name as `minigrad.autograd.observe` reports it. Everything that multiplies matrices or convolves is
+    made of the operations in `PRODUCTS`; fused ones show their parts while they are observed.
     """
-    if op == "conv2d":  # weight (C_out, C_in / groups, kh, kw): each output value is a sum over all but the first
-        return prod(output.shape) * prod(inputs[1].shape[1:])
-    if op == "conv_transpose2d":  # weight (C_in, C_out / groups, kh, kw): each input value goes into all but the first
-        return prod(inputs[0].shape) * prod(inputs[1].shape[1:])
-    if op in ("linear", "matmul"):
-        return prod(output.shape) * inputs[0].shape[-1]
-    if op == "scaled_dot_product_attention":  # (…, L, E) · (…, S, E)ᵀ, then (…, L, S) · (…, S, Ev)
-        query, key, value = (tensor.shape for tensor in inputs[:3])
-        return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-    return 0
+    return PRODUCTS[op](inputs[0].shape, inputs[1].shape, output.shape) if op in PRODUCTS else 0
+
+
+# Operation -> its MACs from the shapes of its first two inputs and of its output.
+PRODUCTS = {
+    "matmul": lambda a, b, y: prod(y) * a[-1],  # (…, N, K), (…, K, M)
+    "linear": lambda x, w, y: prod(y) * x[-1],  # (…, K), (O, K)
+    "linear_weight": lambda g, x, y: prod(g) * x[-1],  # (…, O), (…, K): the sum over the rows
+    "conv2d": lambda x, w, y: (
+        prod(y) * prod(w[1:])
+    ),  # (O, C/groups, kh, kw): each output value is a sum over all but the first
+    "conv2d_input": lambda g, w, y: (
+        prod(g) * prod(w[1:])
+    ),  # each value of a transposed convolution's input goes into as many
+    "conv2d_weight": lambda g, x, y: prod(g) * prod(y[1:]),
+}
 
 
 def _state(parameter: mg.nn.Parameter) -> int:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -148,13 +149,13 @@ def evaluate(library, functional, inputs, steps):
     return sum((r * (i + 1)).sum() for i, r in enumerate(results[2:]))
 
 
-def test_random_graphs(full):
-    @settings(max_examples=10_000 if full else 400, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+def test_random_graphs(samples, seed):
+    @hypothesis_seed(seed)
+    @settings(max_examples=samples(400), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(graphs())
     def agree(graph):
-        seed, steps = graph
-        arrays = np.random.default_rng(seed).standard_normal((2, 3, 4))
+        start, steps = graph
+        arrays = np.random.default_rng(start).standard_normal((2, 3, 4))
         ours = [mg.tensor(a, requires_grad=True) for a in arrays]
         theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
         a, b = evaluate(mg, F, ours, steps), evaluate(torch, torch.nn.functional, theirs, steps)

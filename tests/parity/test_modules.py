@@ -1,6 +1,7 @@
 """The layers of `minigrad.nn` on the samples of PyTorch's module database: constructor arguments, names of parameters and
 buffers, forward, gradients, and the buffers after the forward."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -86,3 +87,33 @@ def same(mine, theirs, tolerance):
     if theirs is not None:
         assert mine.dtype is DTYPES[theirs.dtype]
         np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_batch_norm_whose_flag_changes(rank, momentum, tracked, device):
+    """`track_running_stats` at construction and set later, buffers there, None or without the count, in every order of training and
+    evaluation: outputs and buffers."""
+    x = np.random.default_rng(rank).normal(size=(6, 3, 4, 2)[:rank]).astype("float32")
+    kind = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d"}[rank]
+    for later, gone, modes in itertools.product(
+        (True, False, None),
+        ((), ("num_batches_tracked",), ("running_mean", "running_var"), ("running_mean", "running_var", "num_batches_tracked")),
+        ((True,), (False,), (True, False, True), (False, True, True, False)),
+    ):  # fmt: skip
+        mine = getattr(nn, kind)(3, momentum=momentum, track_running_stats=tracked, device=device)
+        theirs = getattr(torch.nn, kind)(3, momentum=momentum, track_running_stats=tracked)
+        for layer in (mine, theirs):
+            for name in gone:
+                setattr(layer, name, None)
+            if later is not None:
+                layer.track_running_stats = later
+        for training in modes:
+            out, expected = mine.train(training)(mg.tensor(x, device=device)), theirs.train(training)(torch.tensor(x))
+            np.testing.assert_allclose(out.numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                left, right = getattr(mine, name), getattr(theirs, name)
+                assert (left is None) == (right is None), (name, later, gone, modes)
+                if left is not None:
+                    np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-5, atol=1e-6)

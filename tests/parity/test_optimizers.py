@@ -1,6 +1,7 @@
 """The optimisers of `minigrad.optim` on the samples of PyTorch's optimiser database: twenty steps, the state's names, loading
 PyTorch's state; errors in PyTorch's words; the learning-rate schedules."""
 
+import itertools
 import re
 import warnings
 
@@ -116,7 +117,48 @@ def test_schedules(name, options):
         b.step()
 
 
-@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0, 0.5, float("inf")])
+RESUMED = [
+    *SCHEDULES, ("LambdaLR", {"lr_lambda": lambda t: 0.9**t}), ("LambdaLR", {"lr_lambda": [lambda t: 1 / (1 + t)] * 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, options", RESUMED, ids=str)
+def test_schedules_that_go_on(name, options):
+    """`last_epoch=` on an optimizer with the state of then: the rates of PyTorch, after each number of steps."""
+    for done in range(12):
+        runs = []
+        for library, schedules, parameter in (
+            (torch.optim, torch.optim.lr_scheduler, lambda: torch.nn.Parameter(torch.ones(1))),
+            (optim, optim.lr_scheduler, lambda: nn.Parameter([1.0])),
+        ):
+            groups = [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.2}]
+            optimizer = library.Adam(groups, lr=0.5)
+            schedule = getattr(schedules, name)(optimizer, **options)
+            for _ in range(done):
+                optimizer.step()
+                schedule.step()
+            again = library.Adam(groups, lr=0.125)
+            again.load_state_dict(optimizer.state_dict())
+            resumed = getattr(schedules, name)(again, **options, last_epoch=done - 1)
+            rates = []
+            for _ in range(10):
+                rates.append([resumed.last_epoch, *resumed.get_last_lr()])
+                rates.append([g["lr"] for g in again.param_groups] + [g["betas"][0] for g in again.param_groups])
+                again.step()
+                resumed.step()
+            runs.append(rates)
+        for theirs, mine in zip(*runs, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, err_msg=f"after {done} steps")
+    for library, schedules, p in (
+        (torch.optim, torch.optim.lr_scheduler, torch.nn.Parameter(torch.ones(1))),
+        (optim, optim.lr_scheduler, nn.Parameter([1.0])),
+    ):
+        one = {k: v[:1] if isinstance(v, list) and k == "lr_lambda" else v for k, v in options.items()}
+        with pytest.raises(KeyError, match="initial_lr|max_lr|momentum"):
+            getattr(schedules, name)(library.Adam([p]), **one, last_epoch=3)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0, 2.0, 3.0, 0.5, float("inf"), float("-inf"), -1.0])
 def test_clip_grad_norm(norm):
     torch.manual_seed(0)
     theirs = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(3, 4), (5,)]]
@@ -128,3 +170,61 @@ def test_clip_grad_norm(norm):
     np.testing.assert_allclose(nn.utils.clip_grad_norm_(mine, 0.7, norm).item(), total.item(), rtol=1e-5)
     for p, q in zip(theirs, mine, strict=True):
         np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=1e-5)
+
+
+def options():
+    """Every combination of the options of each optimizer."""
+    product = itertools.product
+    for decay, climb in product((0, 0.1), (False, True)):
+        common = {"lr": 0.1, "weight_decay": decay, "maximize": climb}
+        for momentum, dampening, nesterov in ((0, 0, False), (0.9, 0, False), (0.9, 0.5, False), (0.9, 0, True)):
+            yield "SGD", {**common, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
+        for name, amsgrad, betas, eps in product(
+            ("Adam", "AdamW"), (False, True), ((0.9, 0.999), (0.3, 0.5)), (1e-8, 1e-3)
+        ):
+            yield name, {**common, "amsgrad": amsgrad, "betas": betas, "eps": eps}
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_a_life_of_an_optimizer(name):
+    """Gradients that come and go, a state saved and taken up by an optimizer of another rate, a group added later, gradients made
+    zeros: with every combination of options."""
+    for given in (own for kind, own in options() if kind == name):
+        ends = [a_life(library, make, name, given) for library, make in LIBRARIES]
+        for theirs, mine in zip(*ends, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14, err_msg=str(given))
+
+
+LIBRARIES = (
+    (torch.optim, lambda v: torch.nn.Parameter(torch.tensor(v, dtype=torch.float64))),
+    (optim, lambda v: nn.Parameter(mg.tensor(v, dtype="float64"))),
+)
+
+
+def a_life(library, make, name, given):
+    rng, kind = np.random.default_rng(0), getattr(library, name)
+    parameters = [make(np.linspace(-1, 1, 6)), make(np.ones(2))]
+    optimizer = kind(parameters, **given)
+    for k in range(12):
+        for i, p in enumerate(parameters):
+            g = rng.normal(size=tuple(p.shape)) * 10 ** (k % 3 - 1)
+            p.grad = None if i == 1 and k % 3 == 1 else make(g).detach()
+        optimizer.step()
+        if k == 4:
+            state = optimizer.state_dict()
+            optimizer = kind(parameters, **{**given, "lr": 0.3})
+            optimizer.load_state_dict(state)
+        if k == 6:
+            parameters.append(make(np.full(3, 0.5)))
+            optimizer.add_param_group({"params": parameters[-1:], "lr": 0.05})
+        if k == 8:
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+        if k == 10:
+            optimizer.zero_grad()
+            optimizer.step()
+    slots = optimizer.state_dict()["state"]
+    return [
+        *(p.detach().numpy() for p in parameters),
+        *(np.asarray(v) for i in sorted(slots) for _, v in sorted(slots[i].items()) if v is not None),
+    ]

@@ -46,7 +46,7 @@ def load_weights(model: Module, path: str | os.PathLike, layout: str | None = No
     if not hasattr(model, "head"):
         arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
     own = model.state_dict()
-    state = {k: Tensor(v, dtype=own[k].dtype if k in own else None) for k, v in arrays.items()}
+    state = {k: Tensor(v, own[k].dtype, own[k].device) if k in own else Tensor(v) for k, v in arrays.items()}
     return model.load_state_dict(state, strict=strict)
 
 
