@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from programs import (
-    BENT, GRAPHS, IMAGES, KINDS, LAYOUTS, LOOKING, MIXED, PLAIN, SHAPES, SHARED, SMOOTH, WRONG, Line, parameters,
+    BENT,
+    GRAPHS,
+    IMAGES,
+    KINDS,
+    LAYOUTS,
+    LOOKING,
+    MIXED,
+    PLAIN,
+    SHAPES,
+    SHARED,
+    SMOOTH,
+    WRONG,
+    Line,
+    parameters,
 )  # fmt: skip
 
 # What a program may do, and how often; any of these names can be left out (`without`).
@@ -141,7 +154,8 @@ class Author:
             "node": self.node([v for v in operands if v.needs], cls) if needs else None,
             "low": any(v.low for v in operands), "noisy": any(v.noisy for v in operands),
             "fused": any(v.fused for v in operands),
-            "second": max([v.second for v in operands], default=0), "norm": any(v.norm for v in operands), "part": any(v.part for v in operands),
+            "second": max([v.second for v in operands], default=0), "norm": any(v.norm for v in operands),
+            "part": any(v.part for v in operands),
         }  # fmt: skip
         self.vars[name] = v = Var(name, kind, **(facts | more))
         return v

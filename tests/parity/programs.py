@@ -149,7 +149,7 @@ SHARED = {  # operations of several inputs that share their history
     "distances": lambda m, f, t, x: x * f.l1_loss(x, m.tanh(x) + 0.1),
     "smooth distances": lambda m, f, t, x, y: x + f.smooth_l1_loss(x, x * y, beta=0.5),
     "own sigmoid": lambda m, f, t, x: x + f.binary_cross_entropy_with_logits(x, m.sigmoid(x)),
-    "own weights": lambda m, f, t, x: f.binary_cross_entropy_with_logits(x, m.sigmoid(x), pos_weight=x[0].detach() ** 2 + 0.5, reduction="none"),
+    "own weights": lambda m, f, t, x: x * f.binary_cross_entropy_with_logits(x, m.sigmoid(x), pos_weight=x[0].detach() ** 2 + 0.5),
     "likelihood": lambda m, f, t, x: x * f.nll_loss(m.log_softmax(x, 1), m.arange(3)),
     "where of itself": lambda m, f, t, x, y: m.where(x > 0.0137, x * y, x),
     "product of itself": lambda m, f, t, x: x @ x.t() @ x,
@@ -245,14 +245,18 @@ def graph_step(function, count):
     return (lambda m, f, t, x: function(m, f, x)) if count == 1 else (lambda m, f, t, x, y: function(m, f, x, y))
 
 
-GRAPHS = {f"graph {name}": graph_step(step, n) for n, table in ((1, test_graphs.UNARY), (2, test_graphs.BINARY)) for name, step in table.items()}  # fmt: skip
+TAKEN = ((1, test_graphs.UNARY), (2, test_graphs.BINARY))
+GRAPHS = {f"graph {name}": graph_step(step, n) for n, table in TAKEN for name, step in table.items()}
 ACTIONS: dict = {}
 for table in (GRAPHS, PLAIN, LAYOUTS, IMAGES, SHARED, CASTS, MIXED, MODULES, CALLS, HOOKS, WALKS, OTHERS):
     assert not ACTIONS.keys() & table.keys(), ACTIONS.keys() & table.keys()
     ACTIONS |= table
 SMOOTH = {  # steps that 16 bits can be put through
-    *(f"graph {n}" for n in [*"neg square tanh sin cos sigmoid erf softmax log_softmax centre flip roll index slices transposed pad".split(),
-                             *"detach repeat expand narrow sums add sub mul rows mse".split(), "gelu", "silu", "none and ellipsis"]),
+    *(f"graph {n}" for n in (
+        "neg", "square", "tanh", "sin", "cos", "sigmoid", "erf", "softmax", "log_softmax", "centre", "flip", "roll", "index", "slices",
+        "transposed", "pad", "detach", "repeat", "expand", "narrow", "sums", "add", "sub", "mul", "rows", "mse", "gelu", "silu",
+        "none and ellipsis",
+    )),
     *PLAIN, "strided", "last of a stack", "first row", "transposed product", "transposed softmax", "attention of itself",
     "attention to another", "attention of functions", "attention, causal", "attention, masked", "gelu and back", "gelu twice",
     "norm, wide", "smooth mean", "own probabilities", "squares", "own sigmoid", "likelihood", "product of itself",
@@ -656,7 +660,7 @@ def _text(line: Line) -> str:
 def printed(lines, indent="") -> str:
     """The program as Python, which runs after either of the preludes."""
     out = []
-    for n, line in enumerate(lines):
+    for line in lines:
         mark = "  # must raise" if line.raises else ""
         if not line.body:
             out.append(f"{indent}{_text(line)}{mark}")
@@ -679,9 +683,8 @@ def printed(lines, indent="") -> str:
                 f"{printed([each], indent + '    ')}\n{indent}    yield {', '.join(each.names)}" for each in line.body
             )
             names = ", ".join(f"({', '.join(e.names)})" if len(e.names) != 1 else e.names[0] for e in line.body)
-            out.append(
-                f"{indent}@m.{line.options['mode']}()\n{indent}def parts():\n{steps}\n{indent}{names}{',' if len(line.body) == 1 else ''} = parts()"
-            )
+            names += "," * (len(line.body) == 1)
+            out.append(f"{indent}@m.{line.options['mode']}()\n{indent}def parts():\n{steps}\n{indent}{names} = parts()")
     return "\n".join(out)
 
 
