@@ -43,10 +43,20 @@ row("layer_norm", lambda x: fused.layer_norm(x, None, None, axes=(1,), eps=0.1),
 row("gelu", lambda x: fused.gelu(x), (3, 4))
 row("gelu", lambda x, y: fused.gelu(x) * fused.gelu(y), (3, 4), (3, 4), what="two")
 row("cross_entropy", lambda x: fused.cross_entropy(x, classes(4), ignore_index=1, smoothing=0.0), (4, 3))
-row("cross_entropy", lambda x: fused.cross_entropy(x, classes(4), ignore_index=-100, smoothing=0.2), (4, 3), what="smooth")
+row(
+    "cross_entropy",
+    lambda x: fused.cross_entropy(x, classes(4), ignore_index=-100, smoothing=0.2),
+    (4, 3),
+    what="smooth",
+)
 MLP = (1, 6, 2), (3, 2), (3,), (3, 1, 3, 3), (3,), (2, 3), (2,)
 for relu in (False, True):
-    row("conv_mlp", lambda *ts, relu=relu: fused.conv_mlp(*ts, size=(2, 3), relu=relu), *MLP, what="relu" if relu else "")
+    row(
+        "conv_mlp",
+        lambda *ts, relu=relu: fused.conv_mlp(*ts, size=(2, 3), relu=relu),
+        *MLP,
+        what="relu" if relu else "",
+    )
 row("attention", lambda q, k, v: fused.attention(q, k, v, scale=0.7), *[(2, 3, 4)] * 3)
 row("attention", lambda q, k, v: fused.attention(q, k, v, scale=0.7), (2, 3, 4), (2, 5, 4), (2, 5, 2), what="lengths")
 row("attention_weights", lambda q, k: fused.attention_weights(q, k, scale=0.7), *[(2, 3, 4)] * 2)
@@ -57,8 +67,19 @@ row("linear", F.linear, (3, 4), (4, 4), (4,))
 row("sdpa", F.scaled_dot_product_attention, *ATTENTION)
 row("sdpa", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), *ATTENTION, what="causal")
 HIDDEN = np.array([[True, False, True], [False, False, False], [True, True, True]])
-row("sdpa", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mg.tensor(HIDDEN)), *ATTENTION, what="hidden")
-row("sdpa", lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, attn_mask=m), *ATTENTION, (2, 3, 3), what="added mask")
+row(
+    "sdpa",
+    lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mg.tensor(HIDDEN)),
+    *ATTENTION,
+    what="hidden",
+)
+row(
+    "sdpa",
+    lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, attn_mask=m),
+    *ATTENTION,
+    (2, 3, 3),
+    what="added mask",
+)
 
 
 def dropped(q, k, v, mask=None):
@@ -75,12 +96,32 @@ row("bce", F.binary_cross_entropy_with_logits, (3, 4), (3, 4))
 row("bce", lambda x, y, w, p: F.binary_cross_entropy_with_logits(x, y, w, pos_weight=p, reduction="none"), (3, 4), (3, 4), (3, 4), (4,),
     what="weights")  # fmt: skip
 row("nll_loss", lambda x, y: F.nll_loss(x * y, classes(3), reduction="sum"), (3, 4), (3, 4))
-row("cross_entropy", lambda x, w: F.cross_entropy(x, classes(4), weight=w, label_smoothing=0.1), (4, 3), (3,), what="weights of classes")
+row(
+    "cross_entropy",
+    lambda x, w: F.cross_entropy(x, classes(4), weight=w, label_smoothing=0.1),
+    (4, 3),
+    (3,),
+    what="weights of classes",
+)
 row("cross_entropy", lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1), (4, 3), (4, 3), what="probabilities")
-row("cross_entropy", lambda x, y, w: F.cross_entropy(x, y, weight=w), (4, 3), (4, 3), (3,), what="weighted probabilities")
+row(
+    "cross_entropy",
+    lambda x, y, w: F.cross_entropy(x, y, weight=w),
+    (4, 3),
+    (4, 3),
+    (3,),
+    what="weighted probabilities",
+)
 row("normalize", lambda x, y: F.normalize(x, dim=1) * F.normalize(y, dim=0), (3, 4), (3, 4))
 row("batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=0.1), (3, 4), (4,), (4,))
-row("batch_norm", lambda x, w, b: F.batch_norm(x, mg.zeros(4).to(x.dtype), mg.ones(4).to(x.dtype), w, b), (3, 4), (4,), (4,), what="evaluation")
+row(
+    "batch_norm",
+    lambda x, w, b: F.batch_norm(x, mg.zeros(4).to(x.dtype), mg.ones(4).to(x.dtype), w, b),
+    (3, 4),
+    (4,),
+    (4,),
+    what="evaluation",
+)
 row("group_norm", lambda x, w, b: F.group_norm(x, 2, w, b, eps=0.1), (2, 4, 3), (4,), (4,))
 
 
@@ -152,7 +193,9 @@ def test_every_fused_operation_has_a_row(monkeypatch):
     """They are enumerated: a new one needs a row, which calls it."""
     called: set = set()
     call = Fused.__call__
-    monkeypatch.setattr(Fused, "__call__", lambda self, *inputs, **static: called.add(self.name) or call(self, *inputs, **static))
+    monkeypatch.setattr(
+        Fused, "__call__", lambda self, *inputs, **static: called.add(self.name) or call(self, *inputs, **static)
+    )
     for name in [name for name, op in REGISTRY.items() if isinstance(op, Fused) and op.own]:
         called.clear()
         for r in (r for r in ROWS if r.name == name):
@@ -220,7 +263,9 @@ def test_mlx_agrees_with_numpy(row):
 @pytest.mark.parametrize("row", SHARED, ids=name_of)
 def test_hooks_and_retain_grad_see_the_whole_gradient_once(row, through, create_graph, device):
     """On an intermediate tensor that is all the inputs, and on the leaf behind it."""
-    (x,) = leaves([max(row.shapes, key=math.prod)], seed=2, dtype="float64" if device == "cpu" else "float32", device=device)
+    (x,) = leaves(
+        [max(row.shapes, key=math.prod)], seed=2, dtype="float64" if device == "cpu" else "float32", device=device
+    )
 
     def inputs(t):
         return [t if t.shape == shape else fitted(t, shape) for shape in row.shapes]

@@ -1,11 +1,24 @@
 """Writes the random programs of `programs.py`: keeps account of shapes, histories and what has been freed, so that a program
 is one that both libraries accept, or one whose last line both must refuse."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from programs import (
-    ACTIONS, BENT, CALLS, CASTS, GRAPHS, IMAGES, KINDS, LAYOUTS, LOOKING, MIXED, PLAIN, SHAPES, SHARED, SMOOTH, WRONG, Line, parameters,
+    BENT,
+    GRAPHS,
+    IMAGES,
+    KINDS,
+    LAYOUTS,
+    LOOKING,
+    MIXED,
+    PLAIN,
+    SHAPES,
+    SHARED,
+    SMOOTH,
+    WRONG,
+    Line,
+    parameters,
 )  # fmt: skip
 
 # What a program may do, and how often; any of these names can be left out (`without`).
@@ -20,7 +33,10 @@ FEATURES = [
     "hook aside", "same input",
 ]  # fmt: skip
 
-FIRST_ONLY = {*(f"graph {n}" for n in ("index_select", "embedding", "masked", "cross_entropy", "nll")), "own classes weighted"}
+FIRST_ONLY = {
+    *(f"graph {n}" for n in ("index_select", "embedding", "masked", "cross_entropy", "nll")),
+    "own classes weighted",
+}
 
 
 @dataclass
@@ -38,6 +54,7 @@ class Var:
     second: int = 0  # gradients in its history: of gradients of …
     several: bool = False  # one output of several
     busy: bool = False  # an operation on shared inputs, or a checkpoint, uses it
+    fused: bool = False  # an operation on shared inputs made it, or what it was computed from
     norm: bool = False  # has a normalisation in its history
     part: bool = False  # has a checkpoint in its history
     hooks: list = field(default_factory=list)
@@ -93,7 +110,7 @@ class Author:
         names, p = list(weights), np.array(list(weights.values())) / sum(weights.values())
         for _ in range(int(self.rng.integers(6, 26))):
             getattr(self, "write_" + str(self.rng.choice(names, p=p)).replace(" ", "_").replace(".", ""))()
-        if self.may("wrong") and self.chance(0.15):
+        if self.may("wrong") and self.chance(0.25):
             self.wrong()
         if not self.over:
             self.write_backward()
@@ -136,7 +153,9 @@ class Author:
             "needs": needs, "deps": frozenset().union(*(v.deps for v in operands)),
             "node": self.node([v for v in operands if v.needs], cls) if needs else None,
             "low": any(v.low for v in operands), "noisy": any(v.noisy for v in operands),
-            "second": max([v.second for v in operands], default=0), "norm": any(v.norm for v in operands), "part": any(v.part for v in operands),
+            "fused": any(v.fused for v in operands),
+            "second": max([v.second for v in operands], default=0), "norm": any(v.norm for v in operands),
+            "part": any(v.part for v in operands),
         }  # fmt: skip
         self.vars[name] = v = Var(name, kind, **(facts | more))
         return v
@@ -175,6 +194,7 @@ class Author:
             return None
         scaled = True if not self.on else self.chance(0.6) if scaled is None else scaled
         (v,) = self.call(action, operands, kind=kind, cls=cls, scaled=scaled)
+        v.fused = v.fused or shared
         for o in operands:
             o.busy = o.busy or shared or self.depth > 0
         return v
@@ -185,7 +205,8 @@ class Author:
         return self.step_of(GRAPHS, scaled=True)
 
     def write_shared(self):
-        return self.step_of(SHARED, shared=True)
+        table = {n: f for n, f in SHARED.items() if "attention" in n or "norm" in n} if self.chance(0.5) else SHARED
+        return self.step_of(table, shared=True)
 
     def write_layout(self):
         return self.step_of(LAYOUTS)
@@ -226,7 +247,17 @@ class Author:
     def write_module(self):
         block = self.some(lambda v: v.kind in ("m", "ma", "mi"))
         if block is None or self.chance(0.3):
-            kind = self.one(["Linear", "feed-forward", "norm first", "BatchNorm", "BatchNorm, evaluation", "attention", "image network"])
+            kind = self.one(
+                [
+                    "Linear",
+                    "feed-forward",
+                    "norm first",
+                    "BatchNorm",
+                    "BatchNorm, evaluation",
+                    "attention",
+                    "image network",
+                ]
+            )
             name = self.name("n")
             self.leaves.append(Line(kind, (name,), (), {"seed": int(self.rng.integers(10_000))}))
             what = {"attention": "ma", "image network": "mi"}.get(kind, "m")
@@ -326,7 +357,10 @@ class Author:
         for name, v in zip(names, returned, strict=True):
             out = self.result(name, "x", [v], noisy=v.noisy, part=True, deps=used)
             if out.needs:
-                self.nodes[out.node] = ("unknown", [*self.nodes[out.node][1], *(o.node for o in operands if o.node is not None)])
+                self.nodes[out.node] = (
+                    "unknown",
+                    [*self.nodes[out.node][1], *(o.node for o in operands if o.node is not None)],
+                )
 
     # --- hooks ----------------------------------------------------------------------------------------------------------------
     def write_hook(self):
@@ -338,7 +372,9 @@ class Author:
             return
         if not self.may("checkpoint hook") and (v.leaf or v.part):
             return
-        kinds = [*LOOKING, "look", "scale", "clip", "cut"] + ([] if self.double or not self.may("bent hook") else list(BENT))
+        kinds = [*LOOKING, "look", "scale", "clip", "cut"] + (
+            [] if self.double or not self.may("bent hook") else list(BENT)
+        )
         self.hook(v, "look" if v.several else self.one(kinds))
 
     def hook(self, v, kind, raises=False):
@@ -401,6 +437,8 @@ class Author:
         able = [v for v in self.vars.values() if v.kind in ("x", "b", "w") and self.walkable(v) == state and not v.leaf]
         if not able:
             return None
+        if self.chance(0.5):
+            able = [v for v in able if v.part or v.fused] or able
         chosen = list({self.one(able[-8:]).name: None for _ in range(int(self.rng.integers(1, 6)))})
         chosen = [self.vars[n] for n in chosen]
         action = self.one(["total", "total", "total", "squared", "loss", "classes"])
@@ -420,7 +458,9 @@ class Author:
         v = self.some(lambda v: v.kind == "x" and self.walkable(v) == "yes")
         if v is None:
             return None, None
-        return v, self.some(lambda g: g.kind == "x" and g.low == v.low and not g.needs) or (None if v.low else self.leaf("x", needs=False))
+        return v, self.some(lambda g: g.kind == "x" and g.low == v.low and not g.needs) or (
+            None if v.low else self.leaf("x", needs=False)
+        )
 
     def walked(self, starts, retain, create):
         """What a walk frees."""
@@ -457,7 +497,9 @@ class Author:
         starts = [operands[0]] if len(operands) < 3 else operands[:2]
         if create and any(v.second for v in starts):
             return
-        self.lines.append(Line(action, (), tuple(v.name for v in operands), {"retain_graph": retain, "create_graph": create}))
+        self.lines.append(
+            Line(action, (), tuple(v.name for v in operands), {"retain_graph": retain, "create_graph": create})
+        )
         self.walked(starts, retain, create)
         for v in self.vars.values():
             if v.leaf and v.deps & frozenset().union(*(s.deps for s in starts)):
@@ -476,8 +518,8 @@ class Author:
         reached = self.reach([s.node])
         able = [v for v in self.vars.values() if v.needs and v.kind in (*SHAPES, "p")
                 and (v.deps <= s.deps if v.leaf else v.node in reached or self.chance(0.05))]  # fmt: skip
-        watched = {v.node for v in self.vars.values() if v.several and (v.hooks or v.retained)}
-        able = [v for v in able if not (v.several and v.node in watched)]
+        watched = any(v.hooks or v.retained for v in self.vars.values() if not v.leaf)
+        able = [v for v in able if not (v.several and watched)]
         if not self.may("checkpoint grad") and s.part:
             return [], []
         if not self.may("hook aside") and any(not v.leaf and (v.hooks or v.retained) for v in self.vars.values()):
@@ -525,7 +567,11 @@ class Author:
 
     def from_grad(self, starts):
         used = frozenset().union(*(s.deps for s in starts))
-        leaves = [v for v in self.vars.values() if v.leaf and v.kind in SHAPES and v.needs and v.grad == "tape" and v.deps <= used]
+        leaves = [
+            v
+            for v in self.vars.values()
+            if v.leaf and v.kind in SHAPES and v.needs and v.grad == "tape" and v.deps <= used
+        ]
         for v in leaves[:2]:
             if not any(k in BENT for _, k in v.hooks):
                 self.mix("from .grad", [], v, starts)
@@ -538,7 +584,11 @@ class Author:
 
     # --- changes ------------------------------------------------------------------------------------------------------------------
     def write_update(self):
-        leaves = [v for v in self.vars.values() if v.leaf and v.needs and v.grad == "plain" and v.kind in (*SHAPES, "m", "ma", "mi")]
+        leaves = [
+            v
+            for v in self.vars.values()
+            if v.leaf and v.needs and v.grad == "plain" and v.kind in (*SHAPES, "m", "ma", "mi")
+        ]
         if leaves and self.on:
             leaves = list({v.name: v for v in (self.one(leaves), self.one(leaves))}.values())
             self.lines.append(Line("descend", (), tuple(v.name for v in leaves), {"rate": 0.05}))
@@ -569,7 +619,11 @@ class Author:
     def wrong(self):
         kind = self.one(["hook", "again", "changed", "unchanged", "head", "no history", "unused", "no gradient", "shape", "inner leaf",
                          "hook without"])  # fmt: skip
-        x = self.some(lambda v: v.kind == "x" and v.needs and not v.leaf and not v.several and not v.low and self.walkable(v) == "yes")
+        x = self.some(
+            lambda v: (
+                v.kind == "x" and v.needs and not v.leaf and not v.several and not v.low and self.walkable(v) == "yes"
+            )
+        )
         if not self.on or x is None:
             return
         walk = {"retain_graph": None, "create_graph": False}
@@ -600,10 +654,16 @@ class Author:
             line = Line("backward", (), (s.name,), walk)
         elif kind == "unused":
             (s,) = self.call("total", [x], kind="s", prefix="s")
-            line, names = Line("grad", (), (s.name, self.leaf("x", needs=True).name), walk | {"allow_unused": False}), ("g",)
+            line, names = (
+                Line("grad", (), (s.name, self.leaf("x", needs=True).name), walk | {"allow_unused": False}),
+                ("g",),
+            )
         elif kind == "no gradient":
             (s,) = self.call("total", [x], kind="s", prefix="s")
-            line, names = Line("grad", (), (s.name, self.leaf("x", needs=False).name), walk | {"allow_unused": True}), ("g",)
+            line, names = (
+                Line("grad", (), (s.name, self.leaf("x", needs=False).name), walk | {"allow_unused": True}),
+                ("g",),
+            )
         elif kind == "shape":
             line = Line("backward with a gradient", (), (x.name, self.leaf("b", needs=False).name), walk)
         elif kind == "inner leaf":
@@ -617,6 +677,3 @@ class Author:
 def program(seed, number, setting, without=()):
     """The lines of a program."""
     return Author(seed, number, setting, without).program()
-
-
-__all__ = ["ACTIONS", "CALLS", "CASTS", "FEATURES", "program", "replace"]
