@@ -179,6 +179,7 @@ def test_integers(device):
         (a.amax(), "int64", 7), (a.max(0)[1], "int64", 0), (a.argmin(), "int64", 1), (a.sign(), "int64", [1, -1, 0]),
         (a.clamp(min=-1.5), "float32", [7, -1.5, 0]), (a & (a == a), "int64", [1, 1, 0]), (a ^ 2, "int64", [5, -5, 2]),
         (mg.where(a > 0, a, 0.5), "float32", [7, 0.5, 0.5]), (mg.exp(a * 0), "float32", [1, 1, 1]),
+        (mg.erf(a), "float32", [1, -1, 0]), (mg.erf(a[:0]), "float32", []), (mg.sigmoid(a * 0), "float32", [0.5] * 3),
         (F.one_hot(mg.tensor([1, 0], device=device)), "int64", [[0, 1], [1, 0]]), (a.eq(7), "bool", [True, False, False]),
     ]:  # fmt: skip
         assert y.dtype == dtype

@@ -119,8 +119,8 @@ def wide(forward: Callable) -> Callable:
         dtype = next(xp.dtype_name(a) for a in inputs if hasattr(a, "dtype"))
         if dtype not in LOW_DTYPES:
             return forward(xp, *inputs, **static)
-        inputs = [xp.astype(a, "float32") if hasattr(a, "dtype") else a for a in inputs]
-        return xp.astype(xp.asarray(forward(xp, *inputs, **static)), dtype)
+        wider = [xp.astype(a, "float32") if hasattr(a, "dtype") else a for a in inputs]
+        return xp.astype(xp.asarray(forward(xp, *wider, **static)), dtype)
 
     return widened
 

@@ -76,7 +76,9 @@ def _erf32(x, out):
 
 
 def erf(x):
-    """erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise, in x's own dtype and memory order."""
+    """erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise, in x's own memory order and dtype (float32 for whole numbers)."""
+    if x.dtype.kind != "f":
+        x = x.astype(np.float32)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
     out = np.empty_like(x)  # keeps the memory order, so that the flat views below run alike

@@ -87,7 +87,7 @@ def elu(xp, a, *, alpha):
     return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
 
 
-elu.defvjp(lambda xp, g, a, alpha: xp.where(a <= 0, g * alpha * xp.exp(xp.where(a < 0, a, 0.0)), g))
+elu.defvjp(lambda xp, g, a, alpha: xp.where(a > 0, g, g * alpha * xp.exp(xp.where(a >= 0, 0.0, a))))
 
 
 @elementwise(floats=True)

@@ -31,7 +31,8 @@ FUNCTIONAL = (
 ALSO = (  # what minigrad has beyond that
     "log1p expm1 floor ceil round isnan isinf isfinite logical_and logical_or logical_not floor_divide remainder unflatten "
     "scatter_add index_add take_along_dim masked_select diagonal clone expand_as view_as __radd__ __rmul__ __rsub__ "
-    "__rmatmul__ nn.functional.selu nn.functional.normalize"
+    "__rmatmul__ nn.functional.selu nn.functional.logsigmoid nn.functional.normalize bitwise_and bitwise_or bitwise_xor "
+    "bitwise_not bitwise_left_shift bitwise_right_shift __rand__ __ror__ __rxor__"
 ).split()
 LEFT_OUT = {  # variants of an operator above that minigrad doesn't offer
     f"nn.functional.interpolate.{mode}" for mode in ("nearest-exact", "linear", "bicubic", "trilinear", "area")
@@ -58,10 +59,31 @@ def entries() -> list:
 
 def samples(info, dtype: torch.dtype) -> list:
     """The database's samples, the same ones in every run."""
+    return _seeded(info.sample_inputs, info, dtype)
+
+
+def reference_samples(info, dtype: torch.dtype) -> list:
+    """Its reference inputs, the same ones in every run: more shapes, layouts, broadcasting, and large and special values."""
+    return _seeded(info.reference_inputs, info, dtype) if info.reference_inputs_func is not None else []
+
+
+def _seeded(inputs, info, dtype) -> list:
+    gradients = info.supports_autograd and dtype.is_floating_point
+    if inputs == info.reference_inputs and info.name in ("clamp", "where"):
+        gradients = False  # these generators ask for a gradient of integers, too, which PyTorch refuses
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
-    return list(info.sample_inputs("cpu", dtype, requires_grad=info.supports_autograd and dtype.is_floating_point))
+    return list(inputs("cpu", dtype, requires_grad=gradients))
+
+
+def tensors(value) -> list:
+    """The tensors somewhere in a sample's arguments."""
+    if isinstance(value, dict):
+        return tensors(list(value.values()))
+    if isinstance(value, tuple | list):
+        return [t for v in value for t in tensors(v)]
+    return [value] if isinstance(value, torch.Tensor) else []
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------------

@@ -68,8 +68,10 @@ for name in ("abs", "sign", "square", "exp", "tanh", "sigmoid", "erf", "rsqrt", 
 case(
     "F.gelu", points(0.0, -0.0, 1.0, -1.0, -INF, NAN)
 )  # PyTorch's float32 kernels give inf or NaN for inf, by processor
-for name in ("F.relu", "F.silu", "F.leaky_relu", "F.elu", "F.softplus"):
+for name in ("F.relu", "F.silu", "F.leaky_relu", "F.softplus"):
     case(name, edges)
+# PyTorch's gradient of elu at NaN depends on the element's place in a vector; test_special_values.py has it.
+case("F.elu", points(0.0, -0.0, 1.0, -1.0, INF, -INF))
 case("clamp", points(-1.0, 0.0, 0.5, 1.0, 2.0, NAN), 0.0, 1.0)
 case("pow", points(0.0, 0.0, 2.0, -2.0), 0)
 case("pow", points(0.0, 0.0, 2.0, 0.0), points(0.0, 1.0, 0.0, 2.0))
