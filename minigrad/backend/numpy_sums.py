@@ -8,6 +8,7 @@ which BLAS computes at the memory's speed. float16 is summed in float32 and roun
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ ROW = 512  # products of one row that BLAS adds up at a time
 SMALL = 1 << 12  # numbers for which another way to add them than numpy's own wouldn't pay
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 ONES = np.ones(TERMS, np.float32)
-_reduce = np.add.reduce
+_reduce: Any = np.add.reduce
 
 
 # The most numbers of a dtype for which numpy's own sum will do; any number where a dtype isn't named.
@@ -160,7 +161,9 @@ def _in_order(a, axes, keepdims):
                 factor *= a.shape[i]
                 a = a[(*before, slice(0, 1))]
     order = sorted(range(a.ndim), key=[-abs(s) for s in a.strides].__getitem__)
-    lengths, reduced, outer = [], [], None
+    lengths: list[int] = []
+    reduced: list[bool] = []
+    outer = None
     for i in order:
         n, stride, gone = a.shape[i], a.strides[i], i in axes
         if n == 1:
