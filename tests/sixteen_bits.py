@@ -103,6 +103,7 @@ CASES = [
     ("cross_entropy, 2d", lambda t, F, x: F.cross_entropy(x, classes(t, x, 70000, 3).view(1, 280, 250)), [(1, 3, 280, 250)], normal, 2, 3),
     ("cross_entropy, weights", lambda t, F, x, w: F.cross_entropy(x, classes(t, x, 9000, 3), w.detach()), [(9000, 3), (3,)], normal, 8, 8),
     ("cross_entropy, probabilities", lambda t, F, x: F.cross_entropy(x, x.detach() * 0 + 0.25), [(70000, 4)], normal, 3, 4),
+    ("cross_entropy, smoothing", lambda t, F, x: F.cross_entropy(x, classes(t, x, 3, 5), label_smoothing=0.5), [(3, 20000)], normal, 3, 4),
     ("nll_loss", lambda t, F, x: F.nll_loss(x, classes(t, x, 70000, 3)), [(70000, 3)], normal, 2, 2),
     ("embedding", lambda t, F, w: F.embedding(classes(t, w, 3000, 1), w), [(5, 2)], offset, 0, 1),
     ("index_select", lambda t, F, x: t.index_select(x, 1, classes(t, x, 3000, 2)), [(2, 5)], offset, 0, 1),
