@@ -70,7 +70,7 @@ def test_outputs(kind, device):
     assert out.loss.shape == () and np.allclose(out["logits"].numpy(), logits.numpy(), atol=1e-6)
     assert [h.shape for h in out.hidden_states] == [(2, d, 16 >> i, 16 >> i) for i, d in enumerate((8, 16, 24, 32))]
     assert [a.shape for a in out.attentions] == [(2, h, (16 >> i) ** 2, 4) for i, h in enumerate((1, 2, 3, 4))]
-    loss, same = model(images, labels=labels, return_dict=False)
+    loss, same, *_ = model(images, labels, output_hidden_states=True, output_attentions=True, return_dict=False)
     assert loss.item() == out.loss.item() and same.shape == logits.shape
     assert model(images, return_dict=True).loss is None
 

@@ -152,6 +152,8 @@ COMPOSITES = [
     ("cumsum in the middle", lambda x: x.cumsum(1), [(2, 5001, 3)], 5e-7),
     ("adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(channels_last(x), 1), [(2, 120, 130, 3)], 1e-6),
     ("adaptive_avg_pool2d to 2", lambda x: F.adaptive_avg_pool2d(x, 2), [(2, 3, 120, 130)], 1e-6),
+    ("avg_pool2d", lambda x: F.avg_pool2d(channels_last(x), 40), [(2, 120, 130, 3)], 5e-7),
+    ("avg_pool2d, overlapping", lambda x: F.avg_pool2d(x, (31, 41), 1, 15), [(1, 2, 70, 80)], 1e-6),
     ("einsum", lambda x, y: mg.einsum("ij,k->jk", x, y), [(20000, 2), (2,)], 5e-7),
 ]  # fmt: skip
 

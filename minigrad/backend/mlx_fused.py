@@ -1,6 +1,6 @@
 """MLX overrides of fused operations: (output, saved) forward, and the first-order derivative from what was saved.
 
-On the GPU MLX has kernels for layer norm; on its CPU device float32 ones are written out here, with two numbers a row kept.
+On the GPU MLX has kernels for layer norm; on its CPU device they are written out here in float32, with two numbers a row kept.
 """
 
 import math
@@ -20,26 +20,31 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
     """For norms over the last axis of something."""
     if len(axes) != 1 or not x.size:
         return None
-    if not _on_cpu() or x.dtype != mx.float32:
+    if not _on_cpu():
         return mx.fast.layer_norm(x, weight, bias, eps), ()
+    dtype = x.dtype
+    x, weight, bias = (None if a is None else mlx_sums.wide(a) for a in (x, weight, bias))
     mean = mlx_sums.mean(x, -1, True)
     y = x - mean
     rstd = mx.rsqrt(mlx_sums.mean(y * y, -1, True) + eps)
     y = y * rstd
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias, (mean, rstd)
+    y = y if bias is None else y + bias
+    return y.astype(dtype), (mean, rstd)
 
 
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
     if saved:
         mean, rstd = saved
+        dtype = x.dtype
+        g, x, weight = (None if a is None else mlx_sums.wide(a) for a in (g, x, weight))
         normal = (x - mean) * rstd
         rows = tuple(range(x.ndim - 1))
         gw = g if weight is None else g * weight
         dx = (gw - mlx_sums.mean(gw, -1, True) - normal * mlx_sums.mean(gw * normal, -1, True)) * rstd
         sums = (None if a is None else mlx_sums.total(b, rows) for a, b in ((weight, g * normal), (bias, g)))
-        return dx, *sums
+        return tuple(None if a is None else a.astype(dtype) for a in (dx, *sums))
     given = [a for a in (x, weight, bias) if a is not None]
 
     def forward(*arrays):
@@ -80,7 +85,7 @@ def cross_entropy_vjp(g, saved, x, classes, *, ignore_index, smoothing):
     """g·(softmax(x) - q)."""
     counts, chosen = saved
     q = (mx.arange(x.shape[1]) == chosen[:, None]) * (1 - smoothing) + smoothing / x.shape[1]
-    dx = (mx.softmax(x, axis=-1, precise=True) - q) * mx.where(counts, g, 0)[:, None]
+    dx = (mx.softmax(mlx_sums.wide(x), axis=-1) - q) * mx.where(counts, g, 0)[:, None]
     return dx.astype(x.dtype), None
 
 

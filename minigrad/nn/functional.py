@@ -7,6 +7,7 @@ import numpy as np
 
 from minigrad import random
 from minigrad.autograd import no_grad
+from minigrad.autograd.autocast import is_autocast_enabled as _is_autocast_enabled
 from minigrad.autograd.guard import guarded as _guarded
 from minigrad.dtypes import plain as _plain
 from minigrad.dtypes import promote as _promote
@@ -293,6 +294,18 @@ def _reduce(loss, reduction):
     raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
 
+def _in_float32(loss, input, target, **options):
+    """A loss of 16-bit tensors computed in float32 and rounded once, or None for other dtypes: a mean of many has gradients so
+    small that 16 bits don't hold what they are computed from."""
+    if _is_autocast_enabled() or _widened(input) is input:
+        return None
+    dtype, wide = _promote(input.dtype, target.dtype), {}
+    for name, option in options.items():
+        wide[name] = _widened(option) if isinstance(option, Tensor) else option
+        dtype = _promote(dtype, option.dtype) if isinstance(option, Tensor) else dtype
+    return loss(_widened(input), _widened(target), **wide).astype(dtype)
+
+
 def _ratio(losses, weights):
     """Σ losses / Σ weights; 16 bits would hold neither sum."""
     return _narrowed(sum(_widened(losses)) / sum(_widened(weights)), losses.dtype)
@@ -364,6 +377,13 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         if reduction == "mean":
             return _ratio(losses, (classes != ignore_index).astype(losses.dtype))
         return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
+    if (wide := _widened(input)) is not input:
+        dtype = input.dtype
+        for t in (target, weight):
+            dtype = _promote(dtype, t.dtype) if t is not None and t.is_floating_point() else dtype
+        weight = None if weight is None else _widened(weight)
+        loss = cross_entropy(wide, _widened(target), weight, ignore_index, reduction, label_smoothing)
+        return _narrowed(loss, dtype)
     logp = log_softmax(input, dim)
     n = input.shape[dim]
     if target.is_floating_point():
@@ -375,9 +395,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         if weight is not None:
             q = q * weight.reshape([-1 if d == dim else 1 for d in range(input.ndim)])
         losses = -sum(logp * q, dim)
-        if reduction == "mean":
-            return _narrowed(sum(_widened(losses)) / (input.numel() / n), losses.dtype)
-        return _reduce(losses, reduction)
+        return sum(losses) / (input.numel() / n) if reduction == "mean" else _reduce(losses, reduction)
     rows, classes, shape = _class_first(logp, target, "cross_entropy")
     losses, weights = _pick(rows, classes, weight, ignore_index)
     if label_smoothing:
@@ -397,12 +415,16 @@ def _pairwise(name, input, target):
 def mse_loss(input, target, reduction="mean"):
     """(x - y)²."""
     _pairwise("mse_loss", input, target)
+    if (loss := _in_float32(mse_loss, input, target, reduction=reduction)) is not None:
+        return loss
     return _reduce(_e.square(input - target), reduction)
 
 
 def l1_loss(input, target, reduction="mean"):
     """|x - y|."""
     _pairwise("l1_loss", input, target)
+    if (loss := _in_float32(l1_loss, input, target, reduction=reduction)) is not None:
+        return loss
     return _reduce(_e.abs(input - target), reduction)
 
 
@@ -411,6 +433,8 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     _pairwise("smooth_l1_loss", input, target)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if (loss := _in_float32(smooth_l1_loss, input, target, reduction=reduction, beta=beta)) is not None:
+        return loss
     difference = input - target
     return _reduce(_a.smooth_l1(difference, beta=beta) if beta else _e.abs(difference), reduction)
 
@@ -418,6 +442,10 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """-(pos_weight·y·log σ(x) + (1 - y)·log(1 - σ(x))), computed without overflow."""
     _pairwise("binary_cross_entropy_with_logits", input, target)
+    names = {"weight": weight, "pos_weight": pos_weight}
+    wide = _in_float32(binary_cross_entropy_with_logits, input, target, reduction=reduction, **names)
+    if wide is not None:
+        return wide
     if pos_weight is None:
         loss = _a.bce_with_logits(input, target)
     else:

@@ -141,6 +141,8 @@ def gelu(x):
 def cross_entropy(x, classes, *, ignore_index, smoothing):
     """-Σ_c q_c·log softmax(x)_c of each row, with q = (1 - smoothing)·[c is its class] + smoothing/C, and 0 where the class is
     `ignore_index`: (N, C), (N,) → (N,). Szegedy et al. 2016, arXiv 1512.00567."""
+    if (wide := widened(x)) is not x:
+        return cross_entropy(wide, classes, ignore_index=ignore_index, smoothing=smoothing).astype(x.dtype)
     logp, counts = log_softmax(x, -1), classes != ignore_index
     losses = -gather(logp, 1, where(counts, classes, 0).reshape(-1, 1)).reshape(-1)
     if smoothing:

@@ -19,6 +19,8 @@ from minigrad.ops.reduce import HALVES, mean, narrowed, widened
 from minigrad.ops.shape import pad_zeros, reshape
 from minigrad.tensor import Tensor
 
+LARGE = 16  # rows or columns of a window
+
 
 def _window(i, j, size, stride, dilation):
     """The elements of a padded image at place (i, j) of every window."""
@@ -26,6 +28,12 @@ def _window(i, j, size, stride, dilation):
         slice(k * d, k * d + s * (n - 1) + 1, s) for k, n, s, d in zip((i, j), size, stride, dilation, strict=True)
     )
     return slice(None), slice(None), rows, columns
+
+
+def _along(axis, k, size, stride):
+    """The rows (axis 0) or columns (axis 1) number k of all windows."""
+    part = slice(k, k + stride[axis] * (size[axis] - 1) + 1, stride[axis])
+    return (slice(None),) * (2 + axis) + (part,)
 
 
 def _out(shape, kernel, stride, padding, dilation):
@@ -37,15 +45,22 @@ def _out(shape, kernel, stride, padding, dilation):
 
 @op
 def window_sum(xp, a, *, kernel, stride, padding):
-    """Σ over each window of the zero-padded image."""
+    """Σ over each window of the zero-padded image: down its columns first, then along its rows, which takes kh + kw additions
+    instead of kh·kw; large windows that are tiles are sums over axes."""
     size, dtype = _out(a.shape, kernel, stride, padding, (1, 1)), xp.dtype_name(a)
     a = xp.astype(a, "float32") if dtype in HALVES else a
     a = xp.pad(a, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else a
-    places = [_window(i, j, size, stride, (1, 1)) for i, j in np.ndindex(*kernel)]
-    y = a[places[0]]
-    for place in places[1:]:
-        y = y + a[place]
-    return xp.astype(y, dtype)
+    if kernel == stride and max(kernel) > LARGE and min(size) > 0:
+        tiles = a[:, :, : size[0] * kernel[0], : size[1] * kernel[1]]
+        tiles = xp.reshape(tiles, (*a.shape[:2], size[0], kernel[0], size[1], kernel[1]))
+        return xp.astype(xp.sum(tiles, axis=(3, 5)), dtype)
+    for axis in (0, 1):
+        places = [_along(axis, k, size, stride) for k in range(kernel[axis])]
+        y = a[places[0]]
+        for place in places[1:]:
+            y = y + a[place]
+        a = y
+    return xp.astype(a, dtype)
 
 
 @op
@@ -54,10 +69,13 @@ def window_sum_input(xp, g, *, size, kernel, stride, padding):
     (top, bottom), (left, right) = padding
     dtype = xp.dtype_name(g)
     g = xp.astype(g, "float32") if dtype in HALVES else g
-    out = xp.zeros((*g.shape[:2], size[0] + top + bottom, size[1] + left + right), g.dtype)
-    for i, j in np.ndindex(*kernel):
-        out = xp.add_at(out, _window(i, j, g.shape[2:], stride, (1, 1)), g)
-    return xp.astype(out[:, :, top : top + size[0], left : left + size[1]], dtype)
+    places = g.shape[2:]
+    for axis, length in ((1, size[1] + left + right), (0, size[0] + top + bottom)):
+        out = xp.zeros((*g.shape[:2], g.shape[2] if axis else length, length if axis else g.shape[3]), g.dtype)
+        for k in range(kernel[axis]):
+            out = xp.add_at(out, _along(axis, k, places, stride), g)
+        g = out
+    return xp.astype(g[:, :, top : top + size[0], left : left + size[1]], dtype)
 
 
 window_sum.defvjp(
