@@ -91,7 +91,7 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     kind = dtype or ("float32" if floats else "int64")
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} doesn't lead from {start} to {end}")
-    return _filled(np.arange(start, end, step, counted.name), kind, device, requires_grad)
+    return _filled(np.arange(start, end, step, dtype=np.dtype(counted.name)), kind, device, requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:

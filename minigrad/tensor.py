@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import backend as _backend
+from minigrad.backend import tracing
 from minigrad.dtypes import ALIASES, ALL, PYTHON, DType, bool_, fitted, float32, limits, overflow, promote
 from minigrad.dtypes import dtype as _dtype
 
@@ -70,6 +71,7 @@ class Tensor(Operators):
     tensor([2., 4.])
     """
 
+    _data: Any
     _backend: Any
     _edge: Any
 
@@ -117,6 +119,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
             )
+        if tracing.state.active:
+            tracing.state.write(self)
         if isinstance(value, Tensor):
             self._data, self._backend = value._data, value._backend
         elif isinstance(value, self._backend.array_type):
@@ -171,6 +175,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
             )
+        if tracing.state.active and self._requires_grad != value:
+            tracing.state.write(self)
         self._requires_grad = builtins.bool(value)
         return self
 
