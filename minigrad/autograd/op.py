@@ -174,7 +174,8 @@ class Op:
         if self.elementwise and (mixed or self.floats):
             changed = matched(self, inputs)
             if changed is not None:
-                return self(*changed, **static)
+                out = self(*changed, **static)
+                return out.astype("float16") if changed.__class__ is Widened else out
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
@@ -313,4 +314,4 @@ def input_tensor(array, node: Node, place: int | None):
 
 from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
 from minigrad.autograd.autocast import cast_inputs  # noqa: E402
-from minigrad.autograd.match import devices, explained, matched  # noqa: E402
+from minigrad.autograd.match import Widened, devices, explained, matched  # noqa: E402
