@@ -174,8 +174,8 @@ class Op:
         if self.elementwise and (mixed or self.floats):
             changed = matched(self, inputs)
             if changed is not None:
-                out = self(*changed, **static)
-                return out.astype("float16") if changed.__class__ is Widened else out
+                result = self(*changed, **static)
+                return result.astype("float16") if changed.__class__ is Widened else result
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
