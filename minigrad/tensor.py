@@ -460,7 +460,7 @@ def _largest(values) -> builtins.int:
 
 def _from_numpy(array: np.ndarray) -> np.ndarray:
     """A copy of an array, or of one of a subclass, as a plain one in the machine's byte order."""
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    if array.__class__ is not np.ndarray and np.ma.is_masked(array):  # numpy loads its `ma` when it is first asked for
         raise TypeError(
             "a tensor can't have masked elements; give array.filled(value), or the mask as a tensor of its own"
         )
