@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import backend as _backend
+from minigrad.backend import tracing
 from minigrad.dtypes import ALIASES, ALL, PYTHON, DType, bool_, fitted, float32, limits, overflow, promote
 from minigrad.dtypes import dtype as _dtype
 
@@ -82,6 +83,7 @@ class Tensor(Operators):
     tensor([2., 4.])
     """
 
+    _data: Any
     _backend: Any
     _edge: Any
     _grad: Any
@@ -129,6 +131,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
             )
+        if tracing.state.active:
+            tracing.state.write(self)
         if isinstance(value, Tensor):
             self._data, self._backend = value._data, value._backend
         elif isinstance(value, self._backend.array_type):
@@ -183,6 +187,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
             )
+        if tracing.state.active and self._requires_grad != value:
+            tracing.state.write(self)
         self._requires_grad = builtins.bool(value)
         return self
 
@@ -483,7 +489,7 @@ def _largest(values) -> builtins.int:
 
 def _from_numpy(array: np.ndarray) -> np.ndarray:
     """A copy of an array, or of one of a subclass, as a plain one in the machine's byte order."""
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    if array.__class__ is not np.ndarray and np.ma.is_masked(array):  # numpy loads its `ma` when it is first asked for
         raise TypeError(
             "a tensor can't have masked elements; give array.filled(value), or the mask as a tensor of its own"
         )

@@ -447,3 +447,157 @@ def test_limits_that_are_no_numbers_of_bytes(limit):
     for function in (mg.set_memory_limit, mg.set_cache_limit):
         with pytest.raises(ValueError, match="a limit is a number of bytes, .* at least 0"):
             function(limit, "mlx")
+
+
+# --- compiled functions in compiled steps, and what a step writes ------------------------------------------------------
+
+
+def test_compiled_functions_inside_a_compiled_step():
+    """They are parts of it, also where it runs operation by operation because an optimizer makes its slots."""
+
+    def play(compiled):
+        mg.manual_seed(0)
+        model = nn.Linear(6, 3).to("mlx")
+        optimizer = mg.optim.Adam(model.parameters(), lr=0.1)
+        wrap = (lambda f, state: mg.compile(f, state=state)) if compiled else lambda f, state: f
+        loss_of = wrap(lambda x: model(x).square().sum(), [model])
+        update = wrap(lambda: optimizer.step(), [model, optimizer])
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = loss_of(x)
+            loss.backward()
+            update()
+            return loss
+
+        run = wrap(step, [model, optimizer])
+        losses = [run(batch(0)[0].to("mlx")).item() for _ in range(4)]
+        return losses, model.weight.tolist(), run
+
+    (losses, weight, run), (expected, plain, _) = play(True), play(False)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(weight, plain, rtol=1e-4, atol=1e-6)
+    assert (run.info().calls, run.info().uncompiled, len(run.info().traces)) == (4, 1, 1)
+
+
+def test_a_replaced_parameter_has_moments_of_its_own():
+    """A new parameter in the module and in the optimizer's group: the slots of the old one aren't taken for its."""
+
+    def play(compiled):
+        model = nn.Linear(2, 1, bias=False, device="mlx")
+        nn.init.ones_(model.weight)
+        optimizer = mg.optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = model(x).square().sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run, x = mg.compile(step, state=[model, optimizer]) if compiled else step, mg.ones(1, 2, device="mlx")
+        losses = [run(x).item() for _ in range(3)]
+        old = model.weight
+        before = {name: t.tolist() for name, t in optimizer.state[old].items()}
+        model.weight = nn.Parameter(mg.full((1, 2), 0.5, device="mlx"))
+        optimizer.param_groups[0]["params"][0] = model.weight
+        losses += [run(x).item() for _ in range(3)]
+        assert {name: t.tolist() for name, t in optimizer.state[old].items()} == before
+        assert optimizer.state[model.weight]["step"].item() == 3
+        return losses, [t.tolist() for t in optimizer.state[model.weight].values()]
+
+    for found, expected in zip(play(True), play(False), strict=True):
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_what_a_step_writes_into_its_arguments():
+    def data(x):
+        x.data = (x * 2).data
+        return x + 1
+
+    def item(x):
+        x[0] = 5.0
+        return x * 2
+
+    def flag(x):
+        x.requires_grad_()
+        (x * x).sum().backward()
+        return x * 1
+
+    def added(x):
+        with mg.no_grad():
+            x += 1
+        return x * 2
+
+    for step in (data, item, flag, added):
+        plain, run = mg.tensor([1.0, 2.0], device="mlx"), mg.compile(step)
+        found = mg.tensor([1.0, 2.0], device="mlx")
+        if step is added:
+            plain.requires_grad_(), found.requires_grad_()
+        for _ in range(2):
+            expected, y = step(plain), run(found)
+            assert y.tolist() == expected.tolist()
+            assert (found.tolist(), found.requires_grad) == (plain.tolist(), plain.requires_grad), step.__name__
+        assert run.info().uncompiled == 0
+    here = mg.tensor([1.0, 2.0], device="cpu")  # comes from another device and is changed there
+    t = mg.zeros(1, device="mlx")
+    mg.compile(lambda x, t: (data(x), t * 1)[0], state=[t])(here, t)
+    assert (here.device, here.tolist()) == ("cpu", [2.0, 4.0])
+
+
+def test_writes_that_would_be_lost_are_refused():
+    outside, shared = mg.ones(2, device="mlx"), mg.ones(2, device="mlx", requires_grad=True)
+
+    def double(x, *_):
+        x.data = (x * 2).data
+        return x
+
+    def swallow(batch):
+        batch["y"] = batch["x"] * 2
+        return batch["x"]
+
+    def extend(batch):
+        batch.append(batch[0] * 2)
+        return batch[0]
+
+    x = mg.ones(2, device="mlx")
+    refused = [
+        (lambda x: double(outside) + x, (x,), "shape .2,. that is not in the state .* is changed by it"),
+        (lambda x: outside.__setitem__(0, x[0]), (x,), "not in the state .* is changed by it"),
+        (lambda x: outside.requires_grad_() + x, (x,), "not in the state .* is changed by it"),
+        (double, (np.ones(2, np.float32), x), "passed as ndarray, .*; pass a tensor"),
+        (double, (shared * 2,), "result of recorded operations"),
+        (double, (x, x), "or another argument"),
+        (swallow, ({"x": x},), "return what it makes"),
+        (extend, ([x],), "return what it makes"),
+    ]
+    for step, arguments, words in refused:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=words):
+                mg.compile(step)(*arguments)
+        assert outside.tolist() == x.tolist() == [1.0, 1.0] and not outside.requires_grad
+    run = mg.compile(double, state=[x])
+    with pytest.raises(mg.CompileError, match="a part of the state"):
+        run(x)
+    with pytest.raises(TypeError, match="can't be a generator, .* pass a list"):
+        mg.compile(lambda xs: sum(xs))(x for _ in range(2))
+    made = mg.compile(lambda x: double(mg.zeros(2, device="mlx") + 1) * x)  # the step's own tensors are its own affair
+    assert made(x).tolist() == [2.0, 2.0]
+
+
+def test_a_list_that_grows_in_the_state():
+    class Keeping(nn.Module):
+        def __init__(self):
+            self.layer, self.log = nn.Linear(2, 1, device="mlx"), []
+
+        def forward(self, x):
+            self.log.append(self.layer(x).detach())
+            return self.log[-1] * 2
+
+    model, x = Keeping(), mg.ones(1, 2, device="mlx")
+    run = mg.compile(model)
+    run(x)
+    with pytest.raises(mg.CompileError, match="adds a tensor to a list in the state at every call"):
+        run(x)
+    assert len(model.log) == 1

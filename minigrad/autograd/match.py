@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minigrad.dtypes import ALL, DType, fitted, float32, int64, limits, promote, uint8
+from minigrad.dtypes import ALL, LARGEST, DType, fitted, float32, int64, limits, promote, uint8
 from minigrad.tensor import Tensor
 
 
@@ -38,6 +38,8 @@ def matched(op, inputs):
         return None
     if op.floats and not common.is_floating_point:
         common = float32
+    if common.name == "float16" and op.name in ARITHMETIC and any(_beyond(t) for t in inputs):
+        return Widened(t.float() if isinstance(t, Tensor) else t for t in inputs)
     for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
         if isinstance(t, Tensor):
             if t.dtype is not common:
@@ -48,6 +50,12 @@ def matched(op, inputs):
     return inputs if changed else None
 
 
+class Widened(list):
+    """Inputs in float32 of an operation whose result is to be float16: beside a number that float16 can't hold, as PyTorch
+    computes x · 65536."""
+
+
+ARITHMETIC = {"add", "sub", "mul", "div", "floor_divide", "remainder"}
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
 
 
@@ -58,6 +66,11 @@ def _number(op, value: int, common: DType):
         return math.inf if value > 0 else -math.inf
     number = fitted(value, common, op.name)
     return value if number == value and abs(value) < 2**63 else number
+
+
+def _beyond(t) -> bool:
+    """Whether it is a number between the largest of float16 and the largest of float32."""
+    return t.__class__ in (int, float) and LARGEST["float16"] < abs(t) <= LARGEST["float32"]
 
 
 def _within(value: int, kind: DType) -> bool:

@@ -189,7 +189,8 @@ class Op:
         if self.elementwise and (mixed or self.floats):
             changed = matched(self, inputs)
             if changed is not None:
-                return self(*changed, **static)
+                result = self(*changed, **static)
+                return result.astype("float16") if changed.__class__ is Widened else result
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
@@ -357,4 +358,4 @@ alias.defvjp(lambda xp, g: g)
 
 from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
 from minigrad.autograd.autocast import cast_inputs  # noqa: E402
-from minigrad.autograd.match import describe, devices, explained, matched  # noqa: E402, F401
+from minigrad.autograd.match import Widened, describe, devices, explained, matched  # noqa: E402, F401

@@ -93,7 +93,7 @@ class Binary(Op):
             return Op.__call__(self, input, other)
         array, xp, mode = t._data, t._backend, state.mode
         key = array.dtype, number.__class__
-        if key not in self.fits:
+        if key not in self.fits or not -65504 <= number <= 65504:  # what float16 holds
             if matched(self, (input, other)) is not None:
                 return Op.__call__(self, input, other)
             self.fits.add(key)

@@ -113,6 +113,7 @@ class Carried:
         self._plain.append(type(value))
         if isinstance(value, list):
             self.containers.append(value)
+            self._plain.append(len(value))
             for i, item in enumerate(value):
                 self._visit(item, (*path, i), all_tensors)
         elif isinstance(value, dict):
@@ -142,6 +143,10 @@ class Carried:
                 continue
             if isinstance(key, PLAIN):
                 self._plain.append(key)
+            elif id(key) in self._seen:  # whose slots they are: an optimizer's state belongs to its parameters
+                self._plain.append(self._seen[id(key)])
+            else:
+                self._constant(key)
             self._visit(item, (*path, key if isinstance(key, PLAIN) else id(key)), all_tensors)
 
     def _optimizer(self, optimizer: Optimizer, path: tuple) -> None:

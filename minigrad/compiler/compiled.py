@@ -153,7 +153,7 @@ class Compiled:
         return CompileInfo(device, self.reason, self.calls, self.uncompiled, tuple(self.traces))
 
     def __call__(self, *args, **kwargs):
-        if tracing.state.active:  # a compiled function inside another is part of it
+        if tracing.state.active or tracing.state.within:  # a compiled function inside another is part of it
             return self.step(*args, **kwargs)
         self.calls += 1
         leaves: list = []
@@ -237,11 +237,14 @@ class Compiled:
         """Runs the step operation by operation; where it raises, the state is put back."""
         self.uncompiled += 1
         before = Snapshot(self.carried)
+        tracing.state.within = True
         try:
             return self.step(*args, **kwargs)
         except BaseException:
             before.restore()
             raise
+        finally:
+            tracing.state.within = False
 
     def _scattered(self) -> None:
         """Warns the second time that the state is on two devices: the first step may have moved something."""

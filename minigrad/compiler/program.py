@@ -11,7 +11,7 @@ from typing import Any
 from minigrad import random
 from minigrad.backend import tracing
 from minigrad.compiler.carried import Carried, Leaked
-from minigrad.compiler.trees import Leaf, flatten, unflatten
+from minigrad.compiler.trees import Leaf, flatten, unflatten, without_leaves
 from minigrad.nn.module import Buffer
 from minigrad.tensor import Tensor, _new, _tensor
 
@@ -132,6 +132,7 @@ class Program:
                     "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
                     "compute it inside the step, or pass argument.detach()"
                 )
+            self._check_written(leaves)
             if self.traced:
                 with xp.building():
                     xp.eval(*outputs)  # if that fails, nothing is changed yet
@@ -146,6 +147,9 @@ class Program:
             tensors[i]._data = outputs[place]
         for i, left in self.gradients:
             tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
+        for i, place, flag in self.written:
+            leaves[i]._data = _tensor(outputs[place], xp).to(leaves[i].device)._data
+            leaves[i]._requires_grad = flag
         for i, place in self.argument_gradients:
             g = _tensor(outputs[place], xp).to(leaves[i].device)
             leaves[i].grad = g if leaves[i].grad is None else leaves[i].grad + g
@@ -166,21 +170,39 @@ class Program:
             inputs = iter(arrays)
             self._bind(inputs)
             now.active, now.draws, now.first = True, 0, random.default.position()[1]
-            now.known, now.reached = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}, []
+            now.known = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}
+            now.reached, now.written = [], []
             for t in self.carried.fixed:
                 if t.__class__ is Tensor:
                     t.__class__ = _Watched
             self.arguments: list[Tensor | None] = []
-            args, kwargs = unflatten(self.structure, inputs, self._argument)
+            tree = unflatten(self.structure, inputs, self._argument)
+            passed = self._look_at(tree)
+            self.passed: list = [(t._data, t._requires_grad) if t is not None else None for t in self.arguments]
             now.known.update(id(t) for t in self.arguments)
-            outputs = self._outputs(self.step(*args, **kwargs), before)
-            self._check_leaves(now.reached)
+            outputs = self._outputs(self.step(*tree[0], **tree[1]), before)
+            if self._look_at(tree) != passed:
+                raise CompileError(
+                    "the step changes a list, a dictionary or an object among its arguments, of which it has a copy: return what it makes"
+                )
+            before.restore_tensors()
+            del (
+                tree,
+                self.given,
+                self.set,
+                self.arguments,
+                self.passed,
+            )  # arrays of the trace, which hold on to its graph
+            self._check_leaves(now.reached, now.written)
         except BaseException as error:
             self.failed = True
             before.restore()
             for leaf, grad in reversed(now.reached):
                 if (t := leaf()) is not None:
                     t._grad = grad
+            for leaf, *was in reversed(now.written):
+                if (t := leaf()) is not None:
+                    t._data, t._backend, t._requires_grad = was
             if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
                 raise CompileError(_where(error)) from None
             raise
@@ -190,8 +212,6 @@ class Program:
                 if isinstance(t, _Watched):
                     t.__class__ = Tensor  # type: ignore[assignment]
             _Watched.read.clear()
-        before.restore_tensors()
-        del self.given, self.set, self.arguments  # arrays of the trace, which hold on to its graph
         self.draws, self.traced = now.draws, True
         return outputs
 
@@ -260,6 +280,11 @@ class Program:
         self.argument_gradients = [
             (i, place(t.grad._data)) for i, t in enumerate(self.arguments) if t is not None and t.grad is not None
         ]
+        self.written: list[tuple[int, int, bool]] = [
+            (i, place(t._data), t._requires_grad)
+            for i, (t, was) in enumerate(zip(self.arguments, self.passed, strict=True))
+            if t is not None and was is not None and (t._data is not was[0] or t._requires_grad != was[1])
+        ]
         now = [t._requires_grad for t in self.carried.tensors.values()]
         self.flags = [
             (i, flag) for i, (flag, (*_, was)) in enumerate(zip(now, before.tensors, strict=True)) if flag != was
@@ -290,12 +315,37 @@ class Program:
                     f"nn.Buffer, and assign to {key}.data"
                 )
 
-    def _check_leaves(self, reached: list) -> None:
-        if any(leaf() is not None for leaf, _ in reached):
+    def _check_leaves(self, reached: list, written: list) -> None:
+        noted = [*reached, *written]
+        if any(leaf() is not None for leaf, *_ in noted):
             gc.collect()  # what the step itself made and nobody needs
-        for t in (leaf() for leaf, _ in reached):
-            if t is not None:
-                tracing.state.require(t, f"a leaf of shape {t.shape}", "gets a gradient in it")
+        for found, what, does in ((reached, "leaf", "gets a gradient in it"), (written, "tensor", "is changed by it")):
+            for t in (leaf() for leaf, *_ in found):
+                if t is not None:
+                    tracing.state.require(t, f"a {what} of shape {t.shape}", does)
+
+    def _look_at(self, tree: tuple) -> tuple | None:
+        """The structure of arguments and which objects are in it; None for what can be no argument."""
+        leaves: list = []
+        try:
+            structure = flatten(tree, leaves, "the arguments", exact=True)
+        except TypeError:
+            return None
+        return without_leaves(structure), [id(leaf) for leaf in leaves]
+
+    def _check_written(self, leaves: list) -> None:
+        """An argument whose array or flag the step sets has to be one tensor of the caller's, and a leaf."""
+        for i, *_ in self.written:
+            leaf, states = leaves[i], {id(t) for t in self.carried.tensors.values()}
+            if not isinstance(leaf, Tensor):
+                raise CompileError(
+                    f"the step changes an argument that was passed as {type(leaf).__name__}, which would not be changed; pass a tensor"
+                )
+            if leaf._edge is not None or id(leaf) in states or sum(other is leaf for other in leaves) > 1:
+                raise CompileError(
+                    "the step changes an argument that is the result of recorded operations, a part of the state or another argument, too; "
+                    "pass argument.detach(), or return the new values"
+                )
 
     def _keep_attributes(self, before: Snapshot) -> None:
         """Tensors that the step replaced come back (their arrays are outputs); what it cached loses its tape, having no
@@ -312,6 +362,10 @@ class Program:
                 container[key] = self._left(value)
         for container, saved in before.containers:
             if isinstance(container, list):
+                if len(container) > len(saved) and any(isinstance(item, Leaked) for item in saved):
+                    raise CompileError(
+                        "the step adds a tensor to a list in the state at every call, where it would have no value: return it from the step"
+                    )
                 old_ones = {id(item) for item in saved}
                 container[:] = [item if id(item) in old_ones else self._left(item) for item in container]
 

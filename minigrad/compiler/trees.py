@@ -68,6 +68,11 @@ def flatten(tree: Any, leaves: list, where: str, strict: bool = False, exact: bo
         return Leaf("raw")
     if isinstance(tree, CONSTANTS):
         return Constant(type(tree), tree)
+    if isinstance(tree, Iterator):
+        raise TypeError(
+            f"{where} of a compiled step can't be a {type(tree).__name__}, which can be gone through only once; pass a list of what it "
+            "gives"
+        )
     if strict or not isinstance(tree, Hashable):
         raise TypeError(
             f"{where} of a compiled step can be tensors, numbers, strings, None, and lists, tuples, dicts and dataclasses of "
@@ -98,3 +103,10 @@ def unflatten(structure: Leaf | Branch | Constant, leaves: Iterator, make: Calla
     if structure.keys is not None:
         return make_branch(**dict(zip(structure.keys, items, strict=True)))
     return make_branch(*items) if hasattr(make_branch, "_fields") else make_branch(items)
+
+
+def without_leaves(structure: Leaf | Branch | Constant) -> Branch | Constant | None:
+    """A structure that doesn't tell what its leaves are."""
+    if isinstance(structure, Branch):
+        return Branch(structure.cls, structure.keys, tuple([without_leaves(child) for child in structure.children]))
+    return structure if isinstance(structure, Constant) else None

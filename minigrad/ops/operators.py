@@ -149,7 +149,7 @@ class Operators:
             )
         if result.shape != self.shape:
             raise ValueError(f"an augmented assignment can't change the shape {self.shape} of a leaf to {result.shape}")
-        self._data = result.astype(self.dtype)._data
+        self.data = result.astype(self.dtype)._data
         return self
 
     def __iadd__(self, other):

@@ -122,7 +122,7 @@ RESUMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, options", RESUMED, ids=str)
+@pytest.mark.parametrize("name, options", RESUMED, ids=[f"{i}-{name}" for i, (name, _) in enumerate(RESUMED)])
 def test_schedules_that_go_on(name, options):
     """`last_epoch=` on an optimizer with the state of then: the rates of PyTorch, after each number of steps."""
     for done in range(12):
