@@ -17,7 +17,9 @@ RAW = re.compile(
     r"object has no|object is not|unsupported operand|incompatible function|ambiguous|\[\w+\] |0x|numpy|input array"
 )
 # The calls that minigrad takes on purpose; docs/differences.md gives the reasons.
-NUMBERS = set("eq ne lt le gt ge maximum minimum logical_and logical_or __radd__ __rmul__".split())
+NUMBERS = set(
+    "eq ne lt le gt ge maximum minimum logical_and logical_or __radd__ __rmul__ __rand__ __ror__ __rxor__".split()
+)
 POSITIONS = {"gather", "scatter_add"}
 ACCEPTED = {"cpu": NUMBERS, "mlx": NUMBERS | POSITIONS}
 
