@@ -19,6 +19,7 @@ PART = 1 << 14  # numbers of a cumulative sum at a time
 ROW = 512  # products of one row that BLAS adds up at a time
 SMALL = 1 << 12  # numbers for which another way to add them than numpy's own wouldn't pay
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
+ONES = np.ones(2 * TERMS, np.float32)
 _reduce: Any = np.add.reduce
 
 
@@ -59,17 +60,20 @@ def total(a, axis=None, keepdims=False):
 
 
 def columns(a):
-    """Σ over the rows of matrices (…, M, N): (…, N)."""
-    rows, width = a.shape[-2:]
-    if rows <= TERMS:
+    """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
+    *lead, rows, width = a.shape
+    if rows < 2 * TERMS:
         return _reduce(a, -2)
-    blocks = rows // TERMS
     if a.strides[-2] == width * a.itemsize:  # rows that follow each other make long ones
-        blocks = max(1, min(blocks, rows * width // (TERMS * WIDTH)))
-    merged = rows // (TERMS * blocks)
-    count = blocks * TERMS * merged
-    sums = _reduce(a[..., :count, :].reshape(*a.shape[:-2], blocks, TERMS, merged * width), -2)
-    y = columns(sums.reshape(*a.shape[:-2], blocks * merged, width))
+        merged = max(1, min(WIDTH // width, rows // TERMS))
+        blocks = rows // (TERMS * merged)
+        count = blocks * TERMS * merged
+        sums = _reduce(a[..., :count, :].reshape(*lead, blocks, TERMS, merged * width), -2)
+    else:  # BLAS adds rows that are apart in less time
+        merged, blocks = 1, rows // (2 * TERMS)
+        count = blocks * 2 * TERMS
+        sums = ONES @ a[..., :count, :].reshape(*lead, blocks, 2 * TERMS, width)
+    y = columns(sums.reshape(*lead, blocks * merged, width))
     return y if count == rows else y + columns(a[..., count:, :])
 
 
