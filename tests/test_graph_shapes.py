@@ -184,7 +184,7 @@ def test_500_random_graphs(samples, seed):
         seen += bool(found)
         assert not found or max(found) < 1e-12, f"program {number}: {found}\n{random_program(number)}"
         shared |= {name for name, _, _ in random_program(number)[1]}
-    assert seen > 0.95 * len(numbers) and (shared == set(INSTRUCTIONS) or len(numbers) < 500)
+    assert seen > 0.98 * len(numbers) and (shared == set(INSTRUCTIONS) or len(numbers) < 500)
 
 
 def test_random_graphs_on_mlx(samples, seed):
