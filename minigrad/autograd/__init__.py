@@ -19,7 +19,7 @@ from minigrad.autograd.recompute import checkpoint
 from minigrad.autograd.walk import add_hook, backward, grad, retain_grad, retains_grad
 
 __all__ = [
-    "REGISTRY", "GradcheckError", "Node", "Op", "add_hook", "autocast", "backward", "checkpoint", "detect_anomaly", "elementwise", "enable_grad",
-    "grad", "gradcheck", "gradgradcheck", "hessian", "hvp", "is_autocast_enabled", "is_grad_enabled", "jacobian", "jvp",
-    "no_grad", "observe", "op", "retain_grad", "retains_grad", "vjp",
+    "REGISTRY", "GradcheckError", "Node", "Op", "add_hook", "autocast", "backward", "checkpoint", "detect_anomaly",
+    "elementwise", "enable_grad", "grad", "gradcheck", "gradgradcheck", "hessian", "hvp", "is_autocast_enabled",
+    "is_grad_enabled", "jacobian", "jvp", "no_grad", "observe", "op", "retain_grad", "retains_grad", "vjp",
 ]  # fmt: skip
