@@ -39,6 +39,10 @@ from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 import minigrad as mg
 
+torch_checkpoint(
+    torch.tanh, torch.zeros(1), use_reentrant=False
+)  # the first sets environment variables, which no test shall
+
 
 class Line(NamedTuple):
     """`names = action(operands, options)`; a block has its lines in `body`. `scaled`: the result is divided by its size."""
