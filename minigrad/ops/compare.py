@@ -1,7 +1,7 @@
 """Comparison and logic (booleans), and the bits of whole numbers; without a derivative."""
 
 from minigrad.autograd.pointwise import elementwise
-from minigrad.dtypes import ALL, bool_, uint8
+from minigrad.dtypes import ALL, bool_, fitted
 
 
 @elementwise
@@ -78,24 +78,15 @@ def isfinite(xp, a):
 
 # --- bits -------------------------------------------------------------------------------------------------------------
 def _whole(xp, *operands):
-    """The operands as arrays of one dtype without fractions; Python numbers wrap round into it, as -1 does into 255 for uint8.
+    """The operands as arrays of one dtype without fractions; -1 is 255 for uint8.
 
     Raises:
-        TypeError: for floating point numbers.
+        TypeError: for floating point numbers. OverflowError: for a Python number that the dtype can't hold.
     """
     dtype = ALL[next(xp.dtype_name(a) for a in operands if hasattr(a, "dtype"))]
     if dtype.is_floating_point:
         raise TypeError("only integers and booleans have bits; use .long() first")
-    return [a if hasattr(a, "dtype") else xp.asarray(_wrapped(a, dtype), dtype.name) for a in operands]
-
-
-def _wrapped(number: int, dtype) -> int:
-    """The number that an integer dtype holds for `number`: modulo 2 to the power of its bits."""
-    if dtype is bool_:
-        return number
-    count = 1 << 8 * dtype.itemsize
-    lowest = 0 if dtype is uint8 else -(count >> 1)
-    return (number - lowest) % count + lowest
+    return [a if hasattr(a, "dtype") else xp.asarray(fitted(a, dtype, "bits"), dtype.name) for a in operands]
 
 
 @elementwise
