@@ -66,26 +66,28 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
             return captured | leaves if capture is not None else leaves
         node, g = ready.pop()
         edges, results = node.edges, NO_RESULTS
+        if g is None:
+            continue
         wanted = needed is None or node in needed  # whether it leads to what is asked for
-        captures = () if capture is None else capture.get(node, ())
-        if g is not None and node.special and (node.hooks or node.retained) and (wanted or captures):
+        if node.special and (node.hooks or node.retained) and (wanted or node in capture):  # type: ignore[operator]
             g = _run_hooks(node, g, create_graph)
-        if g is not None and captures:
-            for edge in captures:
+        if capture is not None and node in capture:
+            for edge in capture[node]:
                 captured[edge] = g.get(edge[1]) if edge.__class__ is tuple else g
             if stop:
                 edges = ()
-        if g is not None and wanted:
-            if node.saved is None:
-                raise RuntimeError(_freed(node))
-            if careful or node.special:
-                results = _pulled(node, g, create_graph)
-            else:
-                results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
-            if not retain_graph and node.plan.keeps:
-                node.edges, node.saved = (), None
-                if node.special:
-                    node.leaves = None
+        if not wanted:
+            continue
+        if node.saved is None:
+            raise RuntimeError(_freed(node))
+        if careful or node.special:
+            results = _pulled(node, g, create_graph)
+        else:
+            results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
+        if not retain_graph and node.plan.keeps:
+            node.edges, node.saved = (), None
+            if node.special:
+                node.leaves = None
 
 
 NO_RESULTS = itertools.repeat(None)
