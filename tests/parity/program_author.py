@@ -403,7 +403,7 @@ class Author:
         v = self.some(lambda v: v.leaf and v.kind in SHAPES)
         v.needs = not v.needs
         self.lines.append(Line("toggle", (), (v.name,), {"value": v.needs}))
-        self.forget([v.deps], lambda other: other.part or not other.needs)
+        self.forget([v.deps], lambda other: v.needs or other.part or not other.needs)
 
     def forget(self, changed, test=lambda v: True):
         """Takes what was computed from changed leaves out of use."""

@@ -17,6 +17,8 @@ What is kept out of the programs, because the libraries differ there on purpose 
 - Calls with all zeros of hooks in a second walk, for the same reason.
 - Hooks, `retain_grad`, and batch normalisation in training inside a checkpoint: what runs there twice is nobody's promise.
 - `requires_grad_` of a leaf between a checkpoint that uses it and its backward: PyTorch refuses what it computes again.
+- What was computed from a leaf before its `requires_grad_()`: second derivatives reach the leaf in PyTorch, which saves the tensor;
+  here its array is saved.
 - Ties and sharp bends on 16 bits, where rounding decides.
 - Third derivatives through layer and batch normalisation: PyTorch's differ from finite differences.
 - Hooks that change the gradient of one output of several: PyTorch calls them with None where only others have a gradient.
