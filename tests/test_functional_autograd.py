@@ -231,6 +231,31 @@ def test_retained_checkpoint_goes_back_twice():
         y.backward()
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_checkpoint_of_a_function_that_goes_back_itself(create_graph):
+    """A gradient penalty, or a force as the slope of an energy."""
+    w = mg.tensor([0.5, -0.5], dtype=mg.float64, requires_grad=True)
+
+    def force(x):
+        energy = F.gelu((x * w).sin()).cos().sum()
+        (g,) = mg.grad(energy, x, retain_graph=True, create_graph=create_graph)
+        (again,) = mg.grad(energy * 2, x)
+        return g * x + again * 3
+
+    found = []
+    for function in (
+        force,
+        lambda x: checkpoint(force, x),
+        lambda x: checkpoint(lambda x: checkpoint(force, x * 1), x),
+    ):
+        x = mg.tensor([0.3, 0.4], dtype=mg.float64, requires_grad=True)
+        found.append(
+            [g.numpy() for g in mg.grad(function(x).square().sum(), [x, w], allow_unused=True) if g is not None]
+        )
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-12)
+
+
 def test_checkpoint_of_a_function_that_changes_says_so():
     x, calls = mg.ones(2, requires_grad=True), []
 
@@ -321,6 +346,13 @@ def test_derivatives_of_constants_are_zero(device):
     y, (g, h) = vjp(lambda x, y: (x * 2, three), (x, v), (v, mg.ones(3, device=device)))
     assert g.tolist() == [2.0, 2.0] and h.tolist() == [0.0, 0.0]
     assert jacobian(lambda x: x[:0], x).shape == (0, 2)
+    ints = mg.tensor([1, 2], device=device)
+    y, (p, q, r) = jvp(lambda x, y: (x * y, three, ints), (x, v), (v, v))
+    assert p.tolist() == [2.0, 3.0]
+    assert q.tolist() == [0.0, 0.0, 0.0] and r.tolist() == [0, 0]
+    for wrong in (jacobian, vjp):
+        with pytest.raises(TypeError, match="outputs must be tensors, got float"):
+            wrong(lambda x: 3.0, x)
     with pytest.raises(RuntimeError, match="history"):
         mg.grad(three.sum(), x.requires_grad_())
     with pytest.raises(RuntimeError, match="shape"):

@@ -87,6 +87,18 @@ def test_more_ones_than_float32_counts():
     assert mg.ones(1, 2).expand(20_000_000, 2).sum(0).tolist() == [20_000_000, 20_000_000]
 
 
+@pytest.mark.parametrize("width", [1, 7, 64])
+def test_equal_numbers_of_every_count(device, width):
+    """Numbers that are left over beside whole blocks are no fewer digits' worth."""
+    for count in [*range(60, 520, 11), 1000, 4097]:
+        a = np.full((count, width), 0.1, np.float32)
+        exact = a[:, 0].astype(np.float64).sum()
+        for x, dim in ((a, 0), (np.ascontiguousarray(a.T), 1)):
+            x = mg.tensor(x, device=device)
+            assert np.abs(x.sum(dim).numpy() - exact).max() <= 1e-6 * exact, (count, dim)
+            assert np.abs(x.mean(dim).numpy() * float(count) - exact).max() <= 1e-6 * exact, (count, dim)
+
+
 def test_random_shapes_axes_and_layouts(samples, seed, device):
     rng = np.random.default_rng(seed)
     for _ in range(samples(60)):

@@ -7,12 +7,18 @@
 from collections.abc import Callable
 
 from minigrad.autograd.mode import enable_grad
-from minigrad.autograd.walk import check_roots, check_seed, grad
+from minigrad.autograd.walk import check_roots, check_seed, check_tensors, grad
 from minigrad.tensor import Tensor, _tensor
 
 
 def _tuple(x) -> tuple:
     return tuple(x) if isinstance(x, tuple | list) else (x,)
+
+
+def _results(outputs) -> tuple[Tensor, ...]:
+    """What a function gave, which must be tensors."""
+    check_tensors("outputs", _tuple(outputs))
+    return _tuple(outputs)
 
 
 def _fresh(inputs) -> tuple[Tensor, ...]:
@@ -52,7 +58,7 @@ def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
     with enable_grad():
         xs = _fresh(inputs)
         outputs = func(*xs)
-        ys = _tuple(outputs)
+        ys = _results(outputs)
         grads = _gradients(ys, xs, None if v is None else _tuple(v), create_graph)
     outputs = outputs if create_graph else _like(outputs, tuple(y.detach() for y in ys))
     return outputs, _like(inputs, grads)
@@ -68,10 +74,11 @@ def jvp(func: Callable, inputs, v, create_graph: bool = False):
     with enable_grad():
         xs = _fresh(inputs)
         outputs = func(*xs)
-        ys = _tuple(outputs)
-        dummies = tuple(_zeros(y).requires_grad_(y.requires_grad) for y in ys)
+        ys = _results(outputs)
+        dummies = tuple(_zeros(y).requires_grad_(y.is_floating_point()) for y in ys)
         pulled = _gradients(ys, xs, dummies, create_graph=True)
-        products = _gradients(pulled, dummies, _tuple(v), create_graph)
+        found = iter(_gradients(pulled, [d for d in dummies if d.requires_grad], _tuple(v), create_graph))
+        products = tuple(next(found) if d.requires_grad else _zeros(d) for d in dummies)
     outputs = outputs if create_graph else _like(outputs, tuple(y.detach() for y in ys))
     return outputs, _like(outputs, products)
 
@@ -90,7 +97,7 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
         xs = _fresh(inputs)
         outputs = func(*xs)
         rows = []
-        for y in _tuple(outputs):
+        for y in _results(outputs):
             lines = []
             for i in range(y.numel()):
                 lines.append(_gradients([y.reshape(-1)[i]], xs, None, create_graph, retain_graph=True))
@@ -113,7 +120,7 @@ def hessian(func: Callable, inputs, create_graph: bool = False):
     """
 
     def gradient(*xs):
-        y = func(*xs)
+        (y,) = _results(func(*xs))
         if y.numel() != 1:
             raise ValueError(f"a Hessian needs a function with a single number, this one gave shape {y.shape}")
         grads = _gradients([y], xs, create_graph=True)
@@ -131,7 +138,7 @@ def hvp(func: Callable, inputs, v, create_graph: bool = False):
     """
     with enable_grad():
         xs = _fresh(inputs)
-        y = func(*xs)
+        (y,) = _results(func(*xs))
         first = _gradients([y], xs, create_graph=True)
         second = _gradients(first, xs, _tuple(v), create_graph)
     return (y if create_graph else y.detach()), _like(inputs, second)

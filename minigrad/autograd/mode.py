@@ -5,7 +5,6 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
 
 # Bits of the mode: record the tape; somebody observes operations; mixed precision; somebody collects the nodes of the tape.
 GRAD, WATCH, AUTOCAST, COLLECT = 1, 2, 4, 8
@@ -17,7 +16,7 @@ class State(threading.local):
     observers: tuple = ()
     anomaly = False
     low = "auto"  # the dtype of products, where AUTOCAST is set
-    collector: Any = None  # receives every node that is recorded, where COLLECT is set (see `checkpoint`)
+    collector: list | None = None  # receives every node that is recorded, where COLLECT is set (see `checkpoint`)
 
 
 state = State()

@@ -277,7 +277,7 @@ def note(node: Node) -> None:
     if state.anomaly:
         node.line = user_line()
     if state.collector is not None:
-        state.collector.add(node)
+        state.collector.append(node)
 
 
 def _parameters(function: Callable) -> tuple[str, ...]:

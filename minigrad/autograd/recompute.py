@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
 
 from minigrad import random
 from minigrad.autograd.autocast import autocast_state
@@ -39,9 +38,7 @@ def remembered(node: Node, g) -> list["_Part"]:
 
 
 class _Part:
-    """`function(*inputs)` with what it takes to compute it again. While it runs forward it collects its nodes."""
-
-    forgets = True
+    """`function(*inputs)` with what it takes to compute it again."""
 
     def __init__(self, function: Callable, inputs: tuple):
         self.function = function
@@ -52,13 +49,13 @@ class _Part:
         self.kept: list | None = None  # what they saved, when it is there again
         self.left: list = []  # gradients of leaves that have gone out of the part, on a backend that computes later
         self.lock = threading.RLock()
-        self.outer = state.collector
 
-    def add(self, node: Node) -> None:
-        node.saved, node.special = Forgotten(self, len(self.names)), True
-        self.names.append(node.op.name)
-        if self.outer is not None:
-            self.outer.add(node)
+    def forget(self, nodes: list[Node]) -> None:
+        """Takes from the part's nodes what they saved, where the function itself hasn't gone back through them."""
+        for i, node in enumerate(nodes):
+            if node.saved is not None:
+                node.saved, node.special = Forgotten(self, i), True
+        self.names = [node.op.name for node in nodes]
 
     def remind(self, node: Node, g) -> None:
         with self.lock:
@@ -72,7 +69,6 @@ class _Part:
     def again(self, node: Node, g) -> list:
         """Runs the function again: with the same random numbers, and on a lazy backend not before the gradient is there."""
         given = [d._data if isinstance(d, Tensor) else d for d in (g if isinstance(g, tuple) else (g,))]
-        collector = _Collector()
         before, mode, observers = tracing.state.again, state.mode, state.observers
         tracing.state.again = given
         if not self.watched:  # an observer that came later would see other operations: those that kernels take together
@@ -80,17 +76,18 @@ class _Part:
         else:
             state.mode = mode | WATCH
         try:
-            with random.default.again(self.random), enable_grad(), self.autocast, collecting(collector):
+            with random.default.again(self.random), enable_grad(), self.autocast, collecting(False) as nodes:
                 inputs = _after(self.inputs, given, node.xp)
                 self.function(*(_on_tape(t) if r else t for t, r in zip(inputs, self.recorded, strict=True)))
         finally:
             state.mode, state.observers, tracing.state.again = mode, observers, before
-        if collector.names != self.names:
+        names = [node.op.name for node in nodes]
+        if names != self.names:
             raise RuntimeError(
-                f"checkpoint: computed again, the function used other operations ({_difference(self.names, collector.names)}); it must "
+                f"checkpoint: computed again, the function used other operations ({_difference(self.names, names)}); it must "
                 "do the same each time, and must not depend on what changes between forward and backward"
             )
-        return collector.saved
+        return [node.saved for node in nodes]
 
     def leave(self, node: Node, results) -> None:
         """Notes the gradients that leave the part for parameters."""
@@ -102,29 +99,18 @@ class _Part:
             ]
 
 
-class _Collector:
-    """Collects what nodes save."""
-
-    forgets = False
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.saved: list = []
-
-    def add(self, node: Node) -> None:
-        self.names.append(node.op.name)
-        self.saved.append(node.saved)
-
-
 @contextmanager
-def collecting(collector: Any):
-    """Every node that is recorded inside goes to the collector."""
-    before, bit, state.collector = state.collector, state.mode & COLLECT, collector
-    state.mode |= COLLECT
+def collecting(chained: bool):
+    """A list of the nodes that are recorded inside. With `chained`, a part around it receives them as well."""
+    nodes: list[Node] = []
+    before, bit = state.collector, state.mode & COLLECT
+    state.collector, state.mode = nodes, state.mode | COLLECT
     try:
-        yield
+        yield nodes
     finally:
         state.collector, state.mode = before, state.mode & ~COLLECT | bit
+        if chained and before is not None:
+            before += nodes
 
 
 def _on_tape(t: Tensor) -> Tensor:
@@ -174,8 +160,10 @@ def checkpoint(function: Callable, *inputs):
     for t, r in zip(given, part.recorded, strict=True):
         if r and not t.backend.eager:
             t.register_hook(_waiting(weakref.ref(part)))
-    with collecting(part):
-        return function(*given)
+    with collecting(True) as nodes:
+        outputs = function(*given)
+    part.forget(nodes)
+    return outputs
 
 
 def _waiting(reference) -> Callable:

@@ -262,14 +262,14 @@ def backward(
             _add_to(leaf, g, create_graph)
 
 
-def _check_tensors(what: str, tensors) -> None:
+def check_tensors(what: str, tensors) -> None:
     for t in tensors:
         if not isinstance(t, Tensor):
             raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
 
 
 def check_roots(tensors, grads) -> None:
-    _check_tensors("outputs", tensors)
+    check_tensors("outputs", tensors)
     if grads is not None and len(grads) != len(tensors):
         raise ValueError(
             f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
@@ -298,7 +298,7 @@ def grad(
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     grad_outputs = None if grad_outputs is None else _as_list(grad_outputs)
     check_roots(outputs, grad_outputs)
-    _check_tensors("inputs", inputs)
+    check_tensors("inputs", inputs)
     for t in inputs:
         if not t._requires_grad:
             raise RuntimeError(

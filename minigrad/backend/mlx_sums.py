@@ -69,10 +69,11 @@ def _float32(a, axis, keepdims):
     terms = math.prod([shape[i] for i in axes])
     if terms <= FEW or terms <= LONG and mx.default_device().type == mx.DeviceType.gpu:
         return mx.sum(a, axis, keepdims=keepdims)
-    axes = [i % a.ndim for i in axes]
-    while (terms := math.prod([a.shape[i] for i in axes])) > FEW:
+    axes, few = [i % a.ndim for i in axes], FEW
+    while math.prod([a.shape[i] for i in axes]) > few:
         i = max(axes, key=a.shape.__getitem__)
-        a = mx.sum(a, i, keepdims=True) if a.shape[i] <= FEW else _over_blocks(a, i)
+        a = mx.sum(a, i, keepdims=True) if a.shape[i] <= few else _over_blocks(a, i)
+        few = TERMS  # for sums, whose errors add to those of what they are of
     return mx.sum(a, axes, keepdims=keepdims)
 
 
@@ -87,4 +88,7 @@ def _over_blocks(a, i):
     before = (slice(None),) * i
     whole = a if count == n else a[(*before, slice(0, count))]
     y = mx.flatten(mx.sum(mx.unflatten(whole, i, (blocks, terms, along)), i + 1), i, i + 1)
-    return y if count == n else mx.concatenate([y, a[(*before, slice(count, n))]], i)
+    if count == n:
+        return y
+    rest = a[(*before, slice(count, n))]
+    return mx.concatenate([y, rest if n - count < terms else _over_blocks(rest, i)], i)

@@ -66,8 +66,7 @@ class Fused(Op):
         wanted = (
             tuple([k for k, t in enumerate(inputs) if t is not None and t._requires_grad]) if is_grad_enabled() else ()
         )
-        forgets = state.collector is not None and state.collector.forgets
-        result = getattr(xp, self.name)(*arrays, save=bool(wanted) and not forgets, **static)
+        result = getattr(xp, self.name)(*arrays, save=bool(wanted), **static)
         if result is None:
             return self.definition(*inputs, **static)
         y, saved = result
