@@ -51,3 +51,31 @@ def test_as_float64_rounded_once(fn, shapes, make, ulps, slope_ulps, low):
     for i, slope, true in zip(wanted, slopes, mg.grad(exact, [wide[i] for i in wanted], mg.tensor(seed)), strict=True):
         assert slope.dtype == dtype
         held(slope, true.numpy(), dtype, slope_ulps, f"the gradient by input {i}")
+
+
+def test_attention_of_16_bits_is_computed_in_float32(device):
+    """Logits may be larger than float16 holds: outside of autocast they are no 16-bit tensors."""
+    for dtype in ["float16"] if device == "cpu" else ["float16", "bfloat16"]:
+        q = np.full((1, 4, 64), 30.0)
+        q[0, 1] *= -1
+        x = mg.tensor(q, dtype=dtype, device=device)
+        for options in (
+            {},
+            {"is_causal": True},
+            {"need_weights": True},
+            {"attn_mask": mg.zeros(4, 4, dtype=dtype, device=device)},
+        ):
+            out = F.scaled_dot_product_attention(x, x, x, scale=2.0, **options)
+            out = out[0] if options.get("need_weights") else out
+            assert out.dtype == dtype and out.float().numpy()[0, :, 0].tolist() == [30.0, -30.0, 30.0, 30.0]
+        q = np.random.default_rng(0).normal(size=(2, 64, 40)) * 3
+        x = mg.tensor(q, dtype=dtype, device=device, requires_grad=True)
+        wide = mg.tensor(x.detach().float().numpy(), dtype=mg.float64, requires_grad=True)
+        y, exact = (F.scaled_dot_product_attention(t, t, t) for t in (x, wide))
+        (dx,), (de,) = mg.grad(y.float().square().sum(), x), mg.grad(exact.square().sum(), wide)
+        ulp = 2.0 ** (-10 if dtype == "float16" else -7)
+        assert (
+            np.abs(y.detach().float().numpy() - exact.detach().numpy()).max()
+            < ulp * np.abs(exact.detach().numpy()).max()
+        )
+        assert np.abs(dx.float().numpy() - de.numpy()).max() < 2 * ulp * np.abs(de.numpy()).max()

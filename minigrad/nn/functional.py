@@ -190,7 +190,8 @@ def scaled_dot_product_attention(
     *,
     need_weights=False,
 ):
-    """softmax(q·kᵀ·scale + mask)·v; (…, L, E), (…, S, E), (…, S, D) → (…, L, D). arXiv 1706.03762.
+    """softmax(q·kᵀ·scale + mask)·v; (…, L, E), (…, S, E), (…, S, D) → (…, L, D). arXiv 1706.03762. Outside of `autocast` 16-bit
+    tensors are computed with in float32.
 
     A boolean mask is true where a key may be seen; another is added to the logits. `dropout_p` drops attention weights
     (call it with 0 in evaluation). With enable_gqa the heads (third dimension from the end) of key and value are repeated to
@@ -205,6 +206,12 @@ def scaled_dot_product_attention(
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
     if enable_gqa:
         key, value = (_repeated(t, query.shape[-3]) for t in (key, value))
+    if _widened(query) is not query and not _is_autocast_enabled():  # logits may be larger than float16 holds
+        mask = None if attn_mask is None else _widened(attn_mask)
+        result = scaled_dot_product_attention(
+            *(_widened(t) for t in (query, key, value)), mask, dropout_p, is_causal, scale, need_weights=need_weights
+        )
+        return tuple(t.astype(query.dtype) for t in result) if need_weights else result.astype(query.dtype)
     if attn_mask is None and dropout_p == 0 and not is_causal and not need_weights:
         return _fused.attention(query, key, value, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     mask = None

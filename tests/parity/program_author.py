@@ -365,7 +365,8 @@ class Author:
     # --- hooks ----------------------------------------------------------------------------------------------------------------
     def write_hook(self):
         def able(v):
-            return v.needs and v.kind in (*SHAPES, "p") and (not v.retained or self.may("retain before hook"))
+            kind = v.kind in (*SHAPES, "p") and not v.several
+            return v.needs and kind and (not v.retained or self.may("retain before hook"))
 
         v = self.chance(0.5) and self.some(lambda v: able(v) and (v.retained or v.busy)) or self.some(able)
         if v is None or not self.on:
@@ -375,7 +376,7 @@ class Author:
         kinds = [*LOOKING, "look", "scale", "clip", "cut"] + (
             [] if self.double or not self.may("bent hook") else list(BENT)
         )
-        self.hook(v, "look" if v.several else self.one(kinds))
+        self.hook(v, self.one(kinds))
 
     def hook(self, v, kind, raises=False):
         handle = self.name("h")
