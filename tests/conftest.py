@@ -72,7 +72,11 @@ def same_start():
         pytest.fail("the test left behind: " + "; ".join(changed), pytrace=False)
 
 
-NOT_OURS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK"}  # pytest's, threadpoolctl's
+NOT_OURS = {
+    "PYTEST_CURRENT_TEST",
+    "KMP_DUPLICATE_LIB_OK",
+    "TORCHINDUCTOR_CACHE_DIR",
+}  # pytest's, threadpoolctl's, PyTorch's
 MODES = [name for name in vars(State) if not name.startswith("_")]
 
 

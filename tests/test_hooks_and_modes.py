@@ -59,6 +59,12 @@ def test_a_hook_gives_a_tensor_or_nothing():
     x.register_hook(lambda g: 3.0)
     with pytest.raises(TypeError, match="hook.*tensor.*float"):
         (x * 2).sum().backward()
+    for wrong in (3, None):
+        with pytest.raises(TypeError, match="a hook must be a function"):
+            x.register_hook(wrong)
+    with pytest.raises(TypeError, match="attn_mask must be boolean.*int64"):
+        q = mg.randn(1, 2, 4)
+        nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mg.ones(2, 2, dtype="int64"))
 
 
 def test_a_hook_on_one_output_of_several():

@@ -429,3 +429,14 @@ def test_places_that_cannot_be_written(tmp_path):
         with pytest.raises(OSError, match="can't write"):
             serialize.atomic_write(path, b"x")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("device, dtype", [("cpu", "float16"), ("mlx", "float16"), ("mlx", "bfloat16")])
+def test_a_file_in_16_bits_fits_a_model_in_float32(tmp_path, device, dtype):
+    if device == "mlx":
+        pytest.importorskip("mlx.core", exc_type=ImportError)
+    stored = mg.nn.Linear(3, 2, device=device).to(mg.dtypes.dtype(dtype))
+    mg.save(tmp_path / "m.safetensors", stored.state_dict())
+    model = mg.nn.Linear(3, 2, device=device)
+    model.load_state_dict(mg.load(tmp_path / "m.safetensors"))
+    assert model.weight.dtype == "float32" and model.weight.tolist() == stored.weight.float().tolist()

@@ -339,6 +339,8 @@ def _as_list(x) -> list:
 def add_hook(tensor, hook: Callable) -> Callable:
     """Runs `hook(gradient)` when the gradient of `tensor` is complete; a tensor that it returns replaces it. Returns a
     function that removes the hook."""
+    if not callable(hook):
+        raise TypeError(f"a hook must be a function of the gradient, got {type(hook).__name__}")
     if not tensor._requires_grad:
         raise RuntimeError("a hook needs a tensor that requires a gradient; call requires_grad_() first")
     if tensor._edge is None:

@@ -202,15 +202,19 @@ def scaled_dot_product_attention(
             f"scaled_dot_product_attention: query {query.shape}, key {key.shape} and value {value.shape} don't fit; "
             "query and key must end in the same size, key and value have the same length"
         )
+    if attn_mask is not None and attn_mask.dtype != "bool" and not attn_mask.is_floating_point():
+        raise TypeError(
+            f"scaled_dot_product_attention: attn_mask must be boolean (true where a key is seen) or floating point (added to the "
+            f"logits), got {attn_mask.dtype.name}; compare it, as in mask != 0"
+        )
     if is_causal and attn_mask is not None:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
     if enable_gqa:
         key, value = (_repeated(t, query.shape[-3]) for t in (key, value))
     if _widened(query) is not query and not _is_autocast_enabled():  # logits may be larger than float16 holds
+        q, k, v = _widened(query), _widened(key), _widened(value)
         mask = None if attn_mask is None else _widened(attn_mask)
-        result = scaled_dot_product_attention(
-            *(_widened(t) for t in (query, key, value)), mask, dropout_p, is_causal, scale, need_weights=need_weights
-        )
+        result = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal, scale, need_weights=need_weights)
         return tuple(t.astype(query.dtype) for t in result) if need_weights else result.astype(query.dtype)
     if attn_mask is None and dropout_p == 0 and not is_causal and not need_weights:
         return _fused.attention(query, key, value, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)

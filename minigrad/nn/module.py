@@ -377,10 +377,14 @@ def indent(text: str) -> str:
 
 
 def _fits(value, tensor: Tensor) -> bool:
-    """Whether a value of a `state_dict` has a tensor's shape and dtype, or is float32 and loses nothing in its 16 bits."""
-    if _describe(value) == _describe(tensor):
+    """Whether a value of a `state_dict` has a tensor's shape and dtype; or has 16 bits where the tensor is float32, or is float32 and
+    loses nothing in the tensor's 16 bits."""
+    given = _describe(value)
+    if given == _describe(tensor):
         return True
-    if tensor.dtype.itemsize != 2 or _describe(value) != f"{tensor.shape} float32":
+    if tensor.dtype == "float32":
+        return given in (f"{tensor.shape} float16", f"{tensor.shape} bfloat16")
+    if tensor.dtype.itemsize != 2 or given != f"{tensor.shape} float32":
         return False
     wide = (value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value))).to(tensor.device)
     return bool(((wide.astype(tensor.dtype).float() == wide) | (wide != wide)).all())

@@ -75,6 +75,7 @@ def unsure(case: str, device: str, dtype: str, points) -> dict[str, set]:
     return listed(case, device, dtype, points, UNSURE)
 
 
+INF = float("inf")
 BIG = "cpu32 cpu16 mlx32 mlx16 mlxb16"
 HALF = "cpu16 mlx16"
 WIDE = "cpu64 cpu32 mlx32 mlxb16"
@@ -133,6 +134,8 @@ at(
     HALF,
     "1.5,max 1.5,-max 2,max 2,-max huge,max huge,-max max,max max,-max inf,max inf,-max",
 )
+at(why, "F.bce,pos_weight", "d0 d0g d0@inf", HALF, lambda a, b: a == a and 3e4 <= abs(b) < INF)
+at(why, "F.bce,pos_weight", "d00", HALF, lambda a, b: abs(a) >= 3e4 and 3e4 <= abs(b) < INF)
 
 # --- NaN and ∞ where both answers say nothing ------------------------------------------------------------------------------
 why = "the second derivative at NaN is 0 in PyTorch, the one at 0 here"
@@ -177,6 +180,11 @@ at(why, "F.normalize,p=0.5 F.normalize,p=1.5 F.normalize,p=3", "d0", "all", "0,i
 at(why, "F.normalize,p=0.5 F.normalize,p=1.5 F.normalize,p=3", "d1", "all", "inf,0 -inf,0")
 at(why, "F.normalize,p=0.5 F.normalize,p=1.5 F.normalize,p=3", "d0@inf", "all", "0,1 0,-1 0,2 0,-2")
 at(why, "F.normalize,p=0.5 F.normalize,p=1.5 F.normalize,p=3", "d1@inf d1@nan", "all", "1,0 -1,0 2,0 -2,0 inf,0 -inf,0")
+why = "only the largest element sees the norm's gradient, which PyTorch multiplies by 0 for the others: NaN where it is infinite"
+at(why, "F.normalize,p=inf", "d0 d00 d10", "all", lambda a, b: abs(a) < abs(b) == INF)
+at(why, "F.normalize,p=inf", "d1 d01 d11", "all", lambda a, b: abs(b) < abs(a) == INF)
+at(why, "F.normalize,p=inf", "d0@inf", "all", lambda a, b: abs(a) < abs(b) < INF)
+at(why, "F.normalize,p=inf", "d1@inf d1@nan", "all", lambda a, b: abs(b) < abs(a))
 why = "eps is 0 in float16, so that PyTorch divides a zero row by 0; here it is computed in float32"
 for p in (0, 0.5, 1, 1.5, 2, 3, "inf"):
     results = "value d1 d1@inf d1@nan d1g"
