@@ -70,6 +70,7 @@ def _float32(a, axis, keepdims):
     if terms <= FEW or terms <= LONG and mx.default_device().type == mx.DeviceType.gpu:
         return mx.sum(a, axis, keepdims=keepdims)
     axes, few = [i % a.ndim for i in axes], FEW
+    a = mx.contiguous(a)  # blocks of a view are added many times as slowly; what is contiguous isn't copied
     while math.prod([a.shape[i] for i in axes]) > few:
         i = max(axes, key=a.shape.__getitem__)
         a = mx.sum(a, i, keepdims=True) if a.shape[i] <= few else _over_blocks(a, i)
