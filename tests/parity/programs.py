@@ -113,7 +113,8 @@ IMAGES = {
     "transposed conv": lambda m, f, t, i, k: f.conv_transpose2d(i, k, padding=1),
     "pool": lambda m, f, t, i: f.avg_pool2d(i, 3, 1, 1),
     "max pool": lambda m, f, t, i: f.max_pool2d(i, 3, 1, 1),
-    "image norm": lambda m, f, t, i, b: f.group_norm(i, 3, b[:3], b[1:]),
+    # (+ 0 * b: PyTorch 2.13 crashes where a channels-last image needs no gradient and the weights do.)
+    "image norm": lambda m, f, t, i, b: f.group_norm(i + 0 * b[0], 3, b[:3], b[1:]),
     "batch norm of an image": lambda m, f, t, i, b: f.batch_norm(i, None, None, b[:3], b[:3], training=True),
     "image and mirror": lambda m, f, t, i: i * m.flip(i, (2, 3)),
     "bilinear": lambda m, f, t, i: f.interpolate(i, (4, 4), mode="bilinear", align_corners=False) + i,
