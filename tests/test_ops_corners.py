@@ -305,3 +305,19 @@ def test_silence():
     """Infinities and NaN come without numpy's warnings, which are errors here; the user's own numpy warns as before."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", SILENT], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("numpy itself still warns\n", "")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_choosing_between_a_large_array_and_0(dtype):
+    """The backend masks bits there: as numpy chooses, in every layout, for every number."""
+    rng = np.random.default_rng(0)
+    a = rng.choice([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-45], (40, 8, 30)).astype(dtype)
+    for view in (a, a.transpose(2, 0, 1), a[:, ::-1], a[::2, 1:], np.broadcast_to(a[:1], a.shape)):
+        condition, xp = rng.random(view.shape) < 0.5, mg.zeros(1).backend
+        for result, expected in (
+            (xp.where(condition, view, 0.0), np.where(condition, view, np.zeros((), dtype))),
+            (xp.where(condition, 0.0, view), np.where(condition, np.zeros((), dtype), view)),
+        ):
+            assert result.dtype == dtype and result.tobytes() == expected.tobytes() and not np.shares_memory(result, a)
+    wide = xp.where(np.ones((5000, 1), bool), np.ones((5000, 2), dtype), 0.0)  # broadcast: numpy's own
+    assert wide.shape == (5000, 2) and wide.dtype == dtype

@@ -56,6 +56,24 @@ def _in_float32(function):
     return computed
 
 
+BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # integers of a float's size
+
+
+def _masks(condition, a) -> bool:
+    """Whether `_masked` is right and pays: large arrays of one shape."""
+    fits = a.__class__ is np.ndarray and a.size > 2048 and a.dtype in BITS
+    return fits and condition.dtype == bool and condition.shape == a.shape
+
+
+def _masked(condition, a):
+    """a where the condition is true, 0 elsewhere; NaN and infinities leave nothing behind, as they would by a product with 0."""
+    bits = BITS[a.dtype]
+    mask = condition.astype(bits)
+    np.negative(mask, out=mask)  # all bits, or none
+    np.bitwise_and(mask, a.view(bits), out=mask)
+    return mask.view(a.dtype)
+
+
 class NumpyBackend:
     """numpy's functions under their own names, and the few that numpy has not."""
 
@@ -189,6 +207,14 @@ class NumpyBackend:
         return np.logical_and.reduce(a, axis, keepdims=keepdims)
 
     cumsum = staticmethod(numpy_sums.running)
+
+    def where(self, condition, a, b):
+        """numpy chooses number by number. Where one side is 0, the bits of the other are masked, in an eighth of the time."""
+        if b.__class__ is float and b == 0 and _masks(condition, a):
+            return _masked(condition, a)
+        if a.__class__ is float and a == 0 and _masks(condition, b):
+            return _masked(~condition, b)
+        return np.where(condition, a, b)
 
     def rsqrt(self, a):
         return 1 / np.sqrt(a)
