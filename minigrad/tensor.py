@@ -315,6 +315,10 @@ class Tensor(Operators):
 
     def retain_grad(self) -> None:
         """Makes backward fill in `.grad` although this is no leaf."""
+        if not self._requires_grad:
+            raise RuntimeError(
+                "retain_grad() needs a tensor that requires a gradient; call requires_grad_() on it first"
+            )
         if self._edge is not None:
             autograd.retain_grad(self)
 

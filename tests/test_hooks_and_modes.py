@@ -116,6 +116,9 @@ def test_retain_grad(device):
     assert y.grad.tolist() == [3.0]
     (y * 3).sum().backward()
     assert y.grad.tolist() == [6.0]
+    x.retain_grad()  # a leaf keeps its gradient anyway
+    with pytest.raises(RuntimeError, match="retain_grad.*requires a gradient"):
+        y.detach().retain_grad()
 
 
 def test_retain_grad_twice_is_once(device):
