@@ -484,6 +484,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(threads._State, "threads", None)
+    monkeypatch.delenv("MINIGRAD_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads.get_num_threads() == 3
     monkeypatch.setattr(threads._State, "threads", None)
