@@ -21,7 +21,7 @@ What is kept out of the programs, because the libraries differ there on purpose 
   here its array is saved.
 - Ties and sharp bends on 16 bits, where rounding decides.
 - Third derivatives through layer and batch normalisation: PyTorch's differ from finite differences.
-- Hooks on one output of several: PyTorch calls them with None where only others have a gradient, and has crashed on it.
+- Hooks on one output of several: PyTorch calls them with None where only others have a gradient.
 - `grad` of one output of several, where there are hooks on the way to another: PyTorch goes by operations, and calls them.
 - Views of a leaf that are made under no_grad, or before the leaf's requires_grad_(): they require a gradient in PyTorch.
 - `x -= …` for a leaf that requires no gradient: that gives a new tensor here.
