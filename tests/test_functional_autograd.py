@@ -83,8 +83,11 @@ def test_results_can_be_differentiated_again():
 
 
 def test_a_hessian_needs_a_number():
-    with pytest.raises(ValueError, match=r"single number.*\(2,\)"):
-        hessian(lambda x: x * 2, mg.ones(2))
+    for derivative in (hessian, lambda f, x: hvp(f, x, mg.ones(2))):
+        with pytest.raises(ValueError, match=r"single number.*shape \(2,\)"):
+            derivative(lambda x: x * 2, mg.ones(2))
+        with pytest.raises(ValueError, match=r"single number.*2 tensors"):
+            derivative(lambda x: (x.sum(), x.sum()), mg.ones(2))
 
 
 def test_constant_functions_have_zero_derivatives():

@@ -430,6 +430,23 @@ def test_threads_that_share_a_leaf_lose_no_gradient():
     assert (x.grad.numpy() == 4 * count).all()
 
 
+def test_an_observer_of_gradients_added_up_may_go_back_itself():
+    x, z = leaf(1.0), leaf(2.0)
+    (x * 2).sum().backward()
+    calls = []
+
+    def observer(name, inputs, output, static):
+        if not calls:
+            calls.append(name)
+            with mg.enable_grad():
+                (z * z).sum().backward()
+
+    loss = (x * 3).sum()
+    with mg.autograd.observe(observer):
+        loss.backward()
+    assert calls == ["add"] and x.grad.tolist() == [5.0] and z.grad.tolist() == [4.0]
+
+
 def test_observers_see_every_operation():
     outer, inner = [], []
     x = leaf(1.0)

@@ -77,6 +77,20 @@ sixth.defvjp(lambda xp, g, a: 2 * g * xp.cube(a) * 3 * xp.square(a))
     )  # what was computed stays as it was
 
 
+def test_lists_of_names_do_not_concern_a_users_operation():
+    """An operation called "add" is not computed in float32 beside a number that float16 lacks, as minigrad's is."""
+    space = cell("""
+@elementwise
+def add(xp, a, b):
+    return a * 1
+""")
+    seen = []
+    with mg.autograd.observe(lambda name, inputs, output, static: seen.append(output.dtype.name)):
+        space["add"](mg.ones(2, dtype="float16"), 70000.0)
+        mg.ones(2, dtype="float16") + 70000.0
+    assert seen[0] == "float16" and "float32" in seen[1:]
+
+
 def test_a_derivative_given_again_counts():
     @elementwise
     def double(xp, a):

@@ -21,6 +21,15 @@ def _results(outputs) -> tuple[Tensor, ...]:
     return _tuple(outputs)
 
 
+def _number(outputs) -> Tensor:
+    """The one number that a function gave whose second derivatives are asked for."""
+    ys = _results(outputs)
+    if len(ys) != 1 or ys[0].numel() != 1:
+        came = f"shape {ys[0].shape}" if len(ys) == 1 else f"{len(ys)} tensors"
+        raise ValueError(f"a Hessian needs a function with a single number, this one gave {came}")
+    return ys[0]
+
+
 def _fresh(inputs) -> tuple[Tensor, ...]:
     """Leaves with the inputs' values; or, of inputs that are on a tape already, results on that tape."""
     return tuple(t * 1 if t.requires_grad else t.detach().requires_grad_() for t in _tuple(inputs))
@@ -120,9 +129,7 @@ def hessian(func: Callable, inputs, create_graph: bool = False):
     """
 
     def gradient(*xs):
-        (y,) = _results(func(*xs))
-        if y.numel() != 1:
-            raise ValueError(f"a Hessian needs a function with a single number, this one gave shape {y.shape}")
+        y = _number(func(*xs))
         grads = _gradients([y], xs, create_graph=True)
         return grads if isinstance(inputs, tuple | list) else grads[0]
 
@@ -138,7 +145,7 @@ def hvp(func: Callable, inputs, v, create_graph: bool = False):
     """
     with enable_grad():
         xs = _fresh(inputs)
-        (y,) = _results(func(*xs))
+        y = _number(func(*xs))
         first = _gradients([y], xs, create_graph=True)
         second = _gradients(first, xs, _tuple(v), create_graph)
     return (y if create_graph else y.detach()), _like(inputs, second)

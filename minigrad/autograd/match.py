@@ -38,7 +38,7 @@ def matched(op, inputs):
         return None
     if op.floats and not common.is_floating_point:
         common = float32
-    if common.name == "float16" and op.name in ARITHMETIC and any(_beyond(t) for t in inputs):
+    if common.name == "float16" and op.own and op.name in ARITHMETIC and any(_beyond(t) for t in inputs):
         return Widened(t.float() if isinstance(t, Tensor) else t for t in inputs)
     for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
         if isinstance(t, Tensor):
@@ -62,7 +62,11 @@ COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
 def _number(op, value: int, common: DType):
     """A whole number beside tensors of a dtype. One that no element can be compares as infinity does, in float32, which
     has every integer on its side of it; elsewhere it is refused."""
-    if op.name in COMPARISONS and (common.category < 2 and not _within(value, common) or abs(value) > 2**1023):
+    if (
+        op.own
+        and op.name in COMPARISONS
+        and (common.category < 2 and not _within(value, common) or abs(value) > 2**1023)
+    ):
         return math.inf if value > 0 else -math.inf
     number = fitted(value, common, op.name)
     return value if number == value and abs(value) < 2**63 else number

@@ -92,7 +92,8 @@ def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: b
 
 NO_RESULTS = itertools.repeat(None)
 FREED = object()  # in the results of a walk, the key of a node that an earlier backward used up, where there is one
-ADDING = threading.Lock()  # backward may run in several threads, which add to one leaf's gradient
+# Backward may run in several threads, which add to one leaf's gradient; an observer of the addition may go back itself.
+ADDING = threading.RLock()
 
 
 def _freed(node: Node) -> str:
