@@ -29,11 +29,11 @@ from minigrad.creation import (
 )
 from minigrad.dtypes import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from minigrad.dtypes import bool_ as bool
+from minigrad.engine.tensor import Tensor, device, get_default_device, set_default_device
 from minigrad.memory import MemoryInfo, empty_cache, memory_info, reset_peak_memory, set_cache_limit, set_memory_limit
 from minigrad.ops import *  # noqa: F403
 from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
-from minigrad.tensor import Tensor, device, get_default_device, set_default_device
 
 if TYPE_CHECKING:
     from minigrad import data, distributed, models, training, visual

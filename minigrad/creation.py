@@ -5,8 +5,8 @@ import numpy as np
 from minigrad import random
 from minigrad.dtypes import dtype as _dtype
 from minigrad.dtypes import fitted, plain
+from minigrad.engine.tensor import Tensor
 from minigrad.ops.shape import _sizes
-from minigrad.tensor import Tensor
 
 
 def tensor(data, dtype=None, device=None, requires_grad=False) -> Tensor:

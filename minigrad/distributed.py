@@ -30,7 +30,7 @@ import numpy as np
 
 from minigrad import backend
 from minigrad.creation import zeros_like
-from minigrad.tensor import Tensor, _tensor
+from minigrad.engine.tensor import Tensor, _tensor
 
 BUCKET = 32 << 20  # bytes that travel at once: small gradients together, large ones while others are computed
 _tickets = itertools.count(1)  # each exchange of numbers has one, the same in all processes

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minigrad import backend
-from minigrad.tensor import Tensor, get_default_device
+from minigrad.engine.tensor import Tensor, get_default_device
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",

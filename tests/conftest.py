@@ -11,9 +11,9 @@ import pytest
 from kernels import precompile_header
 
 import minigrad as mg
-from minigrad.autograd.mode import State, state
 from minigrad.backend import numpy_threads, tracing
-from minigrad.tensor import _default, _devices
+from minigrad.engine.modes import State, state
+from minigrad.engine.tensor import _default, _devices
 
 for name in (
     "PYTHONWARNINGS",

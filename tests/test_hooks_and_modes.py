@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.autograd.mode import state
+from minigrad.engine.modes import state
 
 
 def leaf(*values, device=None):

@@ -14,7 +14,7 @@ from op_table import ROWS, Draw, Row
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY, grad, gradcheck, gradgradcheck
-from minigrad.autograd.op import TENSORS
+from minigrad.engine.operation import TENSORS
 from minigrad.ops.fused import Fused
 
 # max |difference| / max |reference| of a tensor, values and gradients of both orders; a row may have more, with a reason.

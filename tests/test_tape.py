@@ -10,7 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.autograd import Node, Op
-from minigrad.autograd.mode import state
+from minigrad.engine.modes import state
 
 
 @pytest.fixture

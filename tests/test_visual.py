@@ -12,7 +12,7 @@ from PIL import Image
 
 import minigrad as mg
 from minigrad import models
-from minigrad.autograd.op import REGISTRY
+from minigrad.engine.operation import REGISTRY
 from minigrad.visual import confusion_matrix, model_summary, prediction_grid, summary, training_curves
 
 # Parameters and MACs at 224 x 224 of the published models (convolutions, linear layers, both attention products).

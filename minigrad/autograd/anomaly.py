@@ -3,9 +3,9 @@
 import linecache
 import math
 
-from minigrad.autograd.mode import Switch, observe, state
 from minigrad.callers import user_frame
 from minigrad.dtypes import ALL
+from minigrad.engine.modes import Switch, observe, state
 
 
 class detect_anomaly(Switch):

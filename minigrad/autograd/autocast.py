@@ -6,8 +6,8 @@ float32 although products are computed in 16 bits. Backward runs without autocas
 was saved.
 """
 
-from minigrad.autograd.mode import AUTOCAST, Switch, state
 from minigrad.dtypes import dtype as as_dtype
+from minigrad.engine.modes import AUTOCAST, Switch, state
 
 # Products, where the time goes, and what a sum of many terms accumulates in is the array library's affair (float32).
 LOW = frozenset("attention attention_weights conv2d conv2d_input conv_mlp linear matmul".split())

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autograd.mode import enable_grad
-from minigrad.autograd.walk import grad
-from minigrad.tensor import Tensor
+from minigrad.engine.backward import grad
+from minigrad.engine.modes import enable_grad
+from minigrad.engine.tensor import Tensor
 
 WALKS = ((False, "VJPs on raw arrays"), (True, "VJPs on tensors"))  # create_graph, and what an error calls it
 

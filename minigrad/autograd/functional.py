@@ -6,9 +6,9 @@
 
 from collections.abc import Callable
 
-from minigrad.autograd.mode import enable_grad
-from minigrad.autograd.walk import check_roots, check_seed, check_tensors, grad
-from minigrad.tensor import Tensor, _tensor
+from minigrad.engine.backward import check_roots, check_seed, check_tensors, grad
+from minigrad.engine.modes import enable_grad
+from minigrad.engine.tensor import Tensor, _tensor
 
 
 def _tuple(x) -> tuple:

@@ -6,8 +6,8 @@ import numbers
 import re
 from collections.abc import Callable
 
-from minigrad.autograd.op import REGISTRY
-from minigrad.tensor import Tensor
+from minigrad.engine.operation import REGISTRY
+from minigrad.engine.tensor import Tensor
 
 # Parameters of these names take tensors (some of them numbers as well).
 TENSORS = frozenset(

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 from minigrad import random
 from minigrad.autograd.autocast import autocast_state
-from minigrad.autograd.mode import COLLECT, WATCH, enable_grad, is_grad_enabled, state
-from minigrad.autograd.op import Node, alias
 from minigrad.backend import tracing
-from minigrad.tensor import Tensor, _tensor
+from minigrad.engine.modes import COLLECT, WATCH, enable_grad, is_grad_enabled, state
+from minigrad.engine.operation import Node, alias
+from minigrad.engine.tensor import Tensor, _tensor
 
 
 class Forgotten:

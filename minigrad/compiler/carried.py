@@ -10,12 +10,12 @@ from numbers import Real
 from operator import is_
 from typing import Any
 
+from minigrad.engine.tensor import Tensor
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.optim.ema import EMA
 from minigrad.optim.grad_scaler import GradScaler
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedule import LRScheduler
-from minigrad.tensor import Tensor
 
 PLAIN = (bool, int, float, str, type(None))
 

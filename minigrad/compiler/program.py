@@ -12,8 +12,8 @@ from minigrad import random
 from minigrad.backend import tracing
 from minigrad.compiler.carried import Carried, Leaked
 from minigrad.compiler.trees import Leaf, flatten, unflatten, without_leaves
+from minigrad.engine.tensor import Tensor, _new, _tensor
 from minigrad.nn.module import Buffer
-from minigrad.tensor import Tensor, _new, _tensor
 
 NOT_THE_USERS = {"minigrad", *sys.stdlib_module_names, "numpy"} - {"__main__"}  # packages whose lines aren't the step's
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import backend
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 CONSTANTS = (bool, int, float, str, bytes, complex, type(None))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.data.datasets import Dataset
 from minigrad.data.transforms import Transform
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 Mix = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from minigrad import nn
+from minigrad.engine.tensor import Tensor
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import FeatureInfo, take_indices
 from minigrad.models.outputs import BackboneOutput, BaseModelOutput
-from minigrad.tensor import Tensor
 
 
 class PVTV2Model(PVTV2Encoder):

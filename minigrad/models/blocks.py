@@ -15,11 +15,11 @@ from functools import partial
 
 from minigrad import nn
 from minigrad.autograd import checkpoint
-from minigrad.autograd.mode import is_observed
+from minigrad.engine.modes import is_observed
+from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn import functional as F
 from minigrad.nn import init
-from minigrad.tensor import Tensor
 
 Size = tuple[int, int]
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from minigrad import nn
 from minigrad.callers import warn
+from minigrad.engine.tensor import Tensor
 from minigrad.models.blocks import Stage, init_weights, make_embed
 from minigrad.models.config import PVTV2Config
 from minigrad.models.features import FeatureInfo, take_indices
-from minigrad.tensor import Tensor
 
 
 class PVTV2Encoder(nn.Module):

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
-from minigrad.tensor import Tensor
 
 
 @dataclass

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from minigrad import nn
+from minigrad.engine.tensor import Tensor
 from minigrad.models.blocks import init_weights, to_tokens
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import take_indices
 from minigrad.models.outputs import ImageClassifierOutput, classification_loss
 from minigrad.nn import functional as F
-from minigrad.tensor import Tensor
 
 
 class PVT_V2(PVTV2Encoder):

@@ -11,6 +11,7 @@ from minigrad.autograd.autocast import is_autocast_enabled as _is_autocast_enabl
 from minigrad.autograd.guard import guarded as _guarded
 from minigrad.dtypes import plain as _plain
 from minigrad.dtypes import promote as _promote
+from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.ops import activation as _a
 from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
@@ -43,7 +44,6 @@ from minigrad.ops.fused import conv_mlp  # noqa: F401
 from minigrad.ops.pool import unfold  # noqa: F401
 from minigrad.ops.reduce import narrowed as _narrowed
 from minigrad.ops.reduce import widened as _widened
-from minigrad.tensor import Tensor, _tensor
 
 
 # --- activations ------------------------------------------------------------------------------------------------------

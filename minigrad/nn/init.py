@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minigrad import random
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 
 class _State(threading.local):

@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad import dtypes
 from minigrad.backend import tracing
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 
 class Parameter(Tensor):

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Buffer, Module, Parameter, zeros
-from minigrad.tensor import Tensor
 
 
 class _Norm(Module):

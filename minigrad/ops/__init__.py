@@ -1,4 +1,4 @@
-"""The operations: every differentiable one with its derivative beside it. `minigrad.autograd.op` explains the notation.
+"""The operations: every differentiable one with its derivative beside it. `minigrad.engine.operation` explains the notation.
 
 elementwise.py  arithmetic, exp, choice        index.py          indexing, gather, scatter
 activation.py   relu, gelu, …                  linalg.py         matmul, linear, einsum
@@ -11,6 +11,7 @@ join.py         cat, stack, split
 from types import FunctionType as _FunctionType
 
 from minigrad.autograd.guard import guarded as _guarded
+from minigrad.engine.tensor import Tensor
 from minigrad.ops import index
 from minigrad.ops.activation import elu, leaky_relu, relu, softplus
 from minigrad.ops.compare import (
@@ -130,7 +131,6 @@ from minigrad.ops.shape import (
     view,
     view_as,
 )  # fmt: skip
-from minigrad.tensor import Tensor
 
 METHODS = (
     "abs add addmm all amax amin any argmax argmin bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift "

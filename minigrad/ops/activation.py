@@ -3,7 +3,7 @@
 import math
 
 from minigrad.autograd.autocast import LOW_DTYPES
-from minigrad.autograd.pointwise import elementwise, wide
+from minigrad.engine.fast import elementwise, wide
 
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)

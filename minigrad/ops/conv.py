@@ -4,8 +4,8 @@ Called y = w ∗ x, the map is linear in x and in w. `conv2d_input(g, w)` is its
 transpose in w; what a derivative of either gives is one of the three again.
 """
 
-from minigrad.autograd.op import op
 from minigrad.dtypes import plain
+from minigrad.engine.operation import op
 from minigrad.ops.linalg import _same_dtype
 from minigrad.ops.shape import pad_zeros, reshape
 

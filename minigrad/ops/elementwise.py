@@ -7,9 +7,9 @@ output's shape.
 import builtins
 import math
 
-from minigrad.autograd.pointwise import elementwise, wide
 from minigrad.dtypes import bool_, fitted, plain
-from minigrad.tensor import Tensor
+from minigrad.engine.fast import elementwise, wide
+from minigrad.engine.tensor import Tensor
 
 
 @elementwise

@@ -9,11 +9,12 @@ told whether a derivative may follow (`save`); if not, it needn't keep anything.
 import functools
 import math
 
-from minigrad.autograd import walk
 from minigrad.autograd.autocast import cast_inputs
-from minigrad.autograd.mode import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
-from minigrad.autograd.op import Node, Op, alias, input_tensor, note
 from minigrad.dtypes import plain, promote
+from minigrad.engine import backward as walk
+from minigrad.engine.modes import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
+from minigrad.engine.operation import Node, Op, alias, input_tensor, note
+from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.ops.activation import exact_gelu
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
@@ -21,7 +22,6 @@ from minigrad.ops.elementwise import rsqrt, where
 from minigrad.ops.index import gather
 from minigrad.ops.linalg import linear, matmul
 from minigrad.ops.reduce import log_softmax, mean, softmax, sum, widened
-from minigrad.tensor import Tensor, _tensor
 
 
 class _Plan:

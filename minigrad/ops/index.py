@@ -9,15 +9,15 @@ from types import EllipsisType
 
 import numpy as np
 
-from minigrad.autograd.match import describe
-from minigrad.autograd.op import op
 from minigrad.backend import of_array
 from minigrad.dtypes import fitted
+from minigrad.engine.match import describe
+from minigrad.engine.operation import op
+from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.ops.compare import eq
 from minigrad.ops.elementwise import _boolean
 from minigrad.ops.elementwise import where as choose
 from minigrad.ops.shape import _dim, _dims, _integer, reshape
-from minigrad.tensor import Tensor, _tensor
 
 
 @op

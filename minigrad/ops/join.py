@@ -1,9 +1,9 @@
 """Joining tensors and taking them apart."""
 
-from minigrad.autograd.op import op
 from minigrad.dtypes import promote
+from minigrad.engine.operation import op
+from minigrad.engine.tensor import Tensor
 from minigrad.ops.shape import _dim, _sizes
-from minigrad.tensor import Tensor
 
 
 @op

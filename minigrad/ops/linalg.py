@@ -3,12 +3,12 @@
 import math
 
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
-from minigrad.autograd.op import op
 from minigrad.dtypes import promote
+from minigrad.engine.operation import op
+from minigrad.engine.tensor import Tensor
 from minigrad.ops.index import diagonal
 from minigrad.ops.reduce import sum
 from minigrad.ops.shape import reshape, squeeze, unsqueeze
-from minigrad.tensor import Tensor
 
 
 @op

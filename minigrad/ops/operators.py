@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.autograd.mode import is_grad_enabled
-from minigrad.autograd.pointwise import Binary
+from minigrad.engine.fast import Binary
+from minigrad.engine.modes import is_grad_enabled
+from minigrad.engine.tensor import Tensor
 from minigrad.ops import elementwise
 from minigrad.ops.index import getitem, setitem
-from minigrad.tensor import Tensor
 
 add, sub, mul, div = elementwise.add.op, elementwise.sub.op, elementwise.mul, elementwise.div.op
 _binary = Binary.__call__  # called so, an operation is entered without a detour through the interpreter's call slot

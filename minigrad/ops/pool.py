@@ -10,14 +10,14 @@ import math
 import numpy as np
 
 from minigrad.autograd.autocast import autocast
-from minigrad.autograd.op import op
+from minigrad.engine.operation import op
+from minigrad.engine.tensor import Tensor
 from minigrad.ops.conv import _pair
 from minigrad.ops.elementwise import div
 from minigrad.ops.index import gather, getitem, index_select
 from minigrad.ops.linalg import matmul
 from minigrad.ops.reduce import HALVES, mean, narrowed, widened
 from minigrad.ops.shape import pad_zeros, reshape
-from minigrad.tensor import Tensor
 
 LARGE = 16  # rows or columns of a window
 

@@ -6,10 +6,10 @@ The operations take `dim` as a tuple of non-negative numbers; their call forms a
 import builtins
 import math
 
-from minigrad.autograd.mode import AUTOCAST, state
-from minigrad.autograd.op import op
 from minigrad.dtypes import bfloat16, float16
 from minigrad.dtypes import dtype as as_dtype
+from minigrad.engine.modes import AUTOCAST, state
+from minigrad.engine.operation import op
 from minigrad.ops import elementwise
 from minigrad.ops.elementwise import sqrt, where
 from minigrad.ops.index import take_along_dim

@@ -5,10 +5,10 @@ import math
 import operator
 
 from minigrad import backend
-from minigrad.autograd.mode import is_grad_enabled
-from minigrad.autograd.op import Op, op
-from minigrad.autograd.pointwise import elementwise
-from minigrad.tensor import _tensor
+from minigrad.engine.fast import elementwise
+from minigrad.engine.modes import is_grad_enabled
+from minigrad.engine.operation import Op, op
+from minigrad.engine.tensor import _tensor
 
 MOST_DIMENSIONS = 64  # numpy's limit, and PyTorch's
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
-from minigrad.tensor import Tensor
 
 
 class Adam(Optimizer):

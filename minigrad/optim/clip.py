@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable
 
+from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import fit, like
-from minigrad.tensor import Tensor
 
 
 def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from minigrad.backend import tracing
+from minigrad.engine.tensor import Tensor
 from minigrad.ops import minimum
 from minigrad.optim.optimizer import fit, like
-from minigrad.tensor import Tensor
 
 
 class EMA:

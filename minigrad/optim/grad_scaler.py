@@ -5,9 +5,9 @@ from typing import Any
 
 from minigrad.autograd import no_grad
 from minigrad.backend import tracing
+from minigrad.engine.tensor import Tensor
 from minigrad.ops import isfinite, stack, where
 from minigrad.optim.optimizer import Optimizer, like
-from minigrad.tensor import Tensor
 
 
 class GradScaler:

@@ -13,7 +13,7 @@ from minigrad.autograd import enable_grad
 from minigrad.backend import BackendError, tracing
 from minigrad.callers import warn
 from minigrad.dtypes import plain
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 
 class Optimizer:

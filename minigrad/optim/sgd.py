@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
-from minigrad.tensor import Tensor
 
 
 class SGD(Optimizer):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 from minigrad.training.augment import RandomAffine
 from minigrad.training.config import TrainConfig
 

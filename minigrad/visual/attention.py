@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import minigrad as mg
+from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn.utils import evaluation
-from minigrad.tensor import Tensor
 from minigrad.visual.sheet import Bar, Panel, enlarge, sheet, write_png
 
 if TYPE_CHECKING:

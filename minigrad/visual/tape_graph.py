@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from minigrad.autograd.op import Node as TapeNode
 from minigrad.autograd.recompute import Forgotten
-from minigrad.tensor import Tensor
+from minigrad.engine.operation import Node as TapeNode
+from minigrad.engine.tensor import Tensor
 from minigrad.visual.drawing import Diagram, Node, times
 
 LARGEST = 1000

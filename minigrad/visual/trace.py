@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import minigrad as mg
-from minigrad.tensor import _tensor
+from minigrad.engine.tensor import _tensor
 from minigrad.visual.watch import run_watched
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import grad
-from minigrad.autograd.op import Node
 from minigrad.autograd.recompute import Forgotten
+from minigrad.engine.operation import Node
 from minigrad.visual.trace import tensors_in
 from minigrad.visual.watch import run_training
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.callers import warn
+from minigrad.engine.tensor import Tensor
 from minigrad.models.backbone import PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import hub
 from minigrad.models.checkpoints.describing import (
@@ -27,7 +28,6 @@ from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
 from minigrad.nn import Module, init
 from minigrad.serialize import CheckpointError
-from minigrad.tensor import Tensor
 
 
 def load_weights(model: Module, path: str | os.PathLike, layout: str | None = None, strict: bool = True):

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from typing import Any
 
 from minigrad.autograd.anomaly import user_line
-from minigrad.autograd.mode import AUTOCAST, GRAD, WATCH, state
 from minigrad.backend import BackendError
 from minigrad.dtypes import ALL, plain
+from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
 
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `xp.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
@@ -356,6 +356,6 @@ def alias(xp, a):
 
 alias.defvjp(lambda xp, g: g)
 
-from minigrad.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
+from minigrad.engine.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
 from minigrad.autograd.autocast import cast_inputs  # noqa: E402
-from minigrad.autograd.match import Widened, describe, devices, explained, matched  # noqa: E402, F401
+from minigrad.engine.match import Widened, describe, devices, explained, matched  # noqa: E402, F401

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minigrad.dtypes import ALL, LARGEST, DType, fitted, float32, int64, limits, promote, uint8
-from minigrad.tensor import Tensor
+from minigrad.engine.tensor import Tensor
 
 
 def matched(op, inputs):

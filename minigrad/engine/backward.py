@@ -6,11 +6,11 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from minigrad.autograd.anomaly import check_gradients
-from minigrad.autograd.mode import AUTOCAST, GRAD, set_mode, state
-from minigrad.autograd.op import Node, describe, raw_ops
 from minigrad.autograd.recompute import Forgotten, remembered
 from minigrad.backend import BackendError, tracing
-from minigrad.tensor import Tensor, _tensor
+from minigrad.engine.modes import AUTOCAST, GRAD, set_mode, state
+from minigrad.engine.operation import Node, describe, raw_ops
+from minigrad.engine.tensor import Tensor, _tensor
 
 
 def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool, stop: bool = False) -> dict:

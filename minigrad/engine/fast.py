@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable
 
 from minigrad.autograd.autocast import LOW_DTYPES
-from minigrad.autograd.match import matched
-from minigrad.autograd.mode import SLOW, state
-from minigrad.autograd.op import Node, Op
-from minigrad.tensor import _tensor
+from minigrad.engine.match import matched
+from minigrad.engine.modes import SLOW, state
+from minigrad.engine.operation import Node, Op
+from minigrad.engine.tensor import _tensor
 
 
 class Unary(Op):

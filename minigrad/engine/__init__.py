@@ -1,0 +1,1 @@
+"""The engine: tensors, operations, the tape, and the walk back along it."""
