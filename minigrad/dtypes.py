@@ -146,3 +146,6 @@ def promote(a: DType, b: DType) -> DType:
     if a is b:
         return a
     return float32 if a.category == 2 else int16  # float16 with bfloat16; uint8 with int8
+
+
+HALVES = frozenset(["float16", "bfloat16"])  # names of the 16-bit floating point dtypes

@@ -27,8 +27,8 @@ from minigrad.backend import (
 )
 from minigrad.backend import numpy_threads as threads
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.engine.operation import Fused
 from minigrad.nn import functional as F
-from minigrad.ops.fused import Fused
 
 FORWARD = {"float32": 2e-6, "float64": 1e-13}
 GRADIENT = {"float32": 2e-5, "float64": 1e-12}

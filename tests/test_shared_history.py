@@ -11,9 +11,9 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY, checkpoint, gradcheck, gradgradcheck
+from minigrad.engine.operation import Fused
 from minigrad.nn import functional as F
 from minigrad.ops import fused
-from minigrad.ops.fused import Fused
 
 
 class Row(NamedTuple):

@@ -9,8 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.autograd import Node, Op
-from minigrad.engine.modes import state
+from minigrad.autograd import Node
 
 
 @pytest.fixture
@@ -22,17 +21,11 @@ def no_gc():
 
 
 @pytest.fixture
-def pulled(monkeypatch):
+def pulled():
     """The names of the operations whose VJPs were run, in order."""
-    names, pull = [], Op.pull
-
-    def noted(self, node, g, create_graph):
-        names.append(self.name)
-        return pull(self, node, g, create_graph)
-
-    monkeypatch.setattr(Op, "pull", noted)
-    monkeypatch.setattr(state, "anomaly", True)  # every node goes through Op.pull then, plain ones too
-    return names
+    names = []
+    with mg.autograd.observe(backward=lambda node, g, results: names.append(node.op.name)):
+        yield names
 
 
 def leaf(*values, device=None):

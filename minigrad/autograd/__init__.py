@@ -11,9 +11,8 @@ from minigrad.autograd.check import GradcheckError, gradcheck, gradgradcheck
 from minigrad.autograd.functional import hessian, hvp, jacobian, jvp, vjp
 from minigrad.autograd.recompute import checkpoint
 from minigrad.engine.backward import add_hook, backward, grad, retain_grad, retains_grad
-from minigrad.engine.fast import elementwise
 from minigrad.engine.modes import enable_grad, is_grad_enabled, no_grad, observe
-from minigrad.engine.operation import REGISTRY, Node, Op, op
+from minigrad.engine.operation import REGISTRY, Node, Op, elementwise, op
 
 __all__ = [
     "REGISTRY", "GradcheckError", "Node", "Op", "add_hook", "autocast", "backward", "checkpoint", "detect_anomaly",

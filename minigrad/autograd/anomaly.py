@@ -5,7 +5,9 @@ import math
 
 from minigrad.callers import user_frame
 from minigrad.dtypes import ALL
-from minigrad.engine.modes import Switch, observe, state
+from minigrad.engine.modes import observe
+from minigrad.engine.operation import Output
+from minigrad.switches import Switch
 
 
 class detect_anomaly(Switch):
@@ -21,20 +23,16 @@ class detect_anomaly(Switch):
     """
 
     def __init__(self) -> None:
-        self._observer = observe(_check_finite)
-        self._before: list[bool] = []
+        self._observer = observe(_check_output, _check_gradients)
 
     def _recreate_cm(self):
         return type(self)()
 
     def __enter__(self) -> None:
-        self._before.append(state.anomaly)
-        state.anomaly = True
         self._observer.__enter__()
 
     def __exit__(self, *exc) -> None:
         self._observer.__exit__(*exc)
-        state.anomaly = self._before.pop()
 
 
 def user_line() -> str:
@@ -44,30 +42,32 @@ def user_line() -> str:
     return f"{name}:{number}: {linecache.getline(name, number).strip()}"
 
 
-def _non_finite(xp, array) -> str | None:
+def _non_finite(t) -> str | None:
+    xp, array = t._backend, t._data
     if not ALL[xp.dtype_name(array)].is_floating_point or bool(xp.all(xp.isfinite(array))):
         return None
     return "nan" if bool(xp.any(xp.isnan(array))) else "inf" if bool(xp.any(array == float("inf"))) else "-inf"
 
 
-def _check_finite(name: str, inputs: tuple, output, static: dict) -> None:
+def _check_output(name: str, inputs: tuple, output, static: dict) -> None:
     for result in output if isinstance(output, tuple) else (output,):
-        bad = _non_finite(result._backend, result._data)
+        bad = _non_finite(result)
         if bad and not any(_given_non_finite(t) for t in (*inputs, *static.values())):
             raise FloatingPointError(f"{name} made {bad} from finite inputs at {user_line()}")
+        if (node := result.grad_fn) is not None:
+            node = node.edges[0] if isinstance(node, Output) else node
+            node.line = user_line()
 
 
 def _given_non_finite(value) -> bool:
     """Whether an input is a number or tensor that isn't finite, such as the -inf of a mask."""
     if hasattr(value, "_data"):
-        return _non_finite(value._backend, value._data) is not None
+        return _non_finite(value) is not None
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def check_gradients(node, g, results) -> None:
-    raw = [d._data if hasattr(d, "_data") else d for d in results if d is not None]
-    came = [d._data if hasattr(d, "_data") else d for d in (g if isinstance(g, tuple) else (g,))]
-    for d in raw:
-        bad = _non_finite(node.xp, d)
-        if bad and not any(_non_finite(node.xp, c) for c in came):
+def _check_gradients(node, g, results) -> None:
+    came = [_non_finite(t) for t in (g if isinstance(g, tuple) else (g,)) if t is not None]
+    for d in results:
+        if d is not None and (bad := _non_finite(d)) and not any(came):
             raise FloatingPointError(f"the gradient of {node.op.name} became {bad}; its forward was at {node.line}")

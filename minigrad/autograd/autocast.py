@@ -1,13 +1,15 @@
 """Mixed precision: which operations compute in 16 bits, which in 32, while `autocast` is on.
 
-The engine asks here before it runs an operation, in one place (`Op.__call__`; `Fused.__call__` for operations with kernels).
+The engine calls `cast_inputs` before it runs an operation, as `state.cast` (`Op.__call__`; `Fused.__call__` for operations with kernels).
 The casts are operations of their own on the tape, whose derivatives cast back. So parameters and their gradients stay in
 float32 although products are computed in 16 bits. Backward runs without autocast: a derivative works in the dtypes of what
 was saved.
 """
 
+from minigrad.dtypes import HALVES
 from minigrad.dtypes import dtype as as_dtype
-from minigrad.engine.modes import AUTOCAST, Switch, state
+from minigrad.engine.modes import AUTOCAST, state
+from minigrad.switches import Switch
 
 # Products, where the time goes, and what a sum of many terms accumulates in is the array library's affair (float32).
 LOW = frozenset("attention attention_weights conv2d conv2d_input conv_mlp linear matmul".split())
@@ -16,8 +18,8 @@ HIGH = frozenset(
     "bce_with_logits cross_entropy cumsum exp expm1 layer_norm log log1p log_softmax logsumexp mean pow reciprocal rsqrt softmax "
     "softplus square sum weighted_bce_with_logits window_sum".split()
 )
-LOW_DTYPES = frozenset(["float16", "bfloat16"])
-CASTABLE = LOW_DTYPES | {"float32"}
+
+CASTABLE = HALVES | {"float32"}
 
 
 class autocast(Switch):
@@ -54,22 +56,22 @@ class autocast(Switch):
             self.dtype = "auto" if dtype == "auto" else as_dtype(dtype).name
         except TypeError:
             self.dtype = str(dtype)
-        if self.dtype not in LOW_DTYPES | {"auto"}:
+        if self.dtype not in HALVES | {"auto"}:
             raise ValueError(f"autocast takes 'float16', 'bfloat16' or 'auto', got {dtype!r}")
         self.enabled = enabled
-        self._before: list[tuple[int, str]] = []
+        self._before: list[tuple] = []
 
     def _recreate_cm(self):
         return type(self)(self.dtype, self.enabled)
 
     def __enter__(self):
-        self._before.append((state.mode & AUTOCAST, state.low))
+        self._before.append((state.mode & AUTOCAST, state.low, state.cast))
         state.mode = state.mode | AUTOCAST if self.enabled else state.mode & ~AUTOCAST
-        state.low = self.dtype
+        state.low, state.cast = self.dtype, cast_inputs
         return self
 
     def __exit__(self, *exc):
-        bit, state.low = self._before.pop()
+        bit, state.low, state.cast = self._before.pop()
         state.mode = state.mode & ~AUTOCAST | bit
         return False
 
@@ -87,7 +89,7 @@ def autocast_state() -> autocast:
 def cast_inputs(name: str, inputs: tuple) -> tuple:
     """The inputs of an operation in the dtype in which it computes under autocast."""
     if name in HIGH:
-        return tuple([t.astype("float32") if hasattr(t, "_data") and t.dtype.name in LOW_DTYPES else t for t in inputs])
+        return tuple([t.astype("float32") if hasattr(t, "_data") and t.dtype.name in HALVES else t for t in inputs])
     if name not in LOW:
         return inputs
     return tuple([_low(t, name) if hasattr(t, "_data") else t for t in inputs])

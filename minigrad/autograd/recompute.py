@@ -18,23 +18,22 @@ from minigrad.engine.operation import Node, alias
 from minigrad.engine.tensor import Tensor, _tensor
 
 
-class Forgotten:
-    """Stands for what a node saved: number `i` of its part."""
+class Recomputed:
+    """The operation of a node whose part forgot what it saved: computes the part again, and then is what it was. The node is number
+    `i` of the part."""
 
-    __slots__ = ("part", "i")
+    def __init__(self, node: Node, part: "_Part", i: int):
+        self.op, self.part, self.i = node.op, part, i
+        self.name = node.op.name
 
-    def __init__(self, part: "_Part", i: int):
-        self.part, self.i = part, i
+    def pull(self, node: Node, g, create_graph: bool):
+        self.part.remind(node, g)
+        results = node.op.pull(node, g, create_graph)
+        self.part.leave(node, results)
+        return results
 
-
-def remembered(node: Node, g) -> list["_Part"]:
-    """Gives a node back what it saved; `g` is the gradient that came to it. The parts that were computed again for it: more than
-    one where a part lies within another."""
-    parts = []
-    while node.saved.__class__ is Forgotten:
-        parts.append(node.saved.part)
-        node.saved.part.remind(node, g)
-    return parts
+    def kept(self, node: Node) -> list:
+        return [(None, t) for t in self.part.inputs]
 
 
 class _Part:
@@ -52,19 +51,19 @@ class _Part:
 
     def forget(self, nodes: list[Node]) -> None:
         """Takes from the part's nodes what they saved, where the function itself hasn't gone back through them."""
+        self.names = [node.op.name for node in nodes]
         for i, node in enumerate(nodes):
             if node.saved is not None:
-                node.saved, node.special = Forgotten(self, i), True
-        self.names = [node.op.name for node in nodes]
+                node.op, node.saved = Recomputed(node, self, i), ()
 
     def remind(self, node: Node, g) -> None:
         with self.lock:
-            forgotten = node.saved
-            if forgotten.__class__ is not Forgotten or forgotten.part is not self:
+            operation = node.op
+            if operation.__class__ is not Recomputed or operation.part is not self:
                 return  # another thread was faster
             if self.kept is None:
                 self.kept = self.again(node, g)
-            node.saved, self.kept[forgotten.i] = self.kept[forgotten.i], None
+            (node.op, node.saved), self.kept[operation.i] = self.kept[operation.i], None
 
     def again(self, node: Node, g) -> list:
         """Runs the function again: with the same random numbers, and on a lazy backend not before the gradient is there."""
@@ -87,7 +86,7 @@ class _Part:
                 f"checkpoint: computed again, the function used other operations ({_difference(self.names, names)}); it must "
                 "do the same each time, and must not depend on what changes between forward and backward"
             )
-        return [node.saved for node in nodes]
+        return [(node.op, node.saved) for node in nodes]
 
     def leave(self, node: Node, results) -> None:
         """Notes the gradients that leave the part for parameters."""
@@ -115,9 +114,7 @@ def collecting(chained: bool):
 
 def _on_tape(t: Tensor) -> Tensor:
     """A tensor as the result of an operation that leads nowhere."""
-    node = Node()
-    node.op, node.xp, node.plan, node.edges, node.saved, node.special = alias, t.backend, None, (), (), False
-    return _tensor(t.data, t.backend, node)
+    return _tensor(t.data, t.backend, Node(alias, t.backend, alias.plan(1, 1), (), ((),)))
 
 
 def _after(values: list, earlier: list, xp) -> list:

@@ -159,7 +159,9 @@ class Compiled:
         leaves: list = []
         structure = flatten((args, kwargs), leaves, "the arguments")
         self._choose_backend(leaves)
-        if self.reason is not None or state.mode & WATCH or state.anomaly:  # somebody looks at every operation's values
+        if (
+            self.reason is not None or state.mode & WATCH or state.backward_observers
+        ):  # somebody looks at every operation's values
             self.uncompiled += 1
             return self.step(*args, **kwargs)
         if self.fresh or self.carried.changed():

@@ -12,6 +12,7 @@ from minigrad import random
 from minigrad.backend import tracing
 from minigrad.compiler.carried import Carried, Leaked
 from minigrad.compiler.trees import Leaf, flatten, unflatten, without_leaves
+from minigrad.engine.modes import state
 from minigrad.engine.tensor import Tensor, _new, _tensor
 from minigrad.nn.module import Buffer
 
@@ -170,6 +171,7 @@ class Program:
             inputs = iter(arrays)
             self._bind(inputs)
             now.active, now.draws, now.first = True, 0, random.default.position()[1]
+            state.tracer = now
             now.known = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}
             now.reached, now.written = [], []
             for t in self.carried.fixed:
@@ -208,6 +210,7 @@ class Program:
             raise
         finally:
             now.active = False
+            state.tracer = None
             for t in self.carried.fixed:
                 if isinstance(t, _Watched):
                     t.__class__ = Tensor  # type: ignore[assignment]

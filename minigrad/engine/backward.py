@@ -1,218 +1,194 @@
-"""The walk back along the tape: `backward`, `grad`, hooks."""
+"""The walk back along the tape: `backward`, `grad`, hooks.
 
-import itertools
+Gradients flow from the outputs to the leaves. `order` sorts the nodes so that each comes after all that use its result; `walk`
+goes through them and adds up, for each node and leaf, what its users' derivatives give. That is all; the rest of this file
+starts the walk, collects what it found, and checks what it was given.
+"""
+
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from operator import attrgetter
 
-from minigrad.autograd.anomaly import check_gradients
-from minigrad.autograd.recompute import Forgotten, remembered
-from minigrad.backend import BackendError, tracing
+from minigrad.backend import BackendError
 from minigrad.engine.modes import AUTOCAST, GRAD, set_mode, state
-from minigrad.engine.operation import Node, describe, raw_ops
+from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.messages import describe
 
-
-def _walk(roots: list, capture: dict | None, retain_graph: bool, create_graph: bool, stop: bool = False) -> dict:
-    """Gradients by the leaves reached from `roots`, a list of (edge, gradient), or by the edges in `capture`; with `stop` the walk
-    ends at those, and what lies behind them is left alone.
-
-    Every node runs once, when all its consumers have: consumers are counted first, on an explicit stack.
-    """
-    edges: Iterable = [edge for edge, _ in roots]
-    results: Iterable = [g for _, g in roots]
-    pending: dict = {}  # node -> edges to it along which a gradient is still to come
-    stack = [edges]
-    while stack:
-        for parent in stack.pop():
-            if parent.__class__ is tuple:
-                parent = parent[0]
-            if parent in pending:
-                pending[parent] += 1
-            elif parent.__class__ is Node:
-                pending[parent] = 1
-                if not stop or parent not in capture:  # type: ignore[operator]
-                    stack.append(parent.edges)
-    needed = None if capture is None else _ancestors(pending, capture)
-    freed = None if capture is None else next((node for node in pending if node.saved is None), None)
-    careful = create_graph or state.anomaly
-    grads: dict = {}  # node -> the sum so far of its output's gradient, or {output: sum} where it has several
-    leaves: dict = {}
-    captured: dict = {} if freed is None else {FREED: freed}
-    ready: list = []  # pairs of a node whose consumers all have run and its gradient
-    while True:
-        for edge, d in zip(edges, results):  # noqa: B905  (no results: endless None)
-            if edge.__class__ is Node:
-                if edge in grads:
-                    d = grads.pop(edge) if d is None else grads.pop(edge) + d
-            elif edge.__class__ is tuple:
-                edge, i = edge
-                row = grads.pop(edge, None)
-                if d is not None:
-                    row = {} if row is None else row
-                    row[i] = row[i] + d if i in row else d
-                d = row
-            else:
-                if d is not None:
-                    leaves[edge] = leaves[edge] + d if edge in leaves else d
-                continue
-            if pending[edge] == 1:
-                ready.append((edge, d))
-            else:
-                pending[edge] -= 1
-                if d is not None:
-                    grads[edge] = d
-        if not ready:
-            return captured | leaves if capture is not None else leaves
-        node, g = ready.pop()
-        edges, results = node.edges, NO_RESULTS
-        if g is None:
-            continue
-        wanted = needed is None or node in needed  # whether it leads to what is asked for
-        if node.special and (node.hooks or node.retained) and (wanted or node in capture):  # type: ignore[operator]
-            g = _run_hooks(node, g, create_graph)
-        if capture is not None and node in capture:
-            for edge in capture[node]:
-                captured[edge] = g.get(edge[1]) if edge.__class__ is tuple else g
-            if stop:
-                edges = ()
-        if not wanted:
-            continue
-        if node.saved is None:
-            raise RuntimeError(_freed(node))
-        if careful or node.special:
-            results = _pulled(node, g, create_graph)
-        else:
-            results = node.plan.pull(node.xp.raw or raw_ops(node.xp), g, node.saved)
-        if not retain_graph and node.plan.keeps:
-            node.edges, node.saved = (), None
-            if node.special:
-                node.leaves = None
-
-
-NO_RESULTS = itertools.repeat(None)
-FREED = object()  # in the results of a walk, the key of a node that an earlier backward used up, where there is one
 # Backward may run in several threads, which add to one leaf's gradient; an observer of the addition may go back itself.
 ADDING = threading.RLock()
 
 
-def _freed(node: Node) -> str:
-    return (
-        f"the tape through {node.op.name} was already used and freed by a backward; "
-        "pass retain_graph=True to the first one to go through it again"
-    )
+def order(edges: Iterable) -> list[Node]:
+    """The nodes reached from `edges`, each after all nodes that use its result: in the reverse of the order in which they were made
+    (a topological order, because a node is made after those that its edges lead to)."""
+    found: set[Node] = set()
+    stack = [edges]
+    while stack:
+        for edge in stack.pop():
+            if edge not in found and isinstance(edge, Node):  # a leaf leads nowhere
+                found.add(edge)
+                stack.append(edge.edges)
+    return sorted(found, key=attrgetter("number"), reverse=True)
 
 
-def _walking(create_graph: bool) -> set_mode:
+def walk(nodes: list[Node], grads: dict, create_graph: bool, retain_graph: bool, keep: Container = ()) -> None:
+    """Goes through sorted nodes. `grads` has the gradients to start from; in the end it has those of the leaves, and of the nodes in
+    `keep`."""
+    observed = bool(state.backward_observers)
+    for node in nodes:
+        g = grads.pop(node, None)
+        if g is None:
+            continue
+        if node.hooks is not None:
+            g = hooked(node, g, create_graph)
+        if node in keep:
+            grads[node] = g
+        results = node.pull(g, create_graph)
+        if observed:
+            tell(node, g, results)
+        for edge, d in zip(node.edges, results):  # noqa: B905  (strict would cost a tenth of the walk)
+            if d is not None:
+                grads[edge] = grads[edge] + d if edge in grads else d
+        if not retain_graph and node.plan.keeps:  # what kept no array can be gone through again
+            node.edges, node.saved = (), None
+
+
+def gradients(grads: dict, targets: Sequence, create_graph: bool, retain_graph: bool = True) -> dict:
+    """The gradients by `targets`, nodes or leaves, from those in `grads`. Nodes that lead to no target are left alone.
+
+    Raises:
+        RuntimeError: when a target isn't reached and an earlier backward has freed nodes, behind which it may lie.
+    """
+    nodes, wanted = order(list(grads)), dict.fromkeys(targets)
+    freed = next((node for node in nodes if node.saved is None), None)
+    leading: set = set()  # to a target
+    for node in reversed(nodes):
+        if any(edge in wanted or edge in leading for edge in node.edges):
+            leading.add(node)
+    with walking(create_graph):
+        walk([node for node in nodes if node in leading], grads, create_graph, retain_graph, wanted)
+        for target in wanted:
+            if target in grads and target not in leading:
+                grads[target] = hooked(target, grads[target], create_graph)
+    if freed is not None and any(target not in grads for target in targets):
+        freed.pull(None)  # which says so
+    return grads
+
+
+def walking(create_graph: bool) -> set_mode:
     """The mode of a walk: derivatives are recorded under `create_graph` only, and work in the dtypes that were saved."""
     mode = state.mode & ~AUTOCAST
     return set_mode(mode | GRAD if create_graph else mode & ~GRAD)
 
 
-def _pulled(node: Node, g, create_graph: bool):
-    """What a node's VJPs give, with everything that only some nodes need: checks of the leaves that it saved, several
-    outputs, derivatives on the tape, the search for NaN."""
-    if node.leaves:
-        _check_leaves(node)
-    parts = remembered(node, g) if node.saved.__class__ is Forgotten else ()
-    if node.outputs is not None:
-        g = tuple(g[i] if g.get(i) is not None else _zeros(node, i, create_graph) for i in range(len(node.outputs)))
-    results = node.op.pull(node, g, create_graph)
-    if state.anomaly:
-        check_gradients(node, g, results)
-    for part in parts:
-        part.leave(node, results)
-    return results
+def tell(node: Node, g, results: Sequence) -> None:
+    """Shows the observers of backward a derivative, as tensors."""
+    if node.__class__ is Output:
+        return
+    count = len(node.outputs or ())
+    given = tuple([as_tensor(g.get(i), node.xp) for i in range(count)]) if count else as_tensor(g, node.xp)
+    for callback in state.backward_observers:
+        callback(node, given, tuple([as_tensor(d, node.xp) for d in results]))
 
 
-def partial(output, inputs: list, g) -> list:
-    """Gradients, on the tape, of output·g by `inputs`, results of operations: the walk stops there."""
-    if output._edge is None:
-        return [None] * len(inputs)
-    capture = {t._edge: {t._edge} for t in inputs}
-    with _walking(True):
-        found = _walk([(output._edge, g)], capture, True, True, stop=True)
-    return [found.get(t._edge) for t in inputs]
+def as_tensor(d, xp):
+    return d if d is None or isinstance(d, Tensor) else _tensor(xp.asarray(d), xp)
 
 
-def _ancestors(order, capture: dict) -> set:
-    """The nodes from which a captured edge can be reached: no other needs its VJPs run."""
-    children: dict = {}
-    found, stack = set(), []
-    for node in order:
-        for edge in node.edges:
-            target = edge[0] if edge.__class__ is tuple else edge
-            children.setdefault(target, []).append(node)
-            if target in capture and edge in capture[target] and node not in found:
-                found.add(node)
-                stack.append(node)
-    while stack:
-        for child in children.get(stack.pop(), ()):
-            if child not in found:
-                found.add(child)
-                stack.append(child)
-    return found
+# --- backward and grad ------------------------------------------------------------------------------------------------
+def backward(
+    tensors: Sequence,
+    grad_tensors: Sequence | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
+
+    The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are
+    on the tape themselves and can be differentiated again.
+    """
+    grads = seeds(tensors, grad_tensors, create_graph)
+    with walking(create_graph):
+        walk(order(list(grads)), grads, create_graph, create_graph if retain_graph is None else retain_graph)
+        for leaf, g in grads.items():
+            g = hooked(leaf, g, create_graph)
+            if leaf._requires_grad:  # it may have been switched off since
+                if state.tracer is not None:
+                    state.tracer.reach(leaf)
+                add_to(leaf, g)
 
 
-def _zeros(node: Node, i: int, create_graph: bool):
-    shape, dtype = node.outputs[i]
-    zeros = node.xp.astype(node.xp.zeros(shape), dtype)
-    return _tensor(zeros, node.xp) if create_graph else zeros
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple:
+    """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
 
+    Raises:
+        RuntimeError: when an input doesn't require a gradient, or isn't reached and `allow_unused` is False.
 
-def _check_leaves(node: Node) -> None:
-    for leaf, array in node.leaves:
-        if leaf._data is not array:
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
+    >>> mg.grad(dx, x)[0].item()
+    18.0
+    """
+    outputs, inputs = as_list(outputs), as_list(inputs)
+    grads = seeds(outputs, None if grad_outputs is None else as_list(grad_outputs), create_graph)
+    check_tensors("inputs", inputs)
+    for t in inputs:
+        if not t._requires_grad:
             raise RuntimeError(
-                f"a tensor of shape {tuple(leaf.shape)} that {node.op.name} needs for its gradient was changed after the forward "
-                "pass (an optimiser step, or .data assigned); call backward before changing it, or run the forward pass again"
+                f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"
             )
+    places = [t._edge or t for t in inputs]
+    found = gradients(grads, places, create_graph, create_graph if retain_graph is None else retain_graph)
+    for t, place in zip(inputs, places, strict=True):
+        if place not in found and not allow_unused:
+            raise RuntimeError(
+                f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
+            )
+    tensors = {place: as_tensor(found.get(place), t._backend) for t, place in zip(inputs, places, strict=True)}
+    return tuple([tensors[place] for place in places])
 
 
-def _run_hooks(node: Node, g, create_graph: bool):
-    """Runs the hooks on a node's outputs, each of which may return a replacement for the gradient, and then keeps gradients
-    where a tensor is to retain its own."""
-    rows = {None: g} if node.outputs is None else g
-    for i, hook in list(node.hooks or ()):
-        if rows.get(i) is not None:
-            rows[i] = _hooked(hook, rows[i], node.xp, create_graph)
-    for i, reference in node.retained or ():
-        tensor = reference()
-        if tensor is not None and rows.get(i) is not None:
-            _add_to(tensor, rows[i], create_graph)
-    return rows[None] if node.outputs is None else rows
+def as_list(x) -> list:
+    return list(x) if isinstance(x, tuple | list) else [x]
 
 
-def _hooked(hook: Callable, g, xp, create_graph: bool):
-    given = g if create_graph else _tensor(xp.asarray(g), xp)
-    result = hook(given)
-    if result is None:
-        return g
-    if not isinstance(result, Tensor):
-        raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
-    if result.shape != given.shape or result.dtype is not given.dtype or result.device != given.device:
-        raise RuntimeError(
-            f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
-            "shape, dtype and device must stay as they are"
+def check_tensors(what: str, tensors) -> None:
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
+
+
+def check_roots(tensors, grads) -> None:
+    check_tensors("outputs", tensors)
+    if grads is not None and len(grads) != len(tensors):
+        raise ValueError(
+            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
         )
-    return result if create_graph else result._data
 
 
-def _add_to(tensor, g, create_graph: bool) -> None:
-    """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
-    g = g if create_graph else _tensor(tensor._backend.asarray(g), tensor._backend)
-    with ADDING:
-        tensor._grad = g if tensor._grad is None else tensor._grad + g
-
-
-def _seed(tensor, g, create_graph: bool):
-    """The gradient that a walk starts with, checked against its output."""
-    if not tensor._requires_grad:
-        raise RuntimeError(
-            "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
-        )
-    g = check_seed(tensor, g)
-    return g if create_graph else g._data
+def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict:
+    """What a walk starts from: the given gradients by the outputs' places on the tape."""
+    check_roots(tensors, grads)
+    found: dict = {}
+    for t, g in zip(tensors, grads or [None] * len(tensors), strict=True):
+        if not t._requires_grad:
+            raise RuntimeError(
+                "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
+            )
+        place, g = t._edge or t, check_seed(t, g)
+        g = g if create_graph else g._data
+        found[place] = found[place] + g if place in found else g
+    return found
 
 
 def check_seed(tensor, g):
@@ -237,104 +213,36 @@ def check_seed(tensor, g):
     return g if g.dtype is tensor.dtype else g.astype(tensor.dtype)
 
 
-def backward(
-    tensors: Sequence,
-    grad_tensors: Sequence | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-) -> None:
-    """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
-
-    The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are
-    on the tape themselves and can be differentiated again.
-    """
-    check_roots(tensors, grad_tensors)
-    seeds = grad_tensors or [None] * len(tensors)
-    roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(tensors, seeds, strict=True)]
-    retain = create_graph if retain_graph is None else retain_graph
-    with _walking(create_graph):
-        for leaf, g in _walk(roots, None, retain, create_graph).items():
-            for hook in list(leaf._hooks or ()):
-                g = _hooked(hook, g, leaf._backend, create_graph)
-            if not leaf._requires_grad:
-                continue  # switched off since
-            if tracing.state.active:
-                tracing.state.reach(leaf)
-            _add_to(leaf, g, create_graph)
-
-
-def check_tensors(what: str, tensors) -> None:
-    for t in tensors:
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
-
-
-def check_roots(tensors, grads) -> None:
-    check_tensors("outputs", tensors)
-    if grads is not None and len(grads) != len(tensors):
-        raise ValueError(
-            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
-        )
-
-
-def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple:
-    """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
-
-    Raises:
-        RuntimeError: when an input doesn't require a gradient, or isn't reached and `allow_unused` is False.
-
-    >>> import minigrad as mg
-    >>> x = mg.tensor(3.0, requires_grad=True)
-    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
-    >>> mg.grad(dx, x)[0].item()
-    18.0
-    """
-    outputs, inputs = _as_list(outputs), _as_list(inputs)
-    grad_outputs = None if grad_outputs is None else _as_list(grad_outputs)
-    check_roots(outputs, grad_outputs)
-    check_tensors("inputs", inputs)
-    for t in inputs:
-        if not t._requires_grad:
+# --- hooks, and gradients that are kept -------------------------------------------------------------------------------
+def hooked(place, g, create_graph: bool):
+    """The gradient by a node or leaf after its hooks, each of which may return a replacement; then tensors that retain their
+    gradient receive it."""
+    leaf = isinstance(place, Tensor)
+    xp, hooks, retained = (place._backend, place._hooks, ()) if leaf else (place.xp, place.hooks, place.retained)
+    for hook in list(hooks or ()):
+        given = as_tensor(g, xp)
+        result = hook(given)
+        if result is None:
+            continue
+        if not isinstance(result, Tensor):
+            raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
+        if result.shape != given.shape or result.dtype is not given.dtype or result.device != given.device:
             raise RuntimeError(
-                f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"
+                f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
+                "shape, dtype and device must stay as they are"
             )
-    seeds = grad_outputs or [None] * len(outputs)
-    roots = [(t._edge or t, _seed(t, g, create_graph)) for t, g in zip(outputs, seeds, strict=True)]
-    capture: dict = {}
-    for t in inputs:
-        capture.setdefault(t if t._edge is None else t.grad_fn, set()).add(t._edge or t)
-    retain = create_graph if retain_graph is None else retain_graph
-    with _walking(create_graph):
-        found = _walk(roots, capture, retain, create_graph)
-        results: dict = {}  # an input may be named twice: its hooks run once
-        for t in inputs:
-            place = t._edge or t
-            if place in results:
-                continue
-            g = found.get(place)
-            if g is None and FREED in found:
-                raise RuntimeError(_freed(found[FREED]))  # what lay behind it can't be told any more
-            if g is None and not allow_unused:
-                raise RuntimeError(
-                    f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
-                )
-            if g is not None:
-                for hook in list(t._hooks or ()) if t._edge is None else ():
-                    g = _hooked(hook, g, t._backend, create_graph)
-                g = g if create_graph else _tensor(t._backend.asarray(g), t._backend)
-            results[place] = g
-    return tuple([results[t._edge or t] for t in inputs])
+        g = result if create_graph else result._data
+    for reference in retained:
+        if (tensor := reference()) is not None:
+            add_to(tensor, g)
+    return g
 
 
-def _as_list(x) -> list:
-    return list(x) if isinstance(x, tuple | list) else [x]
+def add_to(tensor, g) -> None:
+    """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
+    g = as_tensor(g, tensor._backend)
+    with ADDING:
+        tensor._grad = g if tensor._grad is None else tensor._grad + g
 
 
 def add_hook(tensor, hook: Callable) -> Callable:
@@ -345,29 +253,20 @@ def add_hook(tensor, hook: Callable) -> Callable:
     if not tensor._requires_grad:
         raise RuntimeError("a hook needs a tensor that requires a gradient; call requires_grad_() first")
     if tensor._edge is None:
-        if tensor._hooks is None:
-            tensor._hooks = []
-        hooks = tensor._hooks
-        entry: object = hook
+        tensor._hooks = hooks = [] if tensor._hooks is None else tensor._hooks
     else:
-        node = tensor.grad_fn
-        i = tensor._edge[1] if tensor._edge.__class__ is tuple else None
-        node.hooks = hooks = node.hooks or []
-        node.special = True
-        entry = (i, hook)
-    hooks.append(entry)
-    return lambda: hooks.remove(entry) if entry in hooks else None
+        tensor._edge.hooks = hooks = tensor._edge.hooks or []
+    hooks.append(hook)
+    return lambda: hooks.remove(hook) if hook in hooks else None
 
 
 def retain_grad(tensor) -> None:
     """Makes backward keep the gradient of a tensor that is no leaf, as its hooks leave it, in its `.grad`."""
-    node = tensor.grad_fn
+    node = tensor._edge
     if not retains_grad(tensor):
-        i = tensor._edge[1] if tensor._edge.__class__ is tuple else None
-        node.retained = [*(node.retained or ()), (i, weakref.ref(tensor))]
-        node.special = True
+        node.hooks, node.retained = node.hooks or [], (*node.retained, weakref.ref(tensor))
 
 
 def retains_grad(tensor) -> bool:
     """Whether backward fills in `.grad` of a tensor that is no leaf."""
-    return any(reference() is tensor for _, reference in tensor.grad_fn.retained or ())
+    return any(reference() is tensor for reference in tensor._edge.retained)

@@ -1,18 +1,43 @@
-"""Elementwise operations: the common cases of one and two tensors, without the questions that the general one asks.
+"""Short ways for elementwise operations of one or two tensors.
 
-A step of training runs thousands of operations, and on small arrays what `Op.__call__` asks costs more than the arithmetic.
-Here two questions are left for two tensors: one dtype? one shape? Whatever is not the common case goes to `Op.__call__`.
+A step of training runs thousands of operations, and on small arrays what `Op.__call__` and `Op.record` ask costs more than the
+arithmetic. Here two questions are left for two tensors: one dtype? one shape? Whatever is not the common case goes to `Op`.
+Nothing depends on this file: without it everything works, only slower.
 """
 
-import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from minigrad.autograd.autocast import LOW_DTYPES
-from minigrad.engine.match import matched
 from minigrad.engine.modes import SLOW, state
-from minigrad.engine.operation import Node, Op
+from minigrad.engine.operation import Node, Op, matched, next_number, raw
 from minigrad.engine.tensor import _tensor
+
+
+class OneNode(Node):
+    """A node of one edge, whose gradient has the shape of the output's."""
+
+    __slots__ = ()
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        saved, plan = self.saved, self.plan
+        if create_graph or saved is None or plan.checks:
+            return Node.pull(self, g, create_graph)
+        return (plan.vjps[0](self.xp.raw or raw(self.xp), g, *saved[0]),)
+
+
+class TwoNode(Node):
+    """A node of two edges, likewise."""
+
+    __slots__ = ()
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        saved, plan = self.saved, self.plan
+        if create_graph or saved is None or plan.checks:
+            return Node.pull(self, g, create_graph)
+        ops, (first, second) = self.xp.raw or raw(self.xp), plan.vjps
+        return first(ops, g, *saved[0]), second(ops, g, *saved[1])
+
+
+_new = object.__new__
 
 
 class Unary(Op):
@@ -29,18 +54,16 @@ class Unary(Op):
             return Op.__call__(self, input)
         if not (input._requires_grad and mode and self.vjps):
             return _tensor(y, xp)
-        plan, edge = self.plans.get(1), input._edge
-        if plan is None or not plan.positions or plan.kept and edge is None:
-            out = _tensor(y, xp)
-            self.record(1, xp, (input,), (x,), y, NOTHING, out)
-            return out
-        node = Node()
+        plan = self.plans.get(1) or self.plan(1, 1)
+        if not plan.positions:
+            return _tensor(y, xp)
+        node = _new(OneNode)
         node.op = self
         node.xp = xp
         node.plan = plan
-        node.special = False
-        node.edges = (edge or input,)
-        node.saved = plan.save(xp, (x,), y, NOTHING) if plan.save else ()
+        node.edges = (input._edge or input,)
+        node.saved = (plan.picks[0]((x, y, xp, NOTHING)),)
+        node.number = next_number()
         return _tensor(y, xp, node)
 
 
@@ -49,7 +72,7 @@ class Binary(Op):
 
     def __init__(self, forward: Callable, **options):
         super().__init__(forward, **options)
-        self.fits: set = set()  # pairs of an array's dtype and a number's type that need no cast
+        self.suits: set = set()  # pairs of an array's dtype and a number's type that need no cast
 
     def __call__(self, input, other):
         try:
@@ -68,22 +91,28 @@ class Binary(Op):
         wanted = input._requires_grad + 2 * other._requires_grad
         if not (wanted and mode and self.vjps):
             return _tensor(z, xp)
-        plan, first, second = self.plans.get(wanted), input._edge, other._edge
-        leaf = wanted & 1 and first is None or wanted & 2 and second is None
-        if plan is None or not plan.positions or leaf and plan.kept:
-            out = _tensor(z, xp)
-            self.record(wanted, xp, (input, other), (x, y), z, NOTHING, out)
-            return out
-        node = Node()
+        return self.recorded(wanted, xp, input, other, x, y, z)
+
+    def recorded(self, wanted, xp, input, other, x, y, z):
+        """The result on the tape."""
+        plan = self.plans.get(wanted) or self.plan(wanted, 2)
+        record = (x, y, z, xp, NOTHING)
+        picks = plan.picks
+        if len(picks) == 2:
+            node: Node = _new(TwoNode)
+            node.edges = (input._edge or input, other._edge or other)
+            node.saved = (picks[0](record), picks[1](record))
+        elif picks:
+            node = _new(OneNode)
+            t = other if plan.positions[0] else input
+            node.edges = (t._edge or t,)
+            node.saved = (picks[0](record),)
+        else:
+            return _tensor(z, xp)
         node.op = self
         node.xp = xp
         node.plan = plan
-        node.special = False
-        if wanted == 3:
-            node.edges = (first or input, second or other)
-        else:
-            node.edges = (first or input,) if wanted == 1 else (second or other,)
-        node.saved = plan.save(xp, (x, y), z, NOTHING) if plan.save else ()
+        node.number = next_number()
         return _tensor(z, xp, node)
 
     def with_number(self, input, other):
@@ -93,48 +122,21 @@ class Binary(Op):
             return Op.__call__(self, input, other)
         array, xp, mode = t._data, t._backend, state.mode
         key = array.dtype, number.__class__
-        if key not in self.fits or not -65504 <= number <= 65504:  # what float16 holds
+        if key not in self.suits or not -65504 <= number <= 65504:  # what float16 holds
             if matched(self, (input, other)) is not None:
                 return Op.__call__(self, input, other)
-            self.fits.add(key)
-        arrays = (array, number) if bit == 1 else (number, array)
+            self.suits.add(key)
+        x, y = (array, number) if bit == 1 else (number, array)
         try:
-            z = self.forward(xp, *arrays)
+            z = self.forward(xp, x, y)
         except (ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input, other)
         if z.__class__ is not xp.array_type or mode & SLOW:
             return Op.__call__(self, input, other)
-        out = _tensor(z, xp)
-        if t._requires_grad and mode and self.vjps:
-            self.record(bit, xp, (input, other), arrays, z, NOTHING, out)
-        return out
-
-
-def wide(forward: Callable) -> Callable:
-    """Decorator of an elementwise forward function of several steps: 16-bit numbers are computed in float32 and rounded once,
-    at the end, so that no step in between overflows or cancels."""
-
-    @functools.wraps(forward)
-    def widened(xp, *inputs, **static):
-        dtype = next(xp.dtype_name(a) for a in inputs if hasattr(a, "dtype"))
-        if dtype not in LOW_DTYPES:
-            return forward(xp, *inputs, **static)
-        wider = [xp.astype(a, "float32") if hasattr(a, "dtype") else a for a in inputs]
-        return xp.astype(xp.asarray(forward(xp, *wider, **static)), dtype)
-
-    return widened
+        if not (t._requires_grad and mode and self.vjps):
+            return _tensor(z, xp)
+        return self.recorded(bit, xp, input, other, x, y, z)
 
 
 NOTHING: dict = {}
-
-
-def elementwise(function: Callable | None = None, /, **options):
-    """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
-    in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
-    alone."""
-    if function is None:
-        return functools.partial(elementwise, **options)
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
-    simple = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == len(kinds) and "promote_from" not in options
-    kind = {2: Unary, 3: Binary}.get(len(kinds), Op) if simple else Op
-    return kind(function, elementwise=True, **options)
+KINDS: dict[int, type[Op]] = {1: Unary, 2: Binary}

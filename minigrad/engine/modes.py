@@ -1,10 +1,10 @@
-"""What is switched on in this thread: recording of operations, observers, the search for NaN."""
+"""What is switched on in this thread: recording of operations, and observers."""
 
-import contextlib
-import functools
-import inspect
 import threading
 from collections.abc import Callable
+from typing import Any
+
+from minigrad.switches import Switch
 
 # Bits of the mode: record the tape; somebody observes operations; mixed precision; somebody collects the nodes of the tape.
 GRAD, WATCH, AUTOCAST, COLLECT = 1, 2, 4, 8
@@ -13,10 +13,12 @@ SLOW = WATCH | AUTOCAST | COLLECT  # what the short ways of common operations le
 
 class State(threading.local):
     mode = GRAD
-    observers: tuple = ()
-    anomaly = False
-    low = "auto"  # the dtype of products, where AUTOCAST is set
-    collector: list | None = None  # receives every node that is recorded, where COLLECT is set (see `checkpoint`)
+    observers: tuple = ()  # called after every operation, where WATCH is set
+    backward_observers: tuple = ()  # called after every derivative
+    cast: Any = None  # gives an operation's inputs the dtypes in which it computes, where AUTOCAST is set
+    low = "auto"  # the dtype of products there
+    tracer: Any = None  # hears of leaves that are changed or get a gradient (`mg.compile`)
+    collector: list | None = None  # receives every node that is recorded, where COLLECT is set
 
 
 state = State()
@@ -35,60 +37,6 @@ class set_mode:
 
     def __exit__(self, *exc) -> None:
         state.mode = self.before
-
-
-class Switch(contextlib.ContextDecorator):
-    """A context manager that also decorates functions and generator functions.
-
-    A generator runs with the switch set each time it is resumed; between two values its caller finds its own setting. A
-    subclass makes a fresh switch of the same kind in `_recreate_cm`, because a decorated function may run in several threads.
-    """
-
-    def _recreate_cm(self):
-        raise NotImplementedError
-
-    def __enter__(self):
-        raise NotImplementedError
-
-    def __exit__(self, *exc):
-        raise NotImplementedError
-
-    def __call__(self, function):
-        name = type(self).__name__
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{name} can't decorate the async function {function.__name__}: other tasks of the thread would run with it while "
-                f"the function waits; use `with {name}(…):` around the lines between two awaits"
-            )
-        if inspect.isclass(function) or not callable(function):
-            raise TypeError(
-                f"{name} decorates a function, got {function!r}; decorate the methods of a class one by one"
-            )
-        return self._of_generator(function) if inspect.isgeneratorfunction(function) else super().__call__(function)
-
-    def _of_generator(self, function):
-        @functools.wraps(function)
-        def switched(*args, **kwargs):
-            generator = function(*args, **kwargs)
-            resume = functools.partial(next, generator)
-            while True:
-                try:
-                    with self._recreate_cm():
-                        value = resume()
-                except StopIteration as stop:
-                    return stop.value
-                try:
-                    sent = yield value
-                except GeneratorExit:
-                    with self._recreate_cm():
-                        generator.close()
-                    raise
-                except BaseException as error:
-                    resume = functools.partial(generator.throw, error)
-                else:
-                    resume = functools.partial(generator.send, sent)
-
-        return switched
 
 
 class no_grad(Switch):
@@ -146,28 +94,41 @@ def is_observed() -> bool:
 
 
 class observe(Switch):
-    """Calls `callback(name, inputs, output, static)` after every operation executed inside, innermost observer last.
+    """Context manager and decorator that tells what the engine does.
+
+    Args:
+        callback: `callback(name, inputs, output, static)`, called after every operation executed inside.
+        backward: `backward(node, gradient, results)`, called after every derivative that a `backward` or `grad` inside takes: the
+            node of the tape (`node.op.name` names its operation), the gradient by its output (a tuple for an operation with
+            several outputs), and a tuple of the gradients by `node.edges`, None where there is none.
+
+    Observers within each other are all called, the innermost last.
 
     >>> import minigrad as mg
-    >>> names = []
-    >>> with mg.autograd.observe(lambda name, inputs, output, static: names.append(name)):
-    ...     _ = mg.ones(2) + 1
-    >>> names
-    ['add']
+    >>> names, steps = [], []
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> with mg.autograd.observe(lambda name, inputs, output, static: names.append(name),
+    ...                          backward=lambda node, g, results: steps.append((node.op.name, g.item()))):
+    ...     (x * x + 1).backward()
+    >>> names, steps
+    (['mul', 'add'], [('add', 1.0), ('mul', 1.0)])
     """
 
-    def __init__(self, callback: Callable):
-        self.callback = callback
+    def __init__(self, callback: Callable | None = None, backward: Callable | None = None):
+        self.callback, self.backward = callback, backward
         self._before: list[tuple] = []
 
     def _recreate_cm(self):
-        return type(self)(self.callback)
+        return type(self)(self.callback, self.backward)
 
     def __enter__(self) -> None:
-        self._before.append(state.observers)
-        state.observers, state.mode = (*state.observers, self.callback), state.mode | WATCH
+        self._before.append((state.observers, state.backward_observers))
+        if self.callback is not None:
+            state.observers, state.mode = (*state.observers, self.callback), state.mode | WATCH
+        if self.backward is not None:
+            state.backward_observers = (*state.backward_observers, self.backward)
 
     def __exit__(self, *exc) -> None:
-        state.observers = self._before.pop()
+        state.observers, state.backward_observers = self._before.pop()
         if not state.observers:
             state.mode &= ~WATCH

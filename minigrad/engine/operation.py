@@ -1,93 +1,176 @@
-"""Reverse-mode automatic differentiation: operations, the tape, and the walk back along it.
+"""Operations, and the nodes of the tape that record them.
 
 An operation is a function of raw arrays; `defvjp` gives, one line an input, its vector-Jacobian product (VJP): the
 gradient of the loss by that input, from the gradient `g` of the loss by the output. Calling an operation on tensors runs
-the function and, where a derivative may be asked for, hangs a `Node` on the result. `backward` walks the nodes in
-topological order and sums what the VJPs give.
+the function and, where a derivative may be asked for, hangs a `Node` on the result. `minigrad.engine.backward` walks the
+nodes in topological order and sums what the VJPs give.
 
     @op
-    def tanh(xp, a):                                # xp: the array library of the inputs; a: a raw array
+    def tanh(xp, a):                                    # xp: the array library of the inputs; a: a raw array
         return xp.tanh(a)
-    tanh.defvjp(lambda xp, g, y: g * (1 - y * y))   # y: the output; only what is named here is kept in memory
+    tanh.defvjp(lambda ops, g, y: g * (1 - y * y))      # y: the output; only what is named here is kept in memory
 
 The names of a VJP's parameters say what it needs: `g` the incoming gradient, `y` the output, an input's own name for its
-array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for its value. Inside a VJP `xp` is
-`minigrad.ops`: over raw arrays in an ordinary backward, over tensors under `create_graph=True`; so derivatives of every
-order come from the same line.
+array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for its value. Inside a VJP `ops` has every
+operation under its name: over raw arrays in an ordinary backward, over tensors under `create_graph=True`; so derivatives
+of every order come from the same line.
 """
 
 import functools
 import inspect
+import itertools
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
-from minigrad.autograd.anomaly import user_line
 from minigrad.backend import BackendError
-from minigrad.dtypes import ALL, plain
-from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
+from minigrad.dtypes import ALL, DType, float32, int64, plain, promote
+from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, WATCH, enable_grad, state
+from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.messages import beyond, devices, explained, number_beside
 
-REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `xp.name`
+REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
 
 
-class Node:
-    """One recorded operation: where its inputs came from (`edges`) and what its VJPs need (`saved`).
+next_number = itertools.count().__next__
 
-    An edge is a node, for an operation with one output; (node, output's number) where it has several; or a leaf tensor. A
-    node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
+
+class Node:
+    """One recorded operation, `op`.
+
+    edges: for each input that requires a gradient, where the gradient goes: the node that made it, or a leaf tensor.
+    saved: for each of them, what its derivative needs; None when a backward has used it up.
+    pull(g): the gradients along the edges, from the gradient by the output.
+    number: grows from node to node, so that a node's edges lead to smaller numbers.
+
+    A node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
     """
 
-    __slots__ = ("op", "xp", "plan", "edges", "saved", "special", "__dict__", "__weakref__")
+    __slots__ = ("op", "xp", "plan", "edges", "saved", "number", "__dict__", "__weakref__")
 
-    op: "Op"
-    xp: Any  # the backend of the output
-    plan: Any  # which VJPs to run, for a plain operation a `_Plan`
-    edges: Any
-    saved: Any
-    special: bool  # whether any of the following is set; most nodes of a deep chain are plain
-    inputs: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
-    outputs: Any = None  # shapes and dtypes of the outputs of an operation with several
-    leaves: Any = None  # pairs of a leaf and its array at the time of the forward
-    hooks: Any = None  # pairs of an output's number and a function of its gradient
-    retained: Any = None  # pairs of an output's number and a weak reference to the tensor whose `.grad` is to be kept
+    op: Any  # an `Op`, or what stands for one: its `name`, `pull` and `kept` are used
+    expected: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
+    outputs: Any = None  # of an operation with several: (shape, dtype, weak reference to the `Output`) of each
+    hooks: list[Callable] | None = None  # functions of the output's gradient
+    retained: Any = ()  # weak references to tensors whose `.grad` is to be kept
     line: str | None = None  # where the user called it, under detect_anomaly
+
+    def __init__(self, op, xp, plan: "Plan", edges: Sequence, saved):
+        self.op, self.xp, self.plan = op, xp, plan
+        self.edges, self.saved, self.number = edges, saved, next_number()
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
+        if self.saved is None:
+            raise RuntimeError(
+                f"the tape through {self.op.name} was already used and freed by a backward; "
+                "pass retain_graph=True to the first one to go through it again"
+            )
+        if self.plan.checks:
+            self.check_leaves()
+        if self.outputs is not None:
+            g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
+        return self.op.pull(self, g, create_graph)
+
+    def check_leaves(self) -> None:
+        """Compares the saved arrays of leaves with those that the leaves have now."""
+        for place, i, j in self.plan.checks:
+            leaf = self.edges[place]
+            if isinstance(leaf, Tensor) and self.saved and leaf._data is not self.saved[i][j]:
+                raise RuntimeError(
+                    f"a tensor of shape {tuple(leaf.shape)} that {self.op.name} needs for its gradient was changed after the "
+                    "forward pass (an optimiser step, or .data assigned); call backward before changing it, or run the forward "
+                    "pass again"
+                )
+
+    def no_gradient(self, i: int, create_graph: bool):
+        shape, dtype, _ = self.outputs[i]
+        zeros = self.xp.astype(self.xp.zeros(shape), dtype)
+        return _tensor(zeros, self.xp) if create_graph else zeros
+
+    def kept(self) -> list[tuple[Any, Any]]:
+        """What the node keeps in memory, as pairs (what, value): an input's position, "y" for the output, or None for metadata,
+        static values and statistics."""
+        return self.op.kept(self)
+
+    def input_tensor(self, array, position: int):
+        """An input's array as a tensor again, on the tape where it was."""
+        if position not in self.plan.positions:
+            return _tensor(array, self.xp)
+        edge = self.edges[self.plan.positions.index(position)]
+        return edge if isinstance(edge, Tensor) else _tensor(array, self.xp, edge)
+
+    def output_tensors(self, value):
+        """The output(s) as tensors again, made by this node."""
+        if self.outputs is None:
+            return _tensor(value, self.xp, self)
+        parts = [self.outputs[i][2]() or Output(self, i) for i in range(len(value))]
+        return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])
 
     def __repr__(self) -> str:
         return f"<{self.op.name} node>"
 
 
-class _Plan:
-    """What to keep and which VJPs to run when a given set of inputs requires a gradient. `keeps` says whether arrays are kept:
-    a node without is not used up by a backward.
+class Output(Node):
+    """Output number `i` of an operation with several: its gradient is one row of the operation's."""
 
-    For `mul` with both inputs wanted, the two functions made here read `save = lambda xp, a, y, s: (a[1], a[0])` (None where
-    nothing is kept) and `pull = lambda xp, g, s: (vjp0(xp, g, s[0]), vjp1(xp, g, s[1]))`.
+    __slots__ = ("i",)
+
+    def __init__(self, node: Node, i: int):
+        super().__init__(node.op, node.xp, NOTHING_KEPT, (node,), ())
+        self.i = i
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        return (Rows({self.i: g}),)
+
+    def kept(self) -> list:
+        return []
+
+
+class Rows(dict):
+    """Gradients by the outputs of an operation with several, by their numbers; summed entry by entry."""
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows({**self, **{i: self[i] + g if i in self else g for i, g in other.items()}})
+
+
+class Plan:
+    """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
+
+    kinds: for each VJP, what its parameters stand for: an input's position, "y" for the output, None for anything else.
+    picks: for each VJP, a function that picks what it needs from the record (*arrays, output, backend, static values).
+    keeps: whether arrays are saved; a node without any is not used up by a backward.
+    checks: where the array of an input with an edge is saved: (number of the edge, number of the VJP, place in what it saved).
     """
 
-    __slots__ = ("positions", "kinds", "kept", "keeps", "save", "pull")
+    __slots__ = ("positions", "vjps", "kinds", "picks", "keeps", "checks")
 
-    def __init__(self, op: "Op", wanted: int, count: int):
-        self.positions, self.kinds = [], []
-        sources: list[str] = []
-        calls, functions = [], {}
-        for k in range(count):
-            vjp = op.vjps[0 if op.variadic else k] if wanted >> k & 1 else None
-            if vjp is None:
-                continue
-            arguments = ""
-            for name in op.needs[vjp]:
-                kind, source = op.source(name, k)
-                arguments += f", s[{len(sources)}]"
-                self.kinds.append(kind)
-                sources.append(source)
-            self.positions.append(k)
-            functions[f"vjp{k}"] = vjp
-            calls.append(f"vjp{k}(xp, g{arguments})")
-        self.kept = sorted({kind for kind in self.kinds if isinstance(kind, int)})
-        self.keeps = bool(self.kept) or "y" in self.kinds
-        self.save = eval(f"lambda xp, a, y, s: ({''.join(s + ', ' for s in sources)})") if sources else None
-        self.pull = eval(f"lambda xp, g, s: ({''.join(c + ', ' for c in calls)})", functions)
+    def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
+        self.positions, self.vjps = positions, vjps
+        self.kinds = [[kind for kind, _ in each] for each in needs]
+        self.picks = [_picker([find for _, find in each]) for each in needs]
+        self.keeps = any(kind is not None for kinds in self.kinds for kind in kinds)
+        places = {k: place for place, k in enumerate(positions)}
+        self.checks = [
+            (places[kind], i, j) for i, kinds in enumerate(self.kinds) for j, kind in enumerate(kinds) if kind in places
+        ]
+
+
+def _picker(finders: list) -> Callable:
+    """A function of a record that gives a tuple of what the finders find: at a place of it, or by a function of it."""
+    if any(map(callable, finders)):
+        functions = [find if callable(find) else itemgetter(find) for find in finders]
+        return lambda record: tuple([find(record) for find in functions])
+    if len(finders) > 1:
+        return itemgetter(*finders)
+    start, stop = (finders[0], finders[0] + 1) if finders else (0, 0)
+    return itemgetter(slice(start, stop))  # a slice of a tuple is a tuple
+
+
+NOTHING_KEPT = Plan((0,))
 
 
 class Op:
@@ -99,24 +182,20 @@ class Op:
         self.__signature__ = signature.replace(parameters=parameters)
         self.name, self.forward, self.__doc__ = forward.__name__.rstrip("_"), forward, forward.__doc__
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
-        self.static = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.static = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
         self.elementwise, self.floats, self.promote_from = elementwise, floats, promote_from
         self.vjps: tuple = ()
-        self.needs: dict = {}
         self.plans: dict[Any, Any] = {}
-        self.own = (forward.__module__ or "").startswith(
-            "minigrad."
-        )  # minigrad's, not a user's of perhaps the same name
+        self.fits: set = set()  # dtypes that need no cast
+        self.own = (forward.__module__ or "").startswith("minigrad.")  # not a user's of perhaps the same name
         (REGISTRY if self.own else USERS)[self.name] = self
 
     def __repr__(self) -> str:
-        return f"<operation {self.name}({', '.join(self.inputs + self.static)})>"
+        return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
 
     def __get__(self, instance, owner=None):
-        return (
-            self if instance is None else types.MethodType(self, instance)
-        )  # an operation can be a method, as functions can
+        return self if instance is None else types.MethodType(self, instance)  # as functions, it can be a method
 
     def defvjp(self, *vjps: Callable | None) -> None:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
@@ -126,32 +205,47 @@ class Op:
                 f"{self.name} has {count} inputs and was given {len(vjps)} VJPs; give one for each, or None"
             )
         self.vjps, self.plans = vjps, {}
-        self.needs = {v: _parameters(v)[2:] for v in vjps if v is not None}
+        for k, vjp in enumerate(vjps):
+            if vjp is not None:
+                self.needs(vjp, k)  # which complains of a name that stands for nothing
+
+    def needs(self, vjp: Callable, k: int) -> list[tuple]:
+        """What the parameters after `ops` and `g` of the VJP by input `k` stand for, see `Plan`, and how they are found."""
+        code = getattr(vjp, "__code__", None)  # `inspect.signature` costs a tenth of minigrad's import
+        names = code.co_varnames[: code.co_argcount] if code else tuple(inspect.signature(vjp).parameters)
+        return [self.need(name, k) for name in names[2:]]
+
+    def need(self, name: str, k: int) -> tuple[Any, Any]:
+        base, _, what = name.rpartition("_")
+        if name == "y":
+            return "y", -3
+        if name == "i":
+            return None, lambda record: k
+        if name in self.inputs:
+            return self.inputs.index(name), self.inputs.index(name)
+        if what in METADATA and base in self.inputs:
+            position, read = self.inputs.index(base), METADATA[what]
+            if self.variadic:
+                return None, lambda record: tuple([read(a, record[-2]) for a in record[:-3]])
+            return None, lambda record: read(record[position], record[-2])
+        if name in self.static:
+            default = self.static[name]
+            return None, lambda record: record[-1].get(name, default)
+        raise TypeError(
+            f"a VJP of {self.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"
+        )
+
+    def plan(self, wanted: int, count: int) -> Plan:
+        """The plan when the inputs whose bits are set in `wanted` require a gradient."""
+        if wanted not in self.plans:
+            vjps = {k: self.vjps[0 if self.variadic else k] for k in range(count) if wanted >> k & 1}
+            vjps = {k: vjp for k, vjp in vjps.items() if vjp is not None}
+            self.plans[wanted] = Plan(list(vjps), list(vjps.values()), [self.needs(v, k) for k, v in vjps.items()])
+        return self.plans[wanted]
 
     def on_arrays(self, xp) -> Callable:
         """The operation as a function of raw arrays, without a tape."""
         return functools.partial(self.forward, xp)
-
-    def source(self, name: str, k: int) -> tuple[int | str, str]:
-        """How a VJP's parameter is found: its kind (an input's position, "y", or "static") and the expression that saves it."""
-        if name == "y":
-            return "y", "y"
-        if name == "i":
-            return "static", str(k)
-        if name in self.inputs:
-            position = self.inputs.index(name)
-            return position, f"a[{position}]"
-        base, _, what = name.rpartition("_")
-        if what in ("shape", "dtype") and base in self.inputs:
-            read = "getattr({}, 'shape', ())" if what == "shape" else "xp.dtype_name({})"
-            if self.variadic:
-                return "static", f"tuple([{read.format('x')} for x in a])"
-            return "static", read.format(f"a[{self.inputs.index(base)}]")
-        if name in self.static:
-            return "static", f"s[{name!r}]"
-        raise TypeError(
-            f"a VJP of {self.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"
-        )
 
     def call_form(self, function: Callable) -> Callable:
         """Decorator: `function` is the public, PyTorch-shaped way to call this operation, reached as `function.op`."""
@@ -161,191 +255,330 @@ class Op:
     def __call__(self, *inputs, **static):
         mode = state.mode
         if mode & AUTOCAST and self.own:
-            inputs = cast_inputs(self.name, inputs)
+            inputs = state.cast(self.name, inputs)
         xp: Any = None
         dtype: Any = None
-        wanted, bit, mixed = 0, 1, False
-        arrays = []
+        shape: Any = None
+        arrays, wanted, bit = [], 0, 1  # wanted has a bit for each input that requires a gradient
+        one_dtype = one_shape = True
         for t in inputs:
             if isinstance(t, Tensor):
                 array = t._data
                 if xp is None:
-                    xp, dtype = t._backend, array.dtype
+                    xp, dtype, shape = t._backend, array.dtype, array.shape
                 elif t._backend is not xp:
                     raise BackendError(
                         f"{self.name}: inputs on different devices ({devices(inputs)}); move one with .to(device)"
                     )
-                elif array.dtype != dtype:
-                    mixed = True
+                else:
+                    one_dtype, one_shape = one_dtype and array.dtype == dtype, one_shape and array.shape == shape
                 arrays.append(array)
                 if t._requires_grad:
                     wanted |= bit
             else:
                 arrays.append(t)
-                mixed = True
+                one_dtype = False
             bit <<= 1
-        if static and self.elementwise:
-            static = {name: plain(value) for name, value in static.items()}
-        if self.elementwise and (mixed or self.floats):
-            changed = matched(self, inputs)
-            if changed is not None:
-                result = self(*changed, **static)
-                return result.astype("float16") if changed.__class__ is Widened else result
+        if self.elementwise:
+            if static:
+                static = {name: plain(value) for name, value in static.items()}
+            if not one_dtype or self.floats and dtype not in self.fits:
+                changed = matched(self, inputs)
+                if changed is not None:
+                    result = self(*changed, **static)
+                    return result.astype("float16") if changed.__class__ is Widened else result
+                if one_dtype:
+                    self.fits.add(dtype)
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise explained(self, error, inputs, static) from error
-        out: Any
-        if y.__class__ is tuple:
-            y = tuple([xp.asarray(a) for a in y])
-            out = tuple([_tensor(a, xp) for a in y])
-        else:
-            if y.__class__ is not xp.array_type:
-                y = xp.asarray(y)
-            out = _tensor(y, xp)
+        if y.__class__ is not xp.array_type:
+            y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
+        node = None
         if wanted and mode & GRAD and self.vjps:
-            self.record(wanted, xp, inputs, arrays, y, static, out)
-        if mode & WATCH:
-            for callback in state.observers:
-                callback(self.name, inputs, out, static)
+            plan = self.plans.get(wanted) or self.plan(wanted, len(inputs))
+            if plan.positions:
+                edges, saved, record = [], [], (*arrays, y, xp, static)
+                for k in plan.positions:
+                    edges.append(inputs[k]._edge or inputs[k])
+                for pick in plan.picks:
+                    saved.append(pick(record))
+                node = Node(self, xp, plan, edges, saved)
+                if not self.elementwise:
+                    node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
+                elif not one_shape or xp is None:
+                    node.expected = [arrays[k].shape for k in plan.positions]
+        out = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
+        if mode & SLOW:
+            observed(self, inputs, out, static, node)
         return out
 
-    def record(self, wanted: int, xp, inputs, arrays, y, static, out) -> None:
-        """Hangs a node on the output(s); `wanted` has a bit for each input that requires a gradient."""
-        plan = self.plans.get(wanted)
-        if plan is None:
-            plan = self.plans[wanted] = _Plan(self, wanted, len(inputs))
-        if not plan.positions:
-            return
-        node = Node()
-        node.op, node.xp, node.plan, node.special = self, xp, plan, True
-        node.saved = plan.save(xp, arrays, y, static) if plan.save else ()
-        node.edges = [inputs[k]._edge or inputs[k] for k in plan.positions]
-        for k in plan.kept:
-            t = inputs[k]
-            if isinstance(t, Tensor) and t._edge is None and t._requires_grad:
-                node.leaves = [*(node.leaves or ()), (t, arrays[k])]
-        if not self.elementwise:
-            node.inputs = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
-        elif len(arrays) > 1 and any([arrays[k].shape != y.shape for k in plan.positions]):
-            node.inputs = [arrays[k].shape for k in plan.positions]
-        note(node)
-        if out.__class__ is tuple:
-            node.outputs = [(a.shape, xp.dtype_name(a)) for a in y]
-            for i, t in enumerate(out):
-                if ALL[node.outputs[i][1]].is_floating_point:
-                    t._requires_grad, t._edge = True, (node, i)
-        else:
-            out._requires_grad, out._edge = True, node
-
-    def pull(self, node: Node, g, create_graph: bool):
+    def pull(self, node: Node, g, create_graph: bool) -> Sequence:
         """The gradients by the inputs in `node.plan.positions`, from the gradient by the output."""
-        xp: Any
-        if create_graph:
-            xp, saved = TENSORS, _as_tensors(node)
-        else:
-            xp, saved = node.xp.raw or raw_ops(node.xp), node.saved
-        result = node.plan.pull(xp, g, saved)
-        return result if node.inputs is None else self.fitted(node, xp, result, create_graph)
+        ops, saved = (TENSORS, self.saved_tensors(node)) if create_graph else (node.xp.raw or raw(node.xp), node.saved)
+        results = []
+        for vjp, needs in zip(node.plan.vjps, saved):  # noqa: B905  (as long as each other; strict would cost time)
+            results.append(vjp(ops, g, *needs))
+        return results if node.expected is None else self.fitted(node, ops, results)
 
-    def fitted(self, node: Node, xp, result, create_graph: bool) -> list:
+    def fitted(self, node: Node, ops, results) -> Sequence:
         """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
         if self.elementwise:
             return [
-                d if d is None or d.shape == shape else xp.sum_to(d, shape=shape)
-                for d, shape in zip(result, node.inputs, strict=True)
+                d if d is None or d.shape == shape else ops.sum_to(d, shape=shape)
+                for d, shape in zip(results, node.expected, strict=True)
             ]
-        for d, (shape, dtype), k in zip(result, node.inputs, node.plan.positions, strict=True):
-            array = d._data if create_graph else d
+        for d, (shape, dtype), k in zip(results, node.expected, node.plan.positions, strict=True):
+            array = d._data if isinstance(d, Tensor) else d
             if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
                 raise RuntimeError(
                     f"the VJP of {self.name} by {self.inputs[0 if self.variadic else k]!r} gave {array.dtype} "
                     f"{tuple(array.shape)} for an input of {dtype} {tuple(shape)}; mend the VJP"
                 )
-        return result
+        return results
+
+    def saved_tensors(self, node: Node) -> list[list]:
+        """What a node saved, as tensors on the tape again: inputs hang on the node's edges, the output on the node."""
+        return [
+            [
+                node.output_tensors(value)
+                if kind == "y"
+                else node.input_tensor(value, kind)
+                if kind is not None and isinstance(value, node.xp.array_type)
+                else value
+                for kind, value in zip(kinds, values, strict=True)
+            ]
+            for kinds, values in zip(node.plan.kinds, node.saved, strict=True)
+        ]
+
+    def kept(self, node: Node) -> list[tuple[Any, Any]]:
+        return [pair for pairs in map(zip, node.plan.kinds, node.saved or ()) for pair in pairs]
+
+
+METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}
+
+
+def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
+    """The tensors of an operation with several, each at a place of its own on the tape."""
+    tensors = tuple([_tensor(a, xp) for a in arrays])
+    if node is not None:
+        parts = [Output(node, i) for i in range(len(tensors))]
+        node.outputs = [(t.shape, t.dtype.name, weakref.ref(part)) for t, part in zip(tensors, parts, strict=True)]
+        for t, part in zip(tensors, parts, strict=True):
+            if t.dtype.is_floating_point:
+                t._requires_grad, t._edge = True, part
+    return tensors
+
+
+def observed(op: "Op", inputs, out, static, node: Node | None) -> None:
+    """Tells of an operation whom it concerns."""
+    if state.collector is not None and node is not None:
+        state.collector.append(node)
+    for callback in state.observers:
+        callback(op.name, inputs, out, static)
 
 
 def op(function: Callable | None = None, /, **options):
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
-    if function is None:
-        return functools.partial(op, **options)
-    return Op(function, **options)
+    return functools.partial(op, **options) if function is None else Op(function, **options)
 
 
-def note(node: Node) -> None:
-    """What is done with a node when it is complete, where somebody asked for it."""
-    if state.anomaly:
-        node.line = user_line()
-    if state.collector is not None:
-        state.collector.append(node)
+# --- fused operations -------------------------------------------------------------------------------------------------
+class Fused(Op):
+    """An operation with a definition on tensors and optional kernels in the backends.
+
+    The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
+    (output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
+    ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs. The
+    method is told whether a derivative may follow (`save`); if not, it needn't keep anything.
+
+    One with `parts` runs as its definition while somebody observes operations: whoever counts or draws them wants to see
+    the parts. Kernels are for inputs of one dtype; those at the positions `integers` are left out of that.
+    """
+
+    def __init__(self, definition: Callable, parts: bool = False, integers: tuple[int, ...] = ()):
+        super().__init__(definition)
+        self.definition, self.parts, self.integers = definition, parts, integers
+
+    def __call__(self, *inputs, **static):
+        static = {name: plain(value) for name, value in static.items()}
+        if state.mode & AUTOCAST and self.own:
+            inputs = state.cast(self.name, inputs)
+        try:
+            xp = inputs[0]._backend
+            pairs = [(k, t) for k, t in enumerate(inputs) if t is not None and k not in self.integers]
+            kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
+        except AttributeError:
+            came = ", ".join(type(t).__name__ for t in inputs)
+            raise TypeError(f"{self.name}: expected tensors, got {came}; use mg.tensor(…)") from None
+        kernel = getattr(xp, self.name, None) if self.own else None
+        if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
+            return self.definition(*inputs, **static)
+        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad] if state.mode & GRAD else []
+        arrays: list = [None if t is None else t._data for t in inputs]
+        result = kernel(*arrays, save=bool(wanted), **static)
+        if result is None:
+            return self.definition(*inputs, **static)
+        (y, statistics), node = result, None
+        if wanted:
+            edges = [inputs[k]._edge or inputs[k] for k in wanted]
+            node = Node(self, xp, FusedPlan(wanted), edges, (arrays, statistics, static))
+            node.expected = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
+        out = _tensor(y, xp, node)
+        observed(self, inputs, out, static, node)
+        return out
+
+    def on_arrays(self, xp) -> Callable:
+        def on_raw(*arrays, **static):
+            return self(*(None if a is None else _tensor(a, xp) for a in arrays), **static)._data
+
+        return on_raw
+
+    def pull(self, node: Node, g, create_graph: bool) -> Sequence:
+        """The gradients by a kernel; or, with `create_graph`, by the definition on copies of the inputs: each input's with the
+        others held fixed, also where one is computed from another."""
+        arrays, statistics, static = node.saved
+        if not create_graph:
+            grads = getattr(node.xp, self.name + "_vjp")(g, statistics, *arrays, **static)
+            return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
+        inputs = [None if a is None else node.input_tensor(a, k) for k, a in enumerate(arrays)]
+        return partial_derivatives(lambda *given: self.definition(*given, **static), inputs, node.plan.positions, g)
+
+    def kept(self, node: Node) -> list[tuple[Any, Any]]:
+        if not node.saved:
+            return []
+        arrays, statistics, _ = node.saved
+        rest = statistics if isinstance(statistics, tuple) else (statistics,)
+        return [*enumerate(arrays), *((None, value) for value in rest)]
 
 
-def _parameters(function: Callable) -> tuple[str, ...]:
-    """The names of a function's parameters (`inspect.signature` costs a tenth of minigrad's import)."""
-    code = getattr(function, "__code__", None)
-    return tuple(inspect.signature(function).parameters) if code is None else code.co_varnames[: code.co_argcount]
+class FusedPlan(Plan):
+    """That of a fused operation, which keeps all its inputs."""
+
+    __slots__ = ()
+
+    def __init__(self, positions: Sequence[int]):
+        super().__init__(positions)
+        self.keeps, self.checks = True, [(place, 0, k) for place, k in enumerate(positions)]
 
 
-def _named(name: str) -> Op:
-    """The operation that a derivative means by `xp.name`."""
-    found = REGISTRY.get(name) or USERS.get(name)
-    if found is None:
-        raise AttributeError(f"there is no operation {name!r}")
-    return found
+def fused(definition: Callable | None = None, /, **options):
+    """Decorator that makes a `Fused` operation of its definition, a function of tensors."""
+    return functools.partial(Fused, **options) if definition is None else Fused(definition)
 
 
-class _TensorOps:
-    """`xp` of a VJP under create_graph: every operation under its name, on tensors."""
+def partial_derivatives(function: Callable, inputs: Sequence, positions: Sequence[int], g) -> list:
+    """The gradients of function(*inputs)·g by the inputs at `positions`, on the tape.
+
+    The function runs on copies that lead nowhere, so that the walk back ends at them; afterwards they are hung on the inputs, and
+    every higher order reaches those.
+    """
+    from minigrad.engine.backward import gradients
+
+    copies = {k: Node(alias, inputs[k]._backend, alias.plan(1, 1), (), ((),)) for k in positions}
+    with enable_grad():
+        y = function(*(_tensor(t._data, t._backend, copies[k]) if k in copies else t for k, t in enumerate(inputs)))
+    found = gradients({y._edge: g}, list(copies.values()), create_graph=True) if y._edge else {}
+    for k, copy in copies.items():
+        copy.edges = (inputs[k]._edge or inputs[k],)
+    return [found.get(copy) for copy in copies.values()]
+
+
+# --- what derivatives are written in ----------------------------------------------------------------------------------
+class Operations:
+    """`ops` of a VJP: every operation under its name, as `form` makes it of the operation."""
+
+    def __init__(self, form: Callable[[Op], Callable]):
+        self._form = form
 
     def __getattr__(self, name: str):
-        found = _named(name)
+        found = REGISTRY.get(name) or USERS.get(name)
+        if found is None:
+            raise AttributeError(f"there is no operation {name!r}")
+        function = self._form(found)
         if found.own:  # a user's may be replaced
-            setattr(self, name, found)
-        return found
-
-
-class _RawOps:
-    """`xp` of a VJP in an ordinary backward: every operation as a function of raw arrays."""
-
-    def __init__(self, xp):
-        self._xp = xp
-
-    def __getattr__(self, name: str):
-        found = _named(name)
-        function = found.on_arrays(self._xp)
-        if found.own:
             setattr(self, name, function)
         return function
 
 
-TENSORS = _TensorOps()
+TENSORS = Operations(lambda op: op)  # under create_graph
 
 
-def raw_ops(xp) -> _RawOps:
-    xp.raw = xp.raw or _RawOps(xp)
+def raw(xp) -> Operations:
+    """The operations as functions of a backend's raw arrays, in an ordinary backward."""
+    xp.raw = xp.raw or Operations(lambda op: op.on_arrays(xp))
     return xp.raw
 
 
-def _as_tensors(node: Node) -> list:
-    """What a node saved, as tensors on the tape again: inputs hang on the node's edges, the output on the node."""
-    positions, result = node.plan.positions, []
-    for value, kind in zip(node.saved, node.plan.kinds, strict=True):
-        if kind == "y" and value.__class__ is tuple:
-            value = tuple(_tensor(v, node.xp, (node, i)) for i, v in enumerate(value))
-        elif kind == "y":
-            value = _tensor(value, node.xp, node)
-        elif isinstance(kind, int) and isinstance(value, node.xp.array_type):
-            value = input_tensor(value, node, positions.index(kind) if kind in positions else None)
-        result.append(value)
-    return result
+# --- elementwise operations -------------------------------------------------------------------------------------------
+def elementwise(function: Callable | None = None, /, **options):
+    """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
+    in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
+    alone."""
+    if function is None:
+        return functools.partial(elementwise, **options)
+    count = len(inspect.signature(function).parameters) - 1
+    kind = SHORT.get(count, Op) if is_plain(function) and "promote_from" not in options else Op
+    return kind(function, elementwise=True, **options)
 
 
-def input_tensor(array, node: Node, place: int | None):
-    """The input behind edge number `place` of a node as a tensor again (a constant where there is no edge)."""
-    if place is None:
-        return _tensor(array, node.xp)
-    edge = node.edges[place]
-    return edge if isinstance(edge, Tensor) else _tensor(array, node.xp, edge)
+def is_plain(function: Callable) -> bool:
+    """Whether all parameters are positional."""
+    return all(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+class Widened(list):
+    """Inputs in float32 of an operation whose result is to be float16: beside a number that float16 can't hold, as PyTorch
+    computes x · 65536."""
+
+
+def matched(op: Op, inputs: Sequence) -> list | None:
+    """Inputs of an elementwise operation cast to their common dtype (PyTorch's table), or None when they already fit.
+
+    Tensors with dimensions decide among themselves; a tensor without dimensions, and after it a Python number, counts only
+    where it is of a higher category (boolean, whole, floating point).
+    """
+    if not any(isinstance(t, Tensor) for t in inputs):
+        came = ", ".join(type(t).__name__ for t in inputs)
+        raise TypeError(f"{op.name}: expected a tensor, got {came}; use mg.tensor(…)")
+    best: list[DType | None] = [None, None, None]  # of tensors with dimensions, of 0-dimensional ones, of numbers
+    changed = False
+    inputs = list(inputs)
+    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
+        if isinstance(t, Tensor):
+            level, kind = (0 if t._data.ndim else 1), t.dtype
+        elif t.__class__ in NUMBERS:
+            level, kind = 2, NUMBERS[t.__class__]
+        elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
+            inputs[i] = t.item()
+            return matched(op, inputs) or inputs
+        else:
+            raise TypeError(
+                f"{op.name}: expected a tensor or a number, got {type(t).__name__}; wrap it with mg.tensor(…)"
+            )
+        best[level] = kind if best[level] is None else promote(best[level], kind)
+    common: DType | None = None
+    for seen in best:
+        if seen is not None and (common is None or seen.category > common.category):
+            common = seen
+    if common is None:
+        return None
+    if op.floats and not common.is_floating_point:
+        common = float32
+    if common.name == "float16" and any(beyond(op, t) for t in inputs):
+        return Widened(t.float() if isinstance(t, Tensor) else t for t in inputs)
+    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
+        if isinstance(t, Tensor):
+            if t.dtype is not common:
+                inputs[i], changed = t.astype(common), True
+        elif t.__class__ is int and not 0 <= t < 128 and (number := number_beside(op, t, common)) is not t:
+            inputs[i] = number
+            return matched(op, inputs) or inputs
+    return inputs if changed else None
+
+
+NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}
 
 
 @op
@@ -354,8 +587,12 @@ def alias(xp, a):
     return a
 
 
-alias.defvjp(lambda xp, g: g)
+alias.defvjp(lambda ops, g: g)
 
-from minigrad.engine.tensor import Tensor, _tensor  # noqa: E402, I001  (tensor.py needs the names above, and this module Tensor)
-from minigrad.autograd.autocast import cast_inputs  # noqa: E402
-from minigrad.engine.match import Widened, describe, devices, explained, matched  # noqa: E402, F401
+SHORT: dict[int, type[Op]] = {}  # by the number of inputs: kinds of operation that are called in a shorter way
+try:  # without this file everything works, only slower
+    from minigrad.engine.fast import KINDS
+except ModuleNotFoundError:
+    pass
+else:
+    SHORT.update(KINDS)

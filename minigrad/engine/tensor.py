@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import backend as _backend
-from minigrad.backend import tracing
 from minigrad.dtypes import ALIASES, ALL, PYTHON, DType, bool_, fitted, float32, limits, overflow, promote
 from minigrad.dtypes import dtype as _dtype
+from minigrad.engine.modes import state
 
 
 class _Devices(threading.local):
@@ -131,8 +131,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
             )
-        if tracing.state.active:
-            tracing.state.write(self)
+        if state.tracer is not None:
+            state.tracer.write(self)
         if isinstance(value, Tensor):
             self._data, self._backend = value._data, value._backend
         elif isinstance(value, self._backend.array_type):
@@ -187,15 +187,15 @@ class Tensor(Operators):
             raise RuntimeError(
                 "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
             )
-        if tracing.state.active and self._requires_grad != value:
-            tracing.state.write(self)
+        if state.tracer is not None and self._requires_grad != value:
+            state.tracer.write(self)
         self._requires_grad = builtins.bool(value)
         return self
 
     @property
     def grad(self) -> "Tensor | None":
         """What backward has added up: the gradient by this leaf, or by a result of operations after `retain_grad()`."""
-        if self._grad is None and self._edge is not None and not autograd.retains_grad(self):
+        if self._grad is None and self._edge is not None and not tape.retains_grad(self):
             warnings.warn(
                 "`.grad` of the result of an operation is None: backward keeps the gradients of leaves only; call retain_grad() "
                 "on it before backward",
@@ -212,8 +212,7 @@ class Tensor(Operators):
     @property
     def grad_fn(self):
         """The node of the tape that made this tensor, or None for a leaf."""
-        edge = self._edge
-        return edge[0] if edge.__class__ is tuple else edge
+        return self._edge
 
     def size(self, dim: int | None = None):
         """The shape, or the length of one dimension."""
@@ -307,7 +306,7 @@ class Tensor(Operators):
         create_graph: builtins.bool = False,
     ):
         """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
-        autograd.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
+        tape.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
 
     def detach(self) -> "Tensor":
         """The same values, off the tape."""
@@ -320,11 +319,11 @@ class Tensor(Operators):
                 "retain_grad() needs a tensor that requires a gradient; call requires_grad_() on it first"
             )
         if self._edge is not None:
-            autograd.retain_grad(self)
+            tape.retain_grad(self)
 
     def register_hook(self, hook):
         """Calls `hook(gradient)` during backward; a returned tensor replaces the gradient. Returns a function that removes it."""
-        return autograd.add_hook(self, hook)
+        return tape.add_hook(self, hook)
 
     # --- device and dtype -----------------------------------------------------------------------------------------
     def to(self, *targets, device: str | None = None, dtype=None) -> "Tensor":
@@ -520,4 +519,5 @@ def _supported(array, name: str | None, xp):
     return xp.asarray(array, name or kind.name)
 
 
-from minigrad import autograd, ops  # noqa: E402  (they need Tensor)
+from minigrad import ops  # noqa: E402, I001
+from minigrad.engine import backward as tape  # noqa: E402  (the one circle: a tensor can go back along its tape)

@@ -2,8 +2,9 @@
 
 import math
 
-from minigrad.autograd.autocast import LOW_DTYPES
-from minigrad.engine.fast import elementwise, wide
+from minigrad.dtypes import HALVES
+from minigrad.engine.operation import elementwise
+from minigrad.ops.wide import wide
 
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -51,7 +52,7 @@ tanh_gelu.defvjp(lambda xp, g, a, a_dtype: g * _tanh_gelu_slope(xp, a, a_dtype))
 
 
 def _tanh_gelu_slope(xp, a, dtype):
-    if dtype in LOW_DTYPES:
+    if dtype in HALVES:
         return xp.cast(_tanh_gelu_slope(xp, xp.cast(a, dtype="float32"), "float32"), dtype=dtype)
     t = xp.tanh((a + 0.044715 * a * a * a) * SQRT_2_BY_PI)
     return 0.5 * (1 + t) + 0.5 * a * (1 - t * t) * ((1 + 3 * 0.044715 * a * a) * SQRT_2_BY_PI)

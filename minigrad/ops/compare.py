@@ -1,7 +1,7 @@
 """Comparison and logic (booleans), and the bits of whole numbers; without a derivative."""
 
 from minigrad.dtypes import ALL, bool_, fitted
-from minigrad.engine.fast import elementwise
+from minigrad.engine.operation import elementwise
 
 
 @elementwise

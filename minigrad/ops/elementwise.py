@@ -8,8 +8,9 @@ import builtins
 import math
 
 from minigrad.dtypes import bool_, fitted, plain
-from minigrad.engine.fast import elementwise, wide
+from minigrad.engine.operation import elementwise
 from minigrad.engine.tensor import Tensor
+from minigrad.ops.wide import wide
 
 
 @elementwise

@@ -1,20 +1,11 @@
-"""Fused operations: a definition in tensor operations, which a backend may override with a faster kernel.
-
-The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
-(output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
-ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs. The method is
-told whether a derivative may follow (`save`); if not, it needn't keep anything.
-"""
+"""Fused operations: definitions in tensor operations, which a backend may override with faster kernels."""
 
 import functools
 import math
 
-from minigrad.autograd.autocast import cast_inputs
-from minigrad.dtypes import plain, promote
-from minigrad.engine import backward as walk
-from minigrad.engine.modes import AUTOCAST, WATCH, enable_grad, is_grad_enabled, state
-from minigrad.engine.operation import Node, Op, alias, input_tensor, note
-from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.dtypes import promote
+from minigrad.engine.operation import fused
+from minigrad.engine.tensor import Tensor
 from minigrad.ops.activation import exact_gelu
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
@@ -22,96 +13,6 @@ from minigrad.ops.elementwise import rsqrt, where
 from minigrad.ops.index import gather
 from minigrad.ops.linalg import linear, matmul
 from minigrad.ops.reduce import log_softmax, mean, softmax, sum, widened
-
-
-class _Plan:
-    """The positions of the inputs that a node of a fused operation gives gradients of; it keeps all inputs."""
-
-    __slots__ = ("positions",)
-    keeps = True
-
-    def __init__(self, positions: tuple[int, ...]):
-        self.positions = positions
-
-
-class Fused(Op):
-    """An operation with a definition on tensors and optional kernels in the backends. One with `parts` runs as its
-    definition while somebody observes operations: whoever counts or draws them wants to see the parts. Kernels are for
-    inputs of one dtype; those at the positions `integers` are left out of that."""
-
-    def __init__(self, definition, parts: bool = False, integers: tuple[int, ...] = ()):
-        super().__init__(definition)
-        self.definition, self.parts, self.integers = definition, parts, integers
-
-    def __call__(self, *inputs, **static):
-        static = {name: plain(value) for name, value in static.items()}
-        if state.mode & AUTOCAST and self.own:
-            inputs = cast_inputs(self.name, inputs)
-        try:
-            kinds = {
-                (t._backend.name, t._data.dtype)
-                for k, t in enumerate(inputs)
-                if t is not None and k not in self.integers
-            }
-            xp = inputs[0]._backend
-        except AttributeError:
-            came = ", ".join(type(t).__name__ for t in inputs)
-            raise TypeError(f"{self.name}: expected tensors, got {came}; use mg.tensor(…)") from None
-        kernel = getattr(type(xp), self.name, None) if self.own else None
-        if kernel is None or len(kinds) > 1:
-            return self.definition(*inputs, **static)
-        if self.parts and state.mode & WATCH:
-            return self.definition(*inputs, **static)
-        arrays: list = [None if t is None else t._data for t in inputs]
-        wanted = (
-            tuple([k for k, t in enumerate(inputs) if t is not None and t._requires_grad]) if is_grad_enabled() else ()
-        )
-        result = getattr(xp, self.name)(*arrays, save=bool(wanted), **static)
-        if result is None:
-            return self.definition(*inputs, **static)
-        y, saved = result
-        out = _tensor(y, xp)
-        if wanted:
-            plan = self.plans.get(wanted)
-            if plan is None:
-                plan = self.plans[wanted] = _Plan(wanted)
-            node = Node()
-            node.op, node.xp, node.plan, node.special = self, xp, plan, True
-            node.saved = (arrays, saved, static)
-            node.edges = [inputs[k]._edge or inputs[k] for k in wanted]
-            node.leaves = [(t, t._data) for t in (inputs[k] for k in wanted) if t._edge is None]
-            node.inputs = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
-            note(node)
-            out._requires_grad, out._edge = True, node
-        for callback in state.observers:
-            callback(self.name, inputs, out, static)
-        return out
-
-    def on_arrays(self, xp):
-        def raw(*arrays, **static):
-            return self(*(None if a is None else _tensor(a, xp) for a in arrays), **static)._data
-
-        return raw
-
-    def pull(self, node, g, create_graph):
-        """With `create_graph`, the derivative of the definition by copies of the inputs: each input's with the others held fixed,
-        also where one is computed from another. The copies hang on the tape, so that every higher order reaches the inputs."""
-        arrays, saved, static = node.saved
-        positions = node.plan.positions
-        if not create_graph:
-            grads = getattr(node.xp, self.name + "_vjp")(g, saved, *arrays, **static)
-            return self.fitted(node, node.xp, [grads[k] for k in positions], False)
-        places = {k: i for i, k in enumerate(positions)}
-        with enable_grad():
-            inputs = [None if a is None else input_tensor(a, node, places.get(k)) for k, a in enumerate(arrays)]
-            copies = {k: alias(inputs[k]) for k in positions}
-            y = self.definition(*(copies.get(k, t) for k, t in enumerate(inputs)), **static)
-        return walk.partial(y, list(copies.values()), g)
-
-
-def fused(definition=None, /, **options):
-    """Decorator that makes a `Fused` operation of its definition."""
-    return functools.partial(Fused, **options) if definition is None else Fused(definition)
 
 
 @fused

@@ -11,9 +11,9 @@ import numpy as np
 
 from minigrad.backend import of_array
 from minigrad.dtypes import fitted
-from minigrad.engine.match import describe
 from minigrad.engine.operation import op
 from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.messages import describe
 from minigrad.ops.compare import eq
 from minigrad.ops.elementwise import _boolean
 from minigrad.ops.elementwise import where as choose

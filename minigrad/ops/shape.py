@@ -5,9 +5,8 @@ import math
 import operator
 
 from minigrad import backend
-from minigrad.engine.fast import elementwise
 from minigrad.engine.modes import is_grad_enabled
-from minigrad.engine.operation import Op, op
+from minigrad.engine.operation import Node, Op, elementwise, op
 from minigrad.engine.tensor import _tensor
 
 MOST_DIMENSIONS = 64  # numpy's limit, and PyTorch's
@@ -70,10 +69,10 @@ class _ToDevice(Op):
         target = backend.get(device)
         static = {"device": target.name, "source": a.device}
         array = self.forward(a._backend, a._data, **static)
-        out = _tensor(array, target)
-        if a._requires_grad and is_grad_enabled():
-            self.record(1, target, (a,), (array,), array, static, out)
-        return out
+        if not (a._requires_grad and is_grad_enabled()):
+            return _tensor(array, target)
+        plan, record = self.plan(1, 1), (array, array, target, static)
+        return _tensor(array, target, Node(self, target, plan, [a._edge or a], [pick(record) for pick in plan.picks]))
 
 
 @functools.partial(_ToDevice, elementwise=True)

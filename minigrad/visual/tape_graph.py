@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from minigrad.autograd.recompute import Forgotten
+from minigrad.autograd.recompute import Recomputed
 from minigrad.engine.operation import Node as TapeNode
+from minigrad.engine.operation import Output
 from minigrad.engine.tensor import Tensor
 from minigrad.visual.drawing import Diagram, Node, times
 
@@ -103,9 +104,9 @@ def autograd_graph(tensor: Tensor, /, **named: Tensor) -> AutogradGraph:
 
 def _made_by(edge: Any) -> tuple[TapeNode | None, int | None]:
     """Where an edge of the tape leads: (node, number of its output, None if it has one), or (None, None) to a leaf."""
-    if isinstance(edge, TapeNode):
-        return edge, None
-    return edge if isinstance(edge, tuple) else (None, None)
+    if isinstance(edge, Output):
+        return edge.edges[0], edge.i
+    return (edge, None) if isinstance(edge, TapeNode) else (None, None)
 
 
 def _in_order(tensor: Tensor) -> list[TapeNode]:
@@ -137,34 +138,21 @@ def _shapes(tensor: Tensor, order: list[TapeNode]) -> dict[tuple[TapeNode, Any],
     """(node, output) -> shape. A node knows its inputs' shapes where they differ from its own, so they are passed up."""
     shapes: dict[tuple[TapeNode, Any], tuple[int, ...]] = {_made_by(tensor._edge): tensor.shape}  # type: ignore[dict-item]
     for node in reversed(order):
-        given: list = node.inputs or []
+        given: list = node.expected or []
         own = shapes.get((node, None))
         for i, edge in enumerate(node.edges):
             maker, output = _made_by(edge)
             shape = given[i] if given else own
             if maker is not None and shape is not None:
                 shapes[maker, output] = tuple(shape[0]) if shape and isinstance(shape[0], tuple) else tuple(shape)
-        for i, (shape, _) in enumerate(node.outputs or ()):
+        for i, (shape, *_) in enumerate(node.outputs or ()):
             shapes[node, i] = tuple(shape)
     return shapes
 
 
-def _kept(node: TapeNode) -> Iterator[tuple[Any, Any]]:
-    """(what, value) for everything that a node saved: an input's position, "y" for its output, "static" for the rest."""
-    if isinstance(node.saved, Forgotten):
-        return
-    if hasattr(node.plan, "kinds"):
-        yield from zip(node.plan.kinds, node.saved, strict=True)
-        return
-    inputs, rest, *_ = node.saved  # a fused operation keeps all its inputs
-    yield from enumerate(inputs)
-    for value in rest if isinstance(rest, tuple) else (rest,):
-        yield "rest", value
-
-
 def _saved_constants(node: TapeNode, arrays: dict[int, tuple[str, Tensor]]) -> Iterator[tuple[str, Any]]:
     """The named tensors off the tape whose arrays a node keeps."""
-    for _, value in _kept(node):
+    for _, value in node.kept():
         name, owner = arrays.get(id(value), ("", None))
         if owner is not None and not owner._requires_grad:
             yield name, value
@@ -172,12 +160,12 @@ def _saved_constants(node: TapeNode, arrays: dict[int, tuple[str, Tensor]]) -> I
 
 def _saved(node: TapeNode, arrays: dict[int, tuple[str, Tensor]], names: dict[int, str]) -> str:
     """What a node saved, in words."""
-    if isinstance(node.saved, Forgotten):
+    if isinstance(node.op, Recomputed):
         return "saved: nothing, computed again in backward"
     positions = node.plan.positions
     found: dict[str, None] = {}
     others = 0
-    for what, value in _kept(node):
+    for what, value in node.kept():
         parts = value if what == "y" and isinstance(value, tuple) else (value,)
         for part in parts:
             if not isinstance(part, node.xp.array_type):
@@ -189,7 +177,7 @@ def _saved(node: TapeNode, arrays: dict[int, tuple[str, Tensor]], names: dict[in
                 word = arrays[id(part)][0]
             elif what == "y":
                 word = "its output"
-            elif what == "rest":
+            elif what is None:
                 word = "a statistic"
             elif maker is not None:
                 word = f"output of {maker.op.name}"

@@ -7,7 +7,6 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import grad
-from minigrad.autograd.recompute import Forgotten
 from minigrad.engine.operation import Node
 from minigrad.visual.trace import tensors_in
 from minigrad.visual.watch import run_training
@@ -91,7 +90,7 @@ class _Record:
         """Bytes by module of the arrays that the tape behind the outputs keeps, without the known ones."""
         reached, seen, found = set(_behind(outputs, {})), set(known), Counter[str]()
         for node, name in self.makers.items():
-            for array in _arrays(node.saved, node.xp.array_type) if node in reached else ():
+            for array in _arrays([value for _, value in node.kept()], node.xp.array_type) if node in reached else ():
                 block = _base(array)
                 if id(block) not in seen:
                     seen.add(id(block))
@@ -104,8 +103,7 @@ def _behind(tensors: list[mg.Tensor], known: dict[Node, str]) -> Iterator[Node]:
     seen: set[Node] = set()
     stack = [t._edge for t in tensors]
     while stack:
-        edge = stack.pop()
-        node = edge[0] if isinstance(edge, tuple) else edge
+        node = stack.pop()
         if isinstance(node, Node) and node not in seen and node not in known:
             seen.add(node)
             yield node
@@ -114,8 +112,6 @@ def _behind(tensors: list[mg.Tensor], known: dict[Node, str]) -> Iterator[Node]:
 
 def _arrays(value: Any, kind: type) -> Iterator[Any]:
     """The arrays in what a node saved: nested tuples, lists and dicts of arrays, tensors and other things."""
-    if isinstance(value, Forgotten):  # to be computed again, from these
-        value = value.part.inputs
     if isinstance(value, mg.Tensor):
         value = value._data
     if isinstance(value, kind):
