@@ -1,30 +1,29 @@
 """Sums in numpy whose rounding error hardly grows with the number of terms.
 
 numpy adds pairwise along the axis that is innermost in memory, and one number after the other along every other axis: its sum of
-20 million float32 ones over the first axis of a matrix is 16,777,216. Here a sum of many terms over such an axis is taken over
-blocks of `TERMS` rows, and the blocks' sums are summed in the same way; short rows that follow each other in memory are added as
-long ones, which numpy does many times as fast. float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
+20 million float32 ones over the first axis of a matrix is 16,777,216. Here at most `TERMS` numbers along another axis are added in
+float32, by BLAS as a product with ones, which takes less time than numpy's sum; their sums are added in float64 and rounded once.
+float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
 """
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 
-FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
-TERMS = 16  # so many where sums are summed again
-WIDTH = 1024  # numbers of a block's sum at a time, which stay in the nearest cache
-PART = 1 << 14  # numbers of a cumulative sum at a time
+TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e-7 of the sum of their sizes at most
+FEW = 64  # numbers whose cumulative sums are numpy's own
+SMALL = 1 << 12  # numbers that are added in float64 at once
+NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ROW = 512  # products of one row that BLAS adds up at a time
-SMALL = 1 << 12  # numbers for which another way to add them than numpy's own wouldn't pay
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
-ONES = np.ones(2 * TERMS, np.float32)
+ONES, WIDE_ONES = np.ones(TERMS, FLOAT32), np.ones(SMALL)
 _reduce: Any = np.add.reduce
+_accumulate: Any = np.add.accumulate
 
 
 # The most numbers of a dtype for which numpy's own sum will do; any number where a dtype isn't named.
-_AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: FEW, FLOAT16: -1}
+_AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: TERMS, FLOAT16: -1}
 
 
 def total(a, axis=None, keepdims=False):
@@ -34,74 +33,87 @@ def total(a, axis=None, keepdims=False):
         return _reduce(a, axis, None, None, keepdims)
     if a.dtype == FLOAT16:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    flags, shape, size = a.flags, a.shape, a.size
-    axes = axis if axis.__class__ is tuple else tuple(range(a.ndim)) if axis is None else (axis,)
-    terms = 1
-    for i in axes:
-        terms *= shape[i]
-    dense = flags.forc
-    if dense and terms == size or terms <= FEW and (dense or 0 not in a.strides):  # 0: one number, repeated
+    ndim, shape, flags = a.ndim, a.shape, a.flags
+    if axis.__class__ is tuple:
+        axes = axis if len(axis) == 1 and axis[0] >= 0 else sorted([i % ndim for i in axis])
+    else:
+        axes = range(ndim) if axis is None else (axis % ndim,)
+    first, end, kept = axes[0], axes[-1] + 1, ndim - len(axes)
+    if flags.forc and not kept:
         return _reduce(a, axis, None, None, keepdims)
-    ndim = a.ndim
-    if flags.c_contiguous:
-        axes = tuple([i % ndim for i in axes])
-        along, i = 1, ndim - 1  # how many terms follow each other in memory
-        while i in axes:
-            along *= shape[i]
-            i -= 1
-        if terms <= FEW * along:
-            return _reduce(a, axis, None, None, keepdims)
-        if max(axes) == len(axes) - 1:  # the outermost axes
-            y = columns(a.reshape(terms, size // terms))
-            return y.reshape((1,) * len(axes) + shape[len(axes) :] if keepdims else shape[len(axes) :])
-    if size <= SMALL:
-        return _reduce(a, axis, FLOAT64, None, keepdims).astype(FLOAT32)
-    return _in_order(a, tuple([i % ndim for i in axes]), keepdims)
+    if not flags.c_contiguous or end - first != len(axes):
+        return _in_order(a, axes, keepdims)
+    if end == ndim or (terms := math.prod(shape[first:end])) <= TERMS or a.size == terms:
+        return _reduce(a, axis, None, None, keepdims)
+    y = columns(a if ndim == 2 else a.reshape(*shape[:first], terms, -1))
+    if keepdims:
+        return y.reshape(shape[:first] + (1,) * len(axes) + shape[end:])
+    return y if y.ndim == kept else y.reshape(shape[:first] + shape[end:])
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
+    if a.size <= SMALL:
+        return _in_float64(a).astype(FLOAT32)
     *lead, rows, width = a.shape
-    if rows < 2 * TERMS:
+    if rows <= TERMS:
         return _reduce(a, -2)
-    if a.strides[-2] == width * a.itemsize:  # rows that follow each other make long ones
-        merged = max(1, min(WIDTH // width, rows // TERMS))
-        blocks = rows // (TERMS * merged)
-        count = blocks * TERMS * merged
-        sums = _reduce(a[..., :count, :].reshape(*lead, blocks, TERMS, merged * width), -2)
-    else:  # BLAS adds rows that are apart in less time
-        merged, blocks = 1, rows // (2 * TERMS)
-        count = blocks * 2 * TERMS
-        sums = ONES @ a[..., :count, :].reshape(*lead, blocks, 2 * TERMS, width)
-    y = columns(sums.reshape(*lead, blocks * merged, width))
-    return y if count == rows else y + columns(a[..., count:, :])
+    row, step = a.strides[-2:]
+    if row < 0:
+        a, row = a[..., ::-1, :], -row
+    if step != a.itemsize:
+        a, row = np.ascontiguousarray(a), width * a.itemsize
+    blocks, rest = divmod(rows, TERMS)
+    whole = a[..., : rows - rest, :] if rest else a
+    if row == width * a.itemsize:  # rows that follow each other make long ones
+        sums = _dot(ONES, whole.reshape(*lead, TERMS, blocks * width)).reshape(*lead, blocks, width)
+    else:
+        sums = ONES @ whole.reshape(*lead, blocks, TERMS, width)
+    y = _in_float64(sums)
+    if rest:
+        y += _reduce(a[..., rows - rest :, :], -2)
+    return y.astype(FLOAT32)
+
+
+def _in_float64(a):
+    """Σ over the rows of matrices, in float64."""
+    if a.size > SMALL and a.shape[-1] > NARROW:
+        return _reduce(a, -2, FLOAT64)
+    n = a.shape[-2]
+    return _dot(WIDE_ONES[:n] if n <= SMALL else np.ones(n), a.astype(FLOAT64))
+
+
+def _dot(v, a):
+    return v.dot(a) if a.ndim == 2 else v @ a
 
 
 def running(a, axis):
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
+    if a.size <= FEW and a.dtype != FLOAT16:
+        return _accumulate(a, axis)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
+    if a.dtype != FLOAT32 or a.shape[axis] <= TERMS:
+        return _accumulate(a, axis)
+    return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
+
+
+def _running(a, axis):
+    """numpy adds one number after the other, each of which waits for the sum before: so sums of pairs are made first, of which
+    the running sums are taken in the same way, and are every second of those of a."""
     n = a.shape[axis]
-    if a.dtype != FLOAT32 or n <= FEW:
-        return np.add.accumulate(a, axis)
-    if a.size <= SMALL:
-        return np.add.accumulate(a, axis, FLOAT64).astype(FLOAT32)
-    # Some numbers at a time, which stay in the cache in their twofold width.
-    axis, shape = axis % a.ndim, a.shape
-    lead, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    step, rows = max(1, PART // inner), max(1, PART // (n * inner))
-    axis, sizes = int(lead > 1), [k for k in (lead, n, inner) if k > 1]
-    a, out = np.ascontiguousarray(a).reshape(sizes), np.empty(sizes, FLOAT32)
-    for i in range(0, lead, rows):
-        past = 0.0
-        for j in range(0, n, step):
-            place = (slice(i, i + rows), slice(j, j + step))[1 - axis :]
-            part = a[place].astype(FLOAT64)
-            part[(slice(None),) * axis + (0,)] += past
-            np.add.accumulate(part, axis, out=part)
-            out[place] = part
-            past = part[(slice(None),) * axis + (-1,)]
-    return out.reshape(shape)
+    if a.size <= SMALL or n <= TERMS:
+        return _accumulate(a, axis, FLOAT64)
+
+    def part(x, *limits):
+        return x[(slice(None),) * axis + (slice(*limits),)]
+
+    out = np.empty(a.shape, a.dtype)
+    pairs = _running(np.add(part(a, 0, n // 2 * 2, 2), part(a, 1, n, 2), dtype=FLOAT64), axis)
+    part(out, 1, n, 2)[...] = pairs
+    part(out, 1)[...] = part(a, 1)
+    np.add(part(pairs, (n - 1) // 2), part(a, 2, n, 2), out=part(out, 2, n, 2), casting="same_kind")
+    return out
 
 
 def scatter(shape, index, g):
@@ -155,60 +167,43 @@ def products(a, w):
 
 
 def _in_order(a, axes, keepdims):
-    """The sum over any axes of any array: they are sorted by their place in memory, and those of one kind that follow each other
-    become one; then the innermost is summed first."""
-    factor, shape = 1, a.shape
-    for i in axes:
-        if a.strides[i] <= 0 and a.shape[i] > 1:
-            before = (slice(None),) * i
-            if a.strides[i]:
-                a = a[(*before, slice(None, None, -1))]
-            else:  # one number, repeated
-                factor *= a.shape[i]
-                a = a[(*before, slice(0, 1))]
-    order = sorted(range(a.ndim), key=[-abs(s) for s in a.strides].__getitem__)
-    lengths: list[int] = []
-    reduced: list[bool] = []
-    outer = None
-    for i in order:
-        n, stride, gone = a.shape[i], a.strides[i], i in axes
-        if n == 1:
-            continue
-        if lengths and gone is reduced[-1] and outer == n * stride:
-            lengths[-1] *= n
-        else:
-            lengths.append(n)
-            reduced.append(gone)
-        outer = stride
-    y = a.transpose(order).reshape(lengths)
-    places = [i for i, gone in enumerate(reduced) if gone]
-    if math.prod([lengths[i] for i in places if i < len(lengths) - 1]) <= FEW:
-        y = _reduce(y, tuple(places))
+    """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
+    ndim, shape, strides = a.ndim, a.shape, a.strides
+    if math.prod([shape[i] for i in axes]) <= TERMS:
+        return _reduce(a, tuple(axes), None, None, keepdims)
+    if ndim == 2 and len(axes) == 1:
+        y = a.T if axes[0] else a
+        if strides[0] and strides[1] and (a.size <= SMALL or y.strides[1] == a.itemsize):
+            return columns(y).reshape([1 if i in axes else n for i, n in enumerate(shape)]) if keepdims else columns(y)
+    usual = min(strides) > 0
+    if not usual:  # numbers that lie backwards, and one number that is repeated
+        a = a[tuple([slice(None, None, -1) if s < 0 else slice(None if s else 1) for s in strides])]
+    order = sorted(range(ndim), key=[-abs(s) if n > 1 else -math.inf for s, n in zip(a.strides, a.shape)].__getitem__)
+    y = a.transpose(order)
+    y = _sorted(y, [i for i, j in enumerate(order) if j in axes])
+    y = y.transpose(sorted(range(ndim), key=order.__getitem__))
+    if not usual:
+        y = y[tuple([slice(None, None, -1 if s < 0 and i not in axes else 1) for i, s in enumerate(strides)])]
+        y = y * FLOAT32.type(math.prod([n for i, n in enumerate(shape) if not strides[i] and i in axes]))
+        y = np.broadcast_to(y, [1 if i in axes else n for i, n in enumerate(shape)])
+    return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
+
+
+def _sorted(a, axes):
+    """Σ over axes, which are kept, of an array whose axes lie in memory in their order."""
+    end = axes[-1] + 1
+    first = max(i for i in range(end) if i - 1 not in axes)
+    if a.flags.c_contiguous and first == axes[0]:
+        return total(a, tuple(axes), True)
+    if end < a.ndim:
+        shape = a.shape
+        y = columns(a.reshape(*shape[:first], math.prod(shape[first:end]), -1))
+        y = y.reshape(shape[:first] + (1,) * (end - first) + shape[end:])
     else:
-        if reduced[-2:] == [True, True]:  # rows that don't follow each other: their sum first
-            places[-2:] = places[-1], places[-2]
-        for i in reversed(places):
-            y = _over(y, min(i, y.ndim - 1))
-    if factor > 1:
-        y = y * FLOAT32.type(factor)
-    kept = [i for i in order if i not in axes]
-    y = y.reshape([shape[i] for i in kept])
-    if any(i > j for i, j in itertools.pairwise(kept)):
-        y = y.transpose(sorted(range(len(kept)), key=kept.__getitem__))
-    if keepdims:
-        return y.reshape([1 if i in axes else n for i, n in enumerate(shape)])
-    return y
-
-
-def _over(a, i):
-    """Σ over axis i of an array whose axes lie in memory in their order."""
-    n, inner = a.shape[i], a.ndim - 1 - i
-    if n <= TERMS or not inner:
-        return _reduce(a, i)
-    if inner == 1 and a.strides[-1] == a.itemsize:
-        return columns(a)
-    before = (slice(None),) * i
-    blocks = n // TERMS
-    whole = a[(*before, slice(0, blocks * TERMS))].reshape(*a.shape[:i], blocks, TERMS, *a.shape[i + 1 :])
-    y = _over(_reduce(whole, i + 1), i)
-    return y + _reduce(a[(*before, slice(blocks * TERMS, n))], i) if n % TERMS else y
+        if not a[(0,) * first].flags.c_contiguous:  # rows that are apart
+            first = end - 1
+        if math.prod([a.shape[i] for i in axes if i < first]) <= TERMS:
+            first = 0
+        y = _reduce(a, tuple([i for i in axes if i >= first]), None, None, True)
+    rest = [i for i in axes if i < first]
+    return total(y, tuple(rest), True) if rest else y
