@@ -20,6 +20,7 @@ FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype
 ONES, WIDE_ONES = np.ones(TERMS, FLOAT32), np.ones(SMALL)
 _reduce: Any = np.add.reduce
 _accumulate: Any = np.add.accumulate
+_dot, _matmul = np.ndarray.dot, np.matmul
 
 
 # The most numbers of a dtype for which numpy's own sum will do; any number where a dtype isn't named.
@@ -29,90 +30,94 @@ _AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT3
 def total(a, axis=None, keepdims=False):
     """Σ over an axis, a tuple of axes, or all (None). In float32 it differs from the exact sum by less than 1e-6·Σ|a|; float16 is
     summed in float32 and rounded once."""
-    if a.size <= _AS_NUMPY[a.dtype]:
+    most, ndim = _AS_NUMPY[a.dtype], a.ndim
+    if a.size <= most or ndim == 1 < most:
         return _reduce(a, axis, None, None, keepdims)
-    if a.dtype == FLOAT16:
+    if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    ndim, shape, flags = a.ndim, a.shape, a.flags
     if axis.__class__ is tuple:
-        axes = axis if len(axis) == 1 and axis[0] >= 0 else sorted([i % ndim for i in axis])
+        axes, count = axis, len(axis)
+        if count != 1:
+            axes = sorted([i % ndim for i in axis]) or [ndim]
+        first, last = axes[0], axes[-1]
+    elif axis is None:
+        first, last, count, axes = 0, ndim - 1, ndim, range(ndim)
     else:
-        axes = range(ndim) if axis is None else (axis % ndim,)
-    first, end, kept = axes[0], axes[-1] + 1, ndim - len(axes)
-    if flags.forc and not kept:
+        first, last, count = axis, axis, 1
+    if first < 0:
+        first, last = first + ndim, last + ndim
+    shape = a.shape
+    if not a.flags.c_contiguous or last - first >= count:
+        if count == ndim and a.flags.f_contiguous:
+            return _reduce(a, axis, None, None, keepdims)
+        return _in_order(a, (first,) if count == 1 else tuple(axes), keepdims)
+    if last >= ndim - 1:
         return _reduce(a, axis, None, None, keepdims)
-    if not flags.c_contiguous or end - first != len(axes):
-        return _in_order(a, axes, keepdims)
-    if end == ndim or (terms := math.prod(shape[first:end])) <= TERMS or a.size == terms:
+    if ndim == 2:
+        return columns(a)[None] if keepdims else columns(a)
+    before, after = shape[:first], shape[last + 1 :]
+    terms = math.prod(shape[first : last + 1])
+    if terms <= TERMS or a.size == terms:
         return _reduce(a, axis, None, None, keepdims)
-    y = columns(a if ndim == 2 else a.reshape(*shape[:first], terms, -1))
-    if keepdims:
-        return y.reshape(shape[:first] + (1,) * len(axes) + shape[end:])
-    return y if y.ndim == kept else y.reshape(shape[:first] + shape[end:])
+    return columns(a.reshape(*before, terms, -1)).reshape(before + (1,) * (count * keepdims) + after)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    if a.size <= SMALL:
-        return _in_float64(a).astype(FLOAT32)
     *lead, rows, width = a.shape
-    if rows <= TERMS:
+    times = _matmul if lead else _dot
+    if a.size <= SMALL:
+        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    if rows <= TERMS or width == 1:
         return _reduce(a, -2)
-    row, step = a.strides[-2:]
-    if row < 0:
-        a, row = a[..., ::-1, :], -row
-    if step != a.itemsize:
-        a, row = np.ascontiguousarray(a), width * a.itemsize
-    blocks, rest = divmod(rows, TERMS)
+    terms, merged = TERMS, True
+    while rows % terms and terms > TERMS // 2:
+        terms -= 1
+    blocks, rest = divmod(rows, terms)
+    if not a.flags.c_contiguous:
+        row, step = a.strides[-2:]
+        if step != a.itemsize:
+            a = np.ascontiguousarray(a)
+        elif row < 0:
+            a = a[..., ::-1, :]
+        merged = a.strides[-2] == width * a.itemsize
     whole = a[..., : rows - rest, :] if rest else a
-    if row == width * a.itemsize:  # rows that follow each other make long ones
-        sums = _dot(ONES, whole.reshape(*lead, TERMS, blocks * width)).reshape(*lead, blocks, width)
+    if merged:  # rows that follow each other make long ones
+        sums = times(ONES[:terms], whole.reshape(*lead, terms, blocks * width)).reshape(*lead, blocks, width)
     else:
-        sums = ONES @ whole.reshape(*lead, blocks, TERMS, width)
-    y = _in_float64(sums)
+        sums = ONES[:terms] @ whole.reshape(*lead, blocks, terms, width)
+    if sums.size > 4 * SMALL and width > NARROW:
+        y = _reduce(sums, -2, FLOAT64)
+    else:
+        y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
     if rest:
-        y += _reduce(a[..., rows - rest :, :], -2)
+        y += times(ONES[:rest], a[..., rows - rest :, :])
     return y.astype(FLOAT32)
-
-
-def _in_float64(a):
-    """Σ over the rows of matrices, in float64."""
-    if a.size > SMALL and a.shape[-1] > NARROW:
-        return _reduce(a, -2, FLOAT64)
-    n = a.shape[-2]
-    return _dot(WIDE_ONES[:n] if n <= SMALL else np.ones(n), a.astype(FLOAT64))
-
-
-def _dot(v, a):
-    return v.dot(a) if a.ndim == 2 else v @ a
 
 
 def running(a, axis):
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
-    if a.size <= FEW and a.dtype != FLOAT16:
-        return _accumulate(a, axis)
+    if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
+        return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
-    if a.dtype != FLOAT32 or a.shape[axis] <= TERMS:
-        return _accumulate(a, axis)
-    return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
+    return _accumulate(a, axis)
 
 
 def _running(a, axis):
-    """numpy adds one number after the other, each of which waits for the sum before: so sums of pairs are made first, of which
-    the running sums are taken in the same way, and are every second of those of a."""
+    """numpy adds one number after the other, each of which waits for the sum before: so pairs are added first, and every second
+    running sum is one of the pairs'."""
     n = a.shape[axis]
-    if a.size <= SMALL or n <= TERMS:
-        return _accumulate(a, axis, FLOAT64)
-
-    def part(x, *limits):
-        return x[(slice(None),) * axis + (slice(*limits),)]
-
+    if n <= TERMS or a.size <= (4 * SMALL if axis == a.ndim - 1 else SMALL):
+        y = a.astype(FLOAT64)
+        return _accumulate(y, axis, None, y)
+    before = (slice(None),) * axis
+    even, odd = (*before, slice(0, n // 2 * 2, 2)), (*before, slice(1, None, 2))
+    first, later = (*before, slice(1)), (*before, slice(2, None, 2))
+    pairs = _running(np.add(a[even], a[odd], dtype=FLOAT64), axis)
     out = np.empty(a.shape, a.dtype)
-    pairs = _running(np.add(part(a, 0, n // 2 * 2, 2), part(a, 1, n, 2), dtype=FLOAT64), axis)
-    part(out, 1, n, 2)[...] = pairs
-    part(out, 1)[...] = part(a, 1)
-    np.add(part(pairs, (n - 1) // 2), part(a, 2, n, 2), out=part(out, 2, n, 2), casting="same_kind")
+    out[first], out[odd] = a[first], pairs
+    np.add(a[later], pairs[(*before, slice((n - 1) // 2))], out=out[later], casting="same_kind")
     return out
 
 
@@ -169,41 +174,37 @@ def products(a, w):
 def _in_order(a, axes, keepdims):
     """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
     ndim, shape, strides = a.ndim, a.shape, a.strides
-    if math.prod([shape[i] for i in axes]) <= TERMS:
-        return _reduce(a, tuple(axes), None, None, keepdims)
     if ndim == 2 and len(axes) == 1:
         y = a.T if axes[0] else a
-        if strides[0] and strides[1] and (a.size <= SMALL or y.strides[1] == a.itemsize):
-            return columns(y).reshape([1 if i in axes else n for i, n in enumerate(shape)]) if keepdims else columns(y)
-    usual = min(strides) > 0
-    if not usual:  # numbers that lie backwards, and one number that is repeated
-        a = a[tuple([slice(None, None, -1) if s < 0 else slice(None if s else 1) for s in strides])]
-    order = sorted(range(ndim), key=[-abs(s) if n > 1 else -math.inf for s, n in zip(a.strides, a.shape)].__getitem__)
-    y = a.transpose(order)
-    y = _sorted(y, [i for i, j in enumerate(order) if j in axes])
-    y = y.transpose(sorted(range(ndim), key=order.__getitem__))
-    if not usual:
-        y = y[tuple([slice(None, None, -1 if s < 0 and i not in axes else 1) for i, s in enumerate(strides)])]
-        y = y * FLOAT32.type(math.prod([n for i, n in enumerate(shape) if not strides[i] and i in axes]))
-        y = np.broadcast_to(y, [1 if i in axes else n for i, n in enumerate(shape)])
-    return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
-
-
-def _sorted(a, axes):
-    """Σ over axes, which are kept, of an array whose axes lie in memory in their order."""
-    end = axes[-1] + 1
-    first = max(i for i in range(end) if i - 1 not in axes)
-    if a.flags.c_contiguous and first == axes[0]:
-        return total(a, tuple(axes), True)
-    if end < a.ndim:
-        shape = a.shape
-        y = columns(a.reshape(*shape[:first], math.prod(shape[first:end]), -1))
-        y = y.reshape(shape[:first] + (1,) * (end - first) + shape[end:])
+        if abs(y.strides[0]) > y.strides[1] > 0 or a.size <= SMALL and 0 not in strides:
+            return np.expand_dims(columns(y), axes) if keepdims else columns(y)
+    if 0 in strides and any([n > 1 and not s for n, s in zip(shape, strides, strict=True)]):  # one number, repeated
+        y = total(a[tuple([slice(None if s else 1) for s in strides])], axes, True)
+        out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
+        out[...] = y * FLOAT32.type(math.prod([shape[i] for i in axes if not strides[i]]))
+        return out if keepdims else out.reshape([n for i, n in enumerate(shape) if i not in axes])
+    y, order, places = a, range(ndim), list(axes)
+    if not a.flags.c_contiguous:
+        order = sorted(
+            order, key=[-abs(s) if n > 1 else -math.inf for n, s in zip(shape, strides, strict=True)].__getitem__
+        )
+        places = [i for i, j in enumerate(order) if j in axes]
+        y = a.transpose(order)
+    inner, steps = y.shape, y.strides
+    end = places.pop() + 1
+    first = end - 1
+    while places and places[-1] == first - 1 and steps[first - 1] == inner[first] * steps[first]:
+        first = places.pop()
+    terms = math.prod([inner[i] for i in places])
+    if terms <= TERMS and end == ndim or terms * math.prod(inner[first:end]) <= TERMS:
+        return _reduce(a, axes, None, None, keepdims)
+    if end == ndim:
+        y = _reduce(y, tuple(range(first, end)), None, None, True)
     else:
-        if not a[(0,) * first].flags.c_contiguous:  # rows that are apart
-            first = end - 1
-        if math.prod([a.shape[i] for i in axes if i < first]) <= TERMS:
-            first = 0
-        y = _reduce(a, tuple([i for i in axes if i >= first]), None, None, True)
-    rest = [i for i in axes if i < first]
-    return total(y, tuple(rest), True) if rest else y
+        y = columns(y.reshape(*inner[:first], math.prod(inner[first:end]), -1))
+        y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
+    if places:
+        y = total(y, tuple(places), True)
+    if y.ndim == ndim and order.__class__ is list:
+        y = y.transpose(sorted(range(ndim), key=order.__getitem__))
+    return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
