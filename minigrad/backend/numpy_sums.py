@@ -35,58 +35,63 @@ def total(a, axis=None, keepdims=False):
         return _reduce(a, axis, None, None, keepdims)
     if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    if axis.__class__ is tuple:
-        axes, count = axis, len(axis)
-        if count != 1:
-            axes = sorted([i % ndim for i in axis]) or [ndim]
+    flags = a.flags
+    if axis is None or axis.__class__ is tuple:
+        count = ndim if axis is None else len(axis)
+        if count == ndim and flags.forc or not count:
+            return _reduce(a, axis, None, None, keepdims)
+        axes = axis if count == 1 else sorted([i % ndim for i in axis or range(ndim)])
         first, last = axes[0], axes[-1]
-    elif axis is None:
-        first, last, count, axes = 0, ndim - 1, ndim, range(ndim)
     else:
         first, last, count = axis, axis, 1
     if first < 0:
         first, last = first + ndim, last + ndim
-    shape = a.shape
-    if not a.flags.c_contiguous or last - first >= count:
-        if count == ndim and a.flags.f_contiguous:
-            return _reduce(a, axis, None, None, keepdims)
+    if not flags.c_contiguous or last - first >= count:
         return _in_order(a, (first,) if count == 1 else tuple(axes), keepdims)
-    if last >= ndim - 1:
+    if last == ndim - 1:
         return _reduce(a, axis, None, None, keepdims)
     if ndim == 2:
         return columns(a)[None] if keepdims else columns(a)
+    shape = a.shape
     before, after = shape[:first], shape[last + 1 :]
-    terms = math.prod(shape[first : last + 1])
-    if terms <= TERMS or a.size == terms:
+    terms = shape[first] if count == 1 else math.prod(shape[first : last + 1])
+    if terms <= TERMS:
         return _reduce(a, axis, None, None, keepdims)
     return columns(a.reshape(*before, terms, -1)).reshape(before + (1,) * (count * keepdims) + after)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    *lead, rows, width = a.shape
-    times = _matmul if lead else _dot
+    shape = a.shape
+    rows, width = shape[-2:]
+    times = _dot if a.ndim == 2 else _matmul
     if a.size <= SMALL:
         return times(WIDE_ONES[:rows], a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
         return _reduce(a, -2)
-    terms, merged = TERMS, True
-    while rows % terms and terms > TERMS // 2:
-        terms -= 1
-    blocks, rest = divmod(rows, terms)
+    merged = True
     if not a.flags.c_contiguous:
         row, step = a.strides[-2:]
+        if step == -a.itemsize:
+            return columns(a[..., ::-1])[..., ::-1].copy()
         if step != a.itemsize:
+            if a.size <= 4 * SMALL and rows <= SMALL:
+                return times(WIDE_ONES[:rows], a).astype(FLOAT32)
             a = np.ascontiguousarray(a)
         elif row < 0:
             a = a[..., ::-1, :]
         merged = a.strides[-2] == width * a.itemsize
+    terms = TERMS
+    while rows % terms and terms > TERMS // 2:
+        terms -= 1
+    blocks, rest = divmod(rows, terms)
     whole = a[..., : rows - rest, :] if rest else a
+    lead = shape[:-2]
     if merged:  # rows that follow each other make long ones
-        sums = times(ONES[:terms], whole.reshape(*lead, terms, blocks * width)).reshape(*lead, blocks, width)
+        sums = times(ONES[:terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
     else:
-        sums = ONES[:terms] @ whole.reshape(*lead, blocks, terms, width)
-    if sums.size > 4 * SMALL and width > NARROW:
+        sums = ONES[:terms] @ whole.reshape((*lead, blocks, terms, width))
+    if width > NARROW and sums.size > 4 * SMALL:
         y = _reduce(sums, -2, FLOAT64)
     else:
         y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
@@ -174,10 +179,12 @@ def products(a, w):
 def _in_order(a, axes, keepdims):
     """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
     ndim, shape, strides = a.ndim, a.shape, a.strides
-    if ndim == 2 and len(axes) == 1:
+    if ndim == 2 and len(axes) == 1 and 0 not in strides:
         y = a.T if axes[0] else a
-        if abs(y.strides[0]) > y.strides[1] > 0 or a.size <= SMALL and 0 not in strides:
-            return np.expand_dims(columns(y), axes) if keepdims else columns(y)
+        if a.size > SMALL and abs(y.strides[0]) < abs(y.strides[1]):
+            return _reduce(a, axes, None, None, keepdims)
+        y = columns(y)
+        return y if not keepdims else y[:, None] if axes[0] else y[None]
     if 0 in strides and any([n > 1 and not s for n, s in zip(shape, strides, strict=True)]):  # one number, repeated
         y = total(a[tuple([slice(None if s else 1) for s in strides])], axes, True)
         out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
@@ -185,9 +192,9 @@ def _in_order(a, axes, keepdims):
         return out if keepdims else out.reshape([n for i, n in enumerate(shape) if i not in axes])
     y, order, places = a, range(ndim), list(axes)
     if not a.flags.c_contiguous:
-        order = sorted(
-            order, key=[-abs(s) if n > 1 else -math.inf for n, s in zip(shape, strides, strict=True)].__getitem__
-        )
+        if min(strides) < 0 or 1 in shape:
+            strides = [abs(s) if n > 1 else math.inf for n, s in zip(shape, strides, strict=True)]
+        order = sorted(order, key=strides.__getitem__, reverse=True)
         places = [i for i, j in enumerate(order) if j in axes]
         y = a.transpose(order)
     inner, steps = y.shape, y.strides
@@ -205,6 +212,6 @@ def _in_order(a, axes, keepdims):
         y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
     if places:
         y = total(y, tuple(places), True)
-    if y.ndim == ndim and order.__class__ is list:
+    if y is not a and (keepdims or len(axes) < ndim - 1):
         y = y.transpose(sorted(range(ndim), key=order.__getitem__))
     return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
