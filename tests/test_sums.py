@@ -8,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd import gradcheck, gradgradcheck
+from minigrad.backend import numpy_sums
 from minigrad.nn import functional as F
 
 BOUND = 1e-6
@@ -97,6 +98,39 @@ def test_equal_numbers_of_every_count(device, width):
             x = mg.tensor(x, device=device)
             assert np.abs(x.sum(dim).numpy() - exact).max() <= 1e-6 * exact, (count, dim)
             assert np.abs(x.mean(dim).numpy() * float(count) - exact).max() <= 1e-6 * exact, (count, dim)
+
+
+@pytest.mark.parametrize("count", [17, 64, 128, 1000, 4096])
+@pytest.mark.parametrize("width", [1, 5, 200])
+def test_arrays_made_against_the_limit(count, width):
+    """1 and numbers of half its last digit, each of which is lost where it is added to 1. float32 adds 16 one by one at most."""
+    for place in (0, 1, 15, 16, count // 2, count - 1):
+        values = np.full((count, width), 2.0**-24, np.float32)
+        values[place] = 1
+        exact = values.astype(np.float64)
+        for _, x in layouts(values, "cpu"):
+            check(x, exact, (0,))
+        for _, x in layouts(np.stack([values, values]), "cpu"):
+            check(x, np.stack([exact, exact]), (1,), keepdim=True)
+        if count > 64:
+            np.testing.assert_allclose(mg.tensor(values).cumsum(0).numpy(), np.cumsum(exact, 0), rtol=BOUND)
+
+
+def test_orders_and_repetitions_of_axes():
+    """Axes that numpy counts from the end, names out of order, and dimensions of 1 between them, with their strides of 0."""
+    values = numbers((40, 1, 30, 3, 20))
+    for a in (
+        values,
+        values.transpose(4, 1, 0, 3, 2),
+        np.broadcast_to(values, (2, *values.shape)),
+        values[:, :, ::-1, :, ::2],
+    ):
+        exact, size = a.astype(np.float64), np.abs(a).astype(np.float64)
+        for n in range(a.ndim + 1):
+            for axes in itertools.permutations(range(-a.ndim, 0), n):
+                got = numpy_sums.total(a, axes, keepdims=True)
+                assert got.shape == exact.sum(axes, keepdims=True).shape
+                assert (np.abs(got - exact.sum(axes, keepdims=True)) <= BOUND * size.sum(axes, keepdims=True)).all()
 
 
 def test_random_shapes_axes_and_layouts(samples, seed, device):

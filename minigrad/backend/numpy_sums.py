@@ -17,7 +17,7 @@ SMALL = 1 << 12  # numbers that are added in float64 at once
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ROW = 512  # products of one row that BLAS adds up at a time
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
-ONES, WIDE_ONES = np.ones(TERMS, FLOAT32), np.ones(SMALL)
+ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
 _reduce: Any = np.add.reduce
 _accumulate: Any = np.add.accumulate
 _dot, _matmul = np.ndarray.dot, np.matmul
@@ -40,7 +40,7 @@ def total(a, axis=None, keepdims=False):
         count = ndim if axis is None else len(axis)
         if count == ndim and flags.forc or not count:
             return _reduce(a, axis, None, None, keepdims)
-        axes = axis if count == 1 else sorted([i % ndim for i in axis or range(ndim)])
+        axes: Any = axis if count == 1 else sorted([i % ndim for i in axis or range(ndim)])
         first, last = axes[0], axes[-1]
     else:
         first, last, count = axis, axis, 1
@@ -84,19 +84,19 @@ def columns(a):
     terms = TERMS
     while rows % terms and terms > TERMS // 2:
         terms -= 1
-    blocks, rest = divmod(rows, terms)
+    blocks, rest = rows // terms, rows % terms
     whole = a[..., : rows - rest, :] if rest else a
     lead = shape[:-2]
     if merged:  # rows that follow each other make long ones
-        sums = times(ONES[:terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
+        sums = times(ONES[terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
     else:
-        sums = ONES[:terms] @ whole.reshape((*lead, blocks, terms, width))
+        sums = ONES[terms] @ whole.reshape((*lead, blocks, terms, width))
     if width > NARROW and sums.size > 4 * SMALL:
         y = _reduce(sums, -2, FLOAT64)
     else:
         y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
     if rest:
-        y += times(ONES[:rest], a[..., rows - rest :, :])
+        y += times(ONES[rest], a[..., rows - rest :, :])
     return y.astype(FLOAT32)
 
 
@@ -190,8 +190,9 @@ def _in_order(a, axes, keepdims):
         out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
         out[...] = y * FLOAT32.type(math.prod([shape[i] for i in axes if not strides[i]]))
         return out if keepdims else out.reshape([n for i, n in enumerate(shape) if i not in axes])
-    y, order, places = a, range(ndim), list(axes)
-    if not a.flags.c_contiguous:
+    order: Any = range(ndim)
+    y, places, moved = a, list(axes), not a.flags.c_contiguous
+    if moved:
         if min(strides) < 0 or 1 in shape:
             strides = [abs(s) if n > 1 else math.inf for n, s in zip(shape, strides, strict=True)]
         order = sorted(order, key=strides.__getitem__, reverse=True)
@@ -212,6 +213,6 @@ def _in_order(a, axes, keepdims):
         y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
     if places:
         y = total(y, tuple(places), True)
-    if y is not a and (keepdims or len(axes) < ndim - 1):
+    if moved and (keepdims or len(axes) < ndim - 1):
         y = y.transpose(sorted(range(ndim), key=order.__getitem__))
     return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
