@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e-7 of the sum of their sizes at most
-FEW = 64  # numbers whose cumulative sums are numpy's own
+FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
 SMALL = 1 << 12  # numbers that are added in float64 at once
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ROW = 512  # products of one row that BLAS adds up at a time
@@ -69,28 +69,29 @@ def columns(a):
         return times(WIDE_ONES[:rows], a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
         return _reduce(a, -2)
-    merged = True
-    if not a.flags.c_contiguous:
-        row, step = a.strides[-2:]
-        if step == -a.itemsize:
-            return columns(a[..., ::-1])[..., ::-1].copy()
-        if step != a.itemsize:
-            if a.size <= 4 * SMALL and rows <= SMALL:
-                return times(WIDE_ONES[:rows], a).astype(FLOAT32)
-            a = np.ascontiguousarray(a)
-        elif row < 0:
-            a = a[..., ::-1, :]
-        merged = a.strides[-2] == width * a.itemsize
-    terms = TERMS
+    lead, terms = shape[:-2], TERMS
     while rows % terms and terms > TERMS // 2:
         terms -= 1
+    if rows % terms:
+        terms = TERMS
     blocks, rest = rows // terms, rows % terms
     whole = a[..., : rows - rest, :] if rest else a
-    lead = shape[:-2]
+    if blocks == 1:
+        return times(ONES[terms], whole) + times(ONES[rest], a[..., terms:, :])
+    merged = a.flags.c_contiguous
+    if not merged:
+        row, step = a.strides[-2:]
+        if row < 0:
+            whole, row = whole[..., ::-1, :], -row
+        merged = step == a.itemsize and row == width * step
     if merged:  # rows that follow each other make long ones
         sums = times(ONES[terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
-    else:
+    elif step == a.itemsize:
         sums = ONES[terms] @ whole.reshape((*lead, blocks, terms, width))
+    elif a.size <= 4 * SMALL and rows <= SMALL:
+        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    else:  # BLAS adds no numbers that are apart
+        sums = _reduce(whole.reshape((*lead, blocks, terms, width)), -2)
     if width > NARROW and sums.size > 4 * SMALL:
         y = _reduce(sums, -2, FLOAT64)
     else:
@@ -179,12 +180,16 @@ def products(a, w):
 def _in_order(a, axes, keepdims):
     """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
     ndim, shape, strides = a.ndim, a.shape, a.strides
-    if ndim == 2 and len(axes) == 1 and 0 not in strides:
+    if ndim == 2 and len(axes) == 1 and (a.size <= SMALL or 0 not in strides):
         y = a.T if axes[0] else a
         if a.size > SMALL and abs(y.strides[0]) < abs(y.strides[1]):
             return _reduce(a, axes, None, None, keepdims)
         y = columns(y)
         return y if not keepdims else y[:, None] if axes[0] else y[None]
+    if a.size <= 2 * SMALL:
+        if math.prod([shape[i] for i in axes]) <= TERMS:
+            return _reduce(a, axes, None, None, keepdims)
+        return _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
     if 0 in strides and any([n > 1 and not s for n, s in zip(shape, strides, strict=True)]):  # one number, repeated
         y = total(a[tuple([slice(None if s else 1) for s in strides])], axes, True)
         out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
@@ -200,8 +205,12 @@ def _in_order(a, axes, keepdims):
         y = a.transpose(order)
     inner, steps = y.shape, y.strides
     end = places.pop() + 1
-    first = end - 1
-    while places and places[-1] == first - 1 and steps[first - 1] == inner[first] * steps[first]:
+    first, apart = end - 1, 1
+    while places and places[-1] == first - 1:
+        if steps[first - 1] != inner[first] * steps[first]:
+            apart *= inner[first - 1]
+            if apart > FEW or end < ndim:
+                break
         first = places.pop()
     terms = math.prod([inner[i] for i in places])
     if terms <= TERMS and end == ndim or terms * math.prod(inner[first:end]) <= TERMS:
@@ -213,6 +222,6 @@ def _in_order(a, axes, keepdims):
         y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
     if places:
         y = total(y, tuple(places), True)
-    if moved and (keepdims or len(axes) < ndim - 1):
+    if moved:
         y = y.transpose(sorted(range(ndim), key=order.__getitem__))
-    return y if keepdims else y.reshape([n for i, n in enumerate(shape) if i not in axes])
+    return y if keepdims else y[tuple([0 if i in axes else slice(None) for i in range(ndim)])]
