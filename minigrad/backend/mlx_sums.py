@@ -14,7 +14,7 @@ FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9
 LONG = 1 << 20  # terms that a GPU's kernels add well enough
 SHORT = 256  # numbers of a cumulative sum for which blocks wouldn't pay
 TERMS = 32  # so many of one block
-SMALL = 8192  # numbers of an array whose layout doesn't matter
+SMALL = 2048  # numbers of an array whose layout doesn't matter
 HALVES = (mx.float16, mx.bfloat16)
 
 
@@ -67,17 +67,19 @@ def running(a, axis):
 
 def _float32(a, axis, keepdims, rows):
     shape, ndim = a.shape, a.ndim
-    axes = range(ndim) if axis is None else axis if axis.__class__ in (tuple, list) else (axis,)
+    axes = (axis,) if axis.__class__ is int else range(ndim) if axis is None else axis
     terms = math.prod([shape[i] for i in axes])
     if terms <= FEW or terms <= LONG and mx.default_device().type == mx.DeviceType.gpu:
         return mx.sum(a, axis, keepdims=keepdims)
     if len(axes) == 1 and (rows or ndim == 1 or a.size <= SMALL):
-        i, block = axes[0] % ndim, _block(terms, TERMS)
+        i, block = axes[0] % ndim, _block(terms, min(TERMS, math.isqrt(terms)))
         if terms % block == 0:
             if a.size > SMALL:
                 a = mx.contiguous(a)
             a = mx.sum(mx.unflatten(a, i, (block, -1)), i, keepdims=not keepdims)
-            return _float32(a, i if keepdims else (i, i + 1), keepdims, rows)
+            i = i if keepdims else (i, i + 1)
+            few = terms <= TERMS * block
+            return mx.sum(a, i, keepdims=keepdims) if few else _float32(a, i, keepdims, rows)
     axes = sorted([i % ndim for i in axes])
     kept = [n for i, n in enumerate(shape) if i not in axes]
     if ndim <= 2:
