@@ -67,7 +67,7 @@ def running(a, axis):
 
 def _float32(a, axis, keepdims, rows):
     shape, ndim = a.shape, a.ndim
-    axes = (axis,) if axis.__class__ is int else range(ndim) if axis is None else axis
+    axes = range(ndim) if axis is None else axis if axis.__class__ in (tuple, list) else (axis,)
     terms = math.prod([shape[i] for i in axes])
     if terms <= FEW or terms <= LONG and mx.default_device().type == mx.DeviceType.gpu:
         return mx.sum(a, axis, keepdims=keepdims)
