@@ -310,3 +310,20 @@ def test_a_bias_in_16_bits_is_added_before_rounding(name, device):
         exact = fn(*(mg.tensor(x.float().numpy(), dtype="float64") for x in xs))
         once = mg.tensor(exact.numpy(), dtype="float32", device=device).astype(dtype)
         assert y.dtype == dtype and (y != once).float().mean().item() < 0.02
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1), (1, 0), (0, 1, 2), (0, 2, 1), (2, 1, 0), (0, 1, 2, 3), (0, 3, 1, 2)], ids=str
+)
+def test_what_is_summed_on_mlx_is_not_copied_before(order):
+    """Contiguous, transposed or channels-last: a copy of a transposed array takes many times as long as its sum."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    ndim = len(order)
+    x = mg.ones(*[(1000, 1200), (40, 200, 150), (8, 66, 50, 50)][ndim - 2], device="mlx").permute(*order)
+    mx.eval(x._data)
+    for n in range(1, ndim + 1):
+        for dims in itertools.combinations(range(ndim), n):
+            if np.prod([x.shape[d] for d in dims]) < 1000:
+                continue  # their sums may be many
+            used = x.backend.peak_of(lambda dims=dims: x.sum(dims)._data)
+            assert used < 0.3 * 4 * x.numel(), dims
