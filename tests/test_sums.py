@@ -300,3 +300,64 @@ def test_only_a_windows_maximum_sees_its_gradient(bad, device):
 def test_derivatives(fn):
     x = mg.tensor(np.random.default_rng(0).normal(size=(8, 10)), dtype="float64", requires_grad=True)
     assert gradcheck(fn, [x]) and gradgradcheck(fn, [x])
+
+
+# --- where sums are taken as they lie ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("shape", [(300, 400), (6, 197, 96), (3, 40, 14, 30), (97, 131), (2, 3, 7, 7, 40)], ids=str)
+def test_gaps_and_orders_of_large_arrays(shape, device):
+    """Of equal numbers, whose errors add up: every axis of arrays for which their order in memory counts."""
+    ndim = len(shape)
+    values = np.full(shape, 0.1, np.float32)
+    exact = values.astype(np.float64)
+    last_first = np.argsort([ndim - 1, *range(ndim - 1)]).tolist()
+    second_last = np.argsort([0, *range(2, ndim), 1]).tolist()
+    for order in (list(range(ndim)), list(range(ndim))[::-1], last_first, second_last):
+        back = np.argsort(order).tolist()
+        x = mg.tensor(np.ascontiguousarray(values.transpose(back)), device=device).permute(*order)
+        padded = mg.tensor(np.pad(values.transpose(back), 2), device=device)[(slice(2, -2),) * ndim].permute(*order)
+        for t in (x, padded):
+            for n in range(1, ndim + 1):
+                for dims in itertools.combinations(range(ndim), n):
+                    check(t, exact, dims, keepdim=len(dims) % 2 == 1)
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv2d, patches", "conv2d, depthwise"])
+def test_a_bias_in_16_bits_is_added_before_rounding(name, device):
+    """Rounded before it, too, a third of the numbers would be another one."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError) if device == "mlx" else None
+    if name == "conv2d" and mx is not None and mx.default_device().type == mx.DeviceType.gpu:
+        pytest.skip("a GPU's convolution gives 16 bits")
+    rng = np.random.default_rng(0)
+    fn, shapes = {
+        "linear": (F.linear, [(200, 64), (32, 64)]),
+        "conv2d": (lambda x, w, b: F.conv2d(x, w, b, padding=1), [(2, 8, 14, 14), (32, 8, 3, 3)]),
+        "conv2d, patches": (lambda x, w, b: F.conv2d(x, w, b, 4), [(2, 4, 40, 40), (32, 4, 4, 4)]),
+        "conv2d, depthwise": (
+            lambda x, w, b: F.conv2d(x, w, b, padding=1, groups=32),
+            [(2, 32, 14, 14), (32, 1, 3, 3)],
+        ),
+    }[name]
+    for dtype in ("float16", "bfloat16") if device == "mlx" else ("float16",):
+        values = [rng.normal(size=shape) * scale for shape, scale in zip([*shapes, (32,)], (1, 1, 8), strict=True)]
+        xs = [mg.tensor(v, dtype="float32", device=device).astype(dtype) for v in values]
+        y = fn(*xs)
+        exact = fn(*(mg.tensor(x.float().numpy(), dtype="float64") for x in xs))
+        once = mg.tensor(exact.numpy(), dtype="float32", device=device).astype(dtype)
+        assert y.dtype == dtype and (y != once).float().mean().item() < 0.02
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1), (1, 0), (0, 1, 2), (0, 2, 1), (2, 1, 0), (0, 1, 2, 3), (0, 3, 1, 2)], ids=str
+)
+def test_what_is_summed_on_mlx_is_not_copied_before(order):
+    """Contiguous, transposed or channels-last: a copy of a transposed array takes many times as long as its sum."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    ndim = len(order)
+    x = mg.ones(*[(1000, 1200), (40, 200, 150), (8, 66, 50, 50)][ndim - 2], device="mlx").permute(*order)
+    mx.eval(x._data)
+    for n in range(1, ndim + 1):
+        for dims in itertools.combinations(range(ndim), n):
+            if np.prod([x.shape[d] for d in dims]) < 1000:
+                continue  # their sums may be many
+            used = x.backend.peak_of(lambda dims=dims: x.sum(dims)._data)
+            assert used < 0.3 * 4 * x.numel(), dims
