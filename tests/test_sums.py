@@ -8,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd import gradcheck, gradgradcheck
+from minigrad.backend import numpy_sums
 from minigrad.nn import functional as F
 
 BOUND = 1e-6
@@ -97,6 +98,39 @@ def test_equal_numbers_of_every_count(device, width):
             x = mg.tensor(x, device=device)
             assert np.abs(x.sum(dim).numpy() - exact).max() <= 1e-6 * exact, (count, dim)
             assert np.abs(x.mean(dim).numpy() * float(count) - exact).max() <= 1e-6 * exact, (count, dim)
+
+
+@pytest.mark.parametrize("count", [17, 64, 128, 1000, 4096])
+@pytest.mark.parametrize("width", [1, 5, 200])
+def test_arrays_made_against_the_limit(count, width):
+    """1 and numbers of half its last digit, each of which is lost where it is added to 1. float32 adds 16 one by one at most."""
+    for place in (0, 1, 15, 16, count // 2, count - 1):
+        values = np.full((count, width), 2.0**-24, np.float32)
+        values[place] = 1
+        exact = values.astype(np.float64)
+        for _, x in layouts(values, "cpu"):
+            check(x, exact, (0,))
+        for _, x in layouts(np.stack([values, values]), "cpu"):
+            check(x, np.stack([exact, exact]), (1,), keepdim=True)
+        if count > 64:
+            np.testing.assert_allclose(mg.tensor(values).cumsum(0).numpy(), np.cumsum(exact, 0), rtol=BOUND)
+
+
+def test_orders_and_repetitions_of_axes():
+    """Axes that numpy counts from the end, names out of order, and dimensions of 1 between them, with their strides of 0."""
+    values = numbers((40, 1, 30, 3, 20))
+    for a in (
+        values,
+        values.transpose(4, 1, 0, 3, 2),
+        np.broadcast_to(values, (2, *values.shape)),
+        values[:, :, ::-1, :, ::2],
+    ):
+        exact, size = a.astype(np.float64), np.abs(a).astype(np.float64)
+        for n in range(a.ndim + 1):
+            for axes in itertools.permutations(range(-a.ndim, 0), n):
+                got = numpy_sums.total(a, axes, keepdims=True)
+                assert got.shape == exact.sum(axes, keepdims=True).shape
+                assert (np.abs(got - exact.sum(axes, keepdims=True)) <= BOUND * size.sum(axes, keepdims=True)).all()
 
 
 def test_random_shapes_axes_and_layouts(samples, seed, device):
@@ -266,3 +300,64 @@ def test_only_a_windows_maximum_sees_its_gradient(bad, device):
 def test_derivatives(fn):
     x = mg.tensor(np.random.default_rng(0).normal(size=(8, 10)), dtype="float64", requires_grad=True)
     assert gradcheck(fn, [x]) and gradgradcheck(fn, [x])
+
+
+# --- where sums are taken as they lie ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("shape", [(300, 400), (6, 197, 96), (3, 40, 14, 30), (97, 131), (2, 3, 7, 7, 40)], ids=str)
+def test_gaps_and_orders_of_large_arrays(shape, device):
+    """Of equal numbers, whose errors add up: every axis of arrays for which their order in memory counts."""
+    ndim = len(shape)
+    values = np.full(shape, 0.1, np.float32)
+    exact = values.astype(np.float64)
+    last_first = np.argsort([ndim - 1, *range(ndim - 1)]).tolist()
+    second_last = np.argsort([0, *range(2, ndim), 1]).tolist()
+    for order in (list(range(ndim)), list(range(ndim))[::-1], last_first, second_last):
+        back = np.argsort(order).tolist()
+        x = mg.tensor(np.ascontiguousarray(values.transpose(back)), device=device).permute(*order)
+        padded = mg.tensor(np.pad(values.transpose(back), 2), device=device)[(slice(2, -2),) * ndim].permute(*order)
+        for t in (x, padded):
+            for n in range(1, ndim + 1):
+                for dims in itertools.combinations(range(ndim), n):
+                    check(t, exact, dims, keepdim=len(dims) % 2 == 1)
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv2d, patches", "conv2d, depthwise"])
+def test_a_bias_in_16_bits_is_added_before_rounding(name, device):
+    """Rounded before it, too, a third of the numbers would be another one."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError) if device == "mlx" else None
+    if name == "conv2d" and mx is not None and mx.default_device().type == mx.DeviceType.gpu:
+        pytest.skip("a GPU's convolution gives 16 bits")
+    rng = np.random.default_rng(0)
+    fn, shapes = {
+        "linear": (F.linear, [(200, 64), (32, 64)]),
+        "conv2d": (lambda x, w, b: F.conv2d(x, w, b, padding=1), [(2, 8, 14, 14), (32, 8, 3, 3)]),
+        "conv2d, patches": (lambda x, w, b: F.conv2d(x, w, b, 4), [(2, 4, 40, 40), (32, 4, 4, 4)]),
+        "conv2d, depthwise": (
+            lambda x, w, b: F.conv2d(x, w, b, padding=1, groups=32),
+            [(2, 32, 14, 14), (32, 1, 3, 3)],
+        ),
+    }[name]
+    for dtype in ("float16", "bfloat16") if device == "mlx" else ("float16",):
+        values = [rng.normal(size=shape) * scale for shape, scale in zip([*shapes, (32,)], (1, 1, 8), strict=True)]
+        xs = [mg.tensor(v, dtype="float32", device=device).astype(dtype) for v in values]
+        y = fn(*xs)
+        exact = fn(*(mg.tensor(x.float().numpy(), dtype="float64") for x in xs))
+        once = mg.tensor(exact.numpy(), dtype="float32", device=device).astype(dtype)
+        assert y.dtype == dtype and (y != once).float().mean().item() < 0.02
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1), (1, 0), (0, 1, 2), (0, 2, 1), (2, 1, 0), (0, 1, 2, 3), (0, 3, 1, 2)], ids=str
+)
+def test_what_is_summed_on_mlx_is_not_copied_before(order):
+    """Contiguous, transposed or channels-last: a copy of a transposed array takes many times as long as its sum."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    ndim = len(order)
+    x = mg.ones(*[(1000, 1200), (40, 200, 150), (8, 66, 50, 50)][ndim - 2], device="mlx").permute(*order)
+    mx.eval(x._data)
+    for n in range(1, ndim + 1):
+        for dims in itertools.combinations(range(ndim), n):
+            if np.prod([x.shape[d] for d in dims]) < 1000:
+                continue  # their sums may be many
+            used = x.backend.peak_of(lambda dims=dims: x.sum(dims)._data)
+            assert used < 0.3 * 4 * x.numel(), dims

@@ -7,7 +7,7 @@ A kernel as large as its stride (patches that don't overlap) is one matrix produ
 import mlx.core as mx
 
 from minigrad.backend import mlx_depthwise as depthwise
-from minigrad.backend.mlx_sums import wide
+from minigrad.backend.mlx_sums import HALVES, wide
 from minigrad.backend.numpy_conv import out_size
 
 
@@ -51,11 +51,13 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
         function = depthwise.forward if form == "shifts" else depthwise.metal_forward
         return nchw(function(image, _taps(w), b, size, stride, padding, dilation))
     if _is_patches(kernel, stride, padding, dilation, groups):
-        rows = _patches(image, kernel) @ nhwc(w).reshape(w.shape[0], -1).T
-        y = rows.reshape(x.shape[0], *size, -1)
-    else:
-        y = _general(image, nhwc(w), stride, padding, dilation, groups)
-    return nchw(y if b is None else y + b)
+        rows, columns = _patches(image, kernel), nhwc(w).reshape(w.shape[0], -1).T
+        y = rows @ columns if b is None else mx.addmm(b, rows, columns)
+        return nchw(y.reshape(x.shape[0], *size, -1))
+    if b is not None and x.dtype in HALVES and mx.default_device().type == mx.DeviceType.cpu:
+        image, w, b = wide(image), wide(w), wide(b)  # rounded once, after the bias; as quick there
+    y = _general(image, nhwc(w), stride, padding, dilation, groups)
+    return nchw((y if b is None else y + b).astype(x.dtype))
 
 
 def conv2d_input(g, w, *, size, stride, padding, dilation, groups):

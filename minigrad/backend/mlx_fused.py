@@ -24,9 +24,9 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
         return mx.fast.layer_norm(x, weight, bias, eps), ()
     dtype = x.dtype
     x, weight, bias = (None if a is None else mlx_sums.wide(a) for a in (x, weight, bias))
-    mean = mlx_sums.mean(x, -1, True)
+    mean = mlx_sums.mean(x, -1, True, rows=True)
     y = x - mean
-    rstd = mx.rsqrt(mlx_sums.mean(y * y, -1, True) + eps)
+    rstd = mx.rsqrt(mlx_sums.mean(y * y, -1, True, rows=True) + eps)
     y = y * rstd
     y = y if weight is None else y * weight
     y = y if bias is None else y + bias
@@ -42,7 +42,9 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
         normal = (x - mean) * rstd
         rows = tuple(range(x.ndim - 1))
         gw = g if weight is None else g * weight
-        dx = (gw - mlx_sums.mean(gw, -1, True) - normal * mlx_sums.mean(gw * normal, -1, True)) * rstd
+        dx = (
+            gw - mlx_sums.mean(gw, -1, True, rows=True) - normal * mlx_sums.mean(gw * normal, -1, True, rows=True)
+        ) * rstd
         sums = (None if a is None else mlx_sums.total(b, rows) for a, b in ((weight, g * normal), (bias, g)))
         return tuple(None if a is None else a.astype(dtype) for a in (dx, *sums))
     given = [a for a in (x, weight, bias) if a is not None]
@@ -77,7 +79,7 @@ def cross_entropy(x, classes, *, ignore_index, smoothing, save):
     wide = wide - mx.max(wide, -1, keepdims=True)
     losses = mx.fast.cross_entropy(wide, chosen)
     if smoothing:
-        losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mlx_sums.mean(wide, -1)) * smoothing
+        losses = losses * (1 - smoothing) + (mx.logsumexp(wide, -1) - mlx_sums.mean(wide, -1, rows=True)) * smoothing
     return mx.where(counts, losses, 0).astype(x.dtype), (counts, chosen)
 
 
@@ -103,7 +105,7 @@ def attention_vjp(g, saved, q, k, v, *, scale):
     """dv = Pᵀ·g; dS = P·(dP - Σ dP·P) with dP = g·vᵀ; dq = scale·dS·k, dk = scale·dSᵀ·q."""
     (p,) = saved
     dp, wide = mlx_sums.wide(g @ mx.swapaxes(v, -1, -2)), mlx_sums.wide(p)
-    ds = (wide * (dp - mlx_sums.total(dp * wide, -1, True))).astype(p.dtype)
+    ds = (wide * (dp - mlx_sums.total(dp * wide, -1, True, rows=True))).astype(p.dtype)
     dq, dk, dv = (ds @ k) * scale, mx.swapaxes(ds, -1, -2) @ (q * scale), mx.swapaxes(p, -1, -2) @ g
     return tuple(_fit(d, a) for d, a in ((dq, q), (dk, k), (dv, v)))
 

@@ -1,107 +1,130 @@
 """Sums in numpy whose rounding error hardly grows with the number of terms.
 
 numpy adds pairwise along the axis that is innermost in memory, and one number after the other along every other axis: its sum of
-20 million float32 ones over the first axis of a matrix is 16,777,216. Here a sum of many terms over such an axis is taken over
-blocks of `TERMS` rows, and the blocks' sums are summed in the same way; short rows that follow each other in memory are added as
-long ones, which numpy does many times as fast. float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
+20 million float32 ones over the first axis of a matrix is 16,777,216. Here at most `TERMS` numbers along another axis are added in
+float32, by BLAS as a product with ones, which takes less time than numpy's sum; their sums are added in float64 and rounded once.
+float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
 """
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 
-FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
-TERMS = 16  # so many where sums are summed again
-WIDTH = 1024  # numbers of a block's sum at a time, which stay in the nearest cache
-PART = 1 << 14  # numbers of a cumulative sum at a time
+TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e-7 of the sum of their sizes at most
+FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
+SMALL = 1 << 12  # numbers that are added in float64 at once
+NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ROW = 512  # products of one row that BLAS adds up at a time
-SMALL = 1 << 12  # numbers for which another way to add them than numpy's own wouldn't pay
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
-ONES = np.ones(2 * TERMS, np.float32)
+ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
 _reduce: Any = np.add.reduce
+_accumulate: Any = np.add.accumulate
+_dot, _matmul = np.ndarray.dot, np.matmul
 
 
 # The most numbers of a dtype for which numpy's own sum will do; any number where a dtype isn't named.
-_AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: FEW, FLOAT16: -1}
+_AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: TERMS, FLOAT16: -1}
 
 
 def total(a, axis=None, keepdims=False):
     """Σ over an axis, a tuple of axes, or all (None). In float32 it differs from the exact sum by less than 1e-6·Σ|a|; float16 is
     summed in float32 and rounded once."""
-    if a.size <= _AS_NUMPY[a.dtype]:
+    most, ndim = _AS_NUMPY[a.dtype], a.ndim
+    if a.size <= most or ndim == 1 < most:
         return _reduce(a, axis, None, None, keepdims)
-    if a.dtype == FLOAT16:
+    if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    flags, shape, size = a.flags, a.shape, a.size
-    axes = axis if axis.__class__ is tuple else tuple(range(a.ndim)) if axis is None else (axis,)
-    terms = 1
-    for i in axes:
-        terms *= shape[i]
-    dense = flags.forc
-    if dense and terms == size or terms <= FEW and (dense or 0 not in a.strides):  # 0: one number, repeated
-        return _reduce(a, axis, None, None, keepdims)
-    ndim = a.ndim
-    if flags.c_contiguous:
-        axes = tuple([i % ndim for i in axes])
-        along, i = 1, ndim - 1  # how many terms follow each other in memory
-        while i in axes:
-            along *= shape[i]
-            i -= 1
-        if terms <= FEW * along:
+    flags = a.flags
+    if axis is None or axis.__class__ is tuple:
+        count = ndim if axis is None else len(axis)
+        if count == ndim and flags.forc or not count:
             return _reduce(a, axis, None, None, keepdims)
-        if max(axes) == len(axes) - 1:  # the outermost axes
-            y = columns(a.reshape(terms, size // terms))
-            return y.reshape((1,) * len(axes) + shape[len(axes) :] if keepdims else shape[len(axes) :])
-    if size <= SMALL:
-        return _reduce(a, axis, FLOAT64, None, keepdims).astype(FLOAT32)
-    return _in_order(a, tuple([i % ndim for i in axes]), keepdims)
+        axes: Any = axis if count == 1 else sorted([i % ndim for i in axis or range(ndim)])
+        first, last = axes[0], axes[-1]
+    else:
+        first, last, count = axis, axis, 1
+    if first < 0:
+        first, last = first + ndim, last + ndim
+    if not flags.c_contiguous or last - first >= count:
+        return _in_order(a, (first,) if count == 1 else tuple(axes), keepdims)
+    if last == ndim - 1:
+        return _reduce(a, axis, None, None, keepdims)
+    if ndim == 2:
+        return columns(a)[None] if keepdims else columns(a)
+    shape = a.shape
+    before, after = shape[:first], shape[last + 1 :]
+    terms = shape[first] if count == 1 else math.prod(shape[first : last + 1])
+    if terms <= TERMS:
+        return _reduce(a, axis, None, None, keepdims)
+    return columns(a.reshape(*before, terms, -1)).reshape(before + (1,) * (count * keepdims) + after)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    *lead, rows, width = a.shape
-    if rows < 2 * TERMS:
+    shape = a.shape
+    rows, width = shape[-2:]
+    times = _dot if a.ndim == 2 else _matmul
+    if a.size <= SMALL:
+        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    if rows <= TERMS or width == 1:
         return _reduce(a, -2)
-    if a.strides[-2] == width * a.itemsize:  # rows that follow each other make long ones
-        merged = max(1, min(WIDTH // width, rows // TERMS))
-        blocks = rows // (TERMS * merged)
-        count = blocks * TERMS * merged
-        sums = _reduce(a[..., :count, :].reshape(*lead, blocks, TERMS, merged * width), -2)
-    else:  # BLAS adds rows that are apart in less time
-        merged, blocks = 1, rows // (2 * TERMS)
-        count = blocks * 2 * TERMS
-        sums = ONES @ a[..., :count, :].reshape(*lead, blocks, 2 * TERMS, width)
-    y = columns(sums.reshape(*lead, blocks * merged, width))
-    return y if count == rows else y + columns(a[..., count:, :])
+    lead, terms = shape[:-2], TERMS
+    while rows % terms and terms > TERMS // 2:
+        terms -= 1
+    if rows % terms:
+        terms = TERMS
+    blocks, rest = rows // terms, rows % terms
+    whole = a[..., : rows - rest, :] if rest else a
+    if blocks == 1:
+        return times(ONES[terms], whole) + times(ONES[rest], a[..., terms:, :])
+    merged = a.flags.c_contiguous
+    if not merged:
+        row, step = a.strides[-2:]
+        if row < 0:
+            whole, row = whole[..., ::-1, :], -row
+        merged = step == a.itemsize and row == width * step
+    if merged:  # rows that follow each other make long ones
+        sums = times(ONES[terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
+    elif step == a.itemsize:
+        sums = ONES[terms] @ whole.reshape((*lead, blocks, terms, width))
+    elif a.size <= 4 * SMALL and rows <= SMALL:
+        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    else:  # BLAS adds no numbers that are apart
+        sums = _reduce(whole.reshape((*lead, blocks, terms, width)), -2)
+    if width > NARROW and sums.size > 4 * SMALL:
+        y = _reduce(sums, -2, FLOAT64)
+    else:
+        y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
+    if rest:
+        y += times(ONES[rest], a[..., rows - rest :, :])
+    return y.astype(FLOAT32)
 
 
 def running(a, axis):
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
+    if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
+        return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
+    return _accumulate(a, axis)
+
+
+def _running(a, axis):
+    """numpy adds one number after the other, each of which waits for the sum before: so pairs are added first, and every second
+    running sum is one of the pairs'."""
     n = a.shape[axis]
-    if a.dtype != FLOAT32 or n <= FEW:
-        return np.add.accumulate(a, axis)
-    if a.size <= SMALL:
-        return np.add.accumulate(a, axis, FLOAT64).astype(FLOAT32)
-    # Some numbers at a time, which stay in the cache in their twofold width.
-    axis, shape = axis % a.ndim, a.shape
-    lead, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    step, rows = max(1, PART // inner), max(1, PART // (n * inner))
-    axis, sizes = int(lead > 1), [k for k in (lead, n, inner) if k > 1]
-    a, out = np.ascontiguousarray(a).reshape(sizes), np.empty(sizes, FLOAT32)
-    for i in range(0, lead, rows):
-        past = 0.0
-        for j in range(0, n, step):
-            place = (slice(i, i + rows), slice(j, j + step))[1 - axis :]
-            part = a[place].astype(FLOAT64)
-            part[(slice(None),) * axis + (0,)] += past
-            np.add.accumulate(part, axis, out=part)
-            out[place] = part
-            past = part[(slice(None),) * axis + (-1,)]
-    return out.reshape(shape)
+    if n <= TERMS or a.size <= (4 * SMALL if axis == a.ndim - 1 else SMALL):
+        y = a.astype(FLOAT64)
+        return _accumulate(y, axis, None, y)
+    before = (slice(None),) * axis
+    even, odd = (*before, slice(0, n // 2 * 2, 2)), (*before, slice(1, None, 2))
+    first, later = (*before, slice(1)), (*before, slice(2, None, 2))
+    pairs = _running(np.add(a[even], a[odd], dtype=FLOAT64), axis)
+    out = np.empty(a.shape, a.dtype)
+    out[first], out[odd] = a[first], pairs
+    np.add(a[later], pairs[(*before, slice((n - 1) // 2))], out=out[later], casting="same_kind")
+    return out
 
 
 def scatter(shape, index, g):
@@ -155,60 +178,50 @@ def products(a, w):
 
 
 def _in_order(a, axes, keepdims):
-    """The sum over any axes of any array: they are sorted by their place in memory, and those of one kind that follow each other
-    become one; then the innermost is summed first."""
-    factor, shape = 1, a.shape
-    for i in axes:
-        if a.strides[i] <= 0 and a.shape[i] > 1:
-            before = (slice(None),) * i
-            if a.strides[i]:
-                a = a[(*before, slice(None, None, -1))]
-            else:  # one number, repeated
-                factor *= a.shape[i]
-                a = a[(*before, slice(0, 1))]
-    order = sorted(range(a.ndim), key=[-abs(s) for s in a.strides].__getitem__)
-    lengths: list[int] = []
-    reduced: list[bool] = []
-    outer = None
-    for i in order:
-        n, stride, gone = a.shape[i], a.strides[i], i in axes
-        if n == 1:
-            continue
-        if lengths and gone is reduced[-1] and outer == n * stride:
-            lengths[-1] *= n
-        else:
-            lengths.append(n)
-            reduced.append(gone)
-        outer = stride
-    y = a.transpose(order).reshape(lengths)
-    places = [i for i, gone in enumerate(reduced) if gone]
-    if math.prod([lengths[i] for i in places if i < len(lengths) - 1]) <= FEW:
-        y = _reduce(y, tuple(places))
+    """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
+    ndim, shape, strides = a.ndim, a.shape, a.strides
+    if ndim == 2 and len(axes) == 1 and (a.size <= SMALL or 0 not in strides):
+        y = a.T if axes[0] else a
+        if a.size > SMALL and abs(y.strides[0]) < abs(y.strides[1]):
+            return _reduce(a, axes, None, None, keepdims)
+        y = columns(y)
+        return y if not keepdims else y[:, None] if axes[0] else y[None]
+    if a.size <= 2 * SMALL:
+        if math.prod([shape[i] for i in axes]) <= TERMS:
+            return _reduce(a, axes, None, None, keepdims)
+        return _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
+    if 0 in strides and any([n > 1 and not s for n, s in zip(shape, strides, strict=True)]):  # one number, repeated
+        y = total(a[tuple([slice(None if s else 1) for s in strides])], axes, True)
+        out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
+        out[...] = y * FLOAT32.type(math.prod([shape[i] for i in axes if not strides[i]]))
+        return out if keepdims else out.reshape([n for i, n in enumerate(shape) if i not in axes])
+    order: Any = range(ndim)
+    y, places, moved = a, list(axes), not a.flags.c_contiguous
+    if moved:
+        if min(strides) < 0 or 1 in shape:
+            strides = [abs(s) if n > 1 else math.inf for n, s in zip(shape, strides, strict=True)]
+        order = sorted(order, key=strides.__getitem__, reverse=True)
+        places = [i for i, j in enumerate(order) if j in axes]
+        y = a.transpose(order)
+    inner, steps = y.shape, y.strides
+    end = places.pop() + 1
+    first, apart = end - 1, 1
+    while places and places[-1] == first - 1:
+        if steps[first - 1] != inner[first] * steps[first]:
+            apart *= inner[first - 1]
+            if apart > FEW or end < ndim:
+                break
+        first = places.pop()
+    terms = math.prod([inner[i] for i in places])
+    if terms <= TERMS and end == ndim or terms * math.prod(inner[first:end]) <= TERMS:
+        return _reduce(a, axes, None, None, keepdims)
+    if end == ndim:
+        y = _reduce(y, tuple(range(first, end)), None, None, True)
     else:
-        if reduced[-2:] == [True, True]:  # rows that don't follow each other: their sum first
-            places[-2:] = places[-1], places[-2]
-        for i in reversed(places):
-            y = _over(y, min(i, y.ndim - 1))
-    if factor > 1:
-        y = y * FLOAT32.type(factor)
-    kept = [i for i in order if i not in axes]
-    y = y.reshape([shape[i] for i in kept])
-    if any(i > j for i, j in itertools.pairwise(kept)):
-        y = y.transpose(sorted(range(len(kept)), key=kept.__getitem__))
-    if keepdims:
-        return y.reshape([1 if i in axes else n for i, n in enumerate(shape)])
-    return y
-
-
-def _over(a, i):
-    """Σ over axis i of an array whose axes lie in memory in their order."""
-    n, inner = a.shape[i], a.ndim - 1 - i
-    if n <= TERMS or not inner:
-        return _reduce(a, i)
-    if inner == 1 and a.strides[-1] == a.itemsize:
-        return columns(a)
-    before = (slice(None),) * i
-    blocks = n // TERMS
-    whole = a[(*before, slice(0, blocks * TERMS))].reshape(*a.shape[:i], blocks, TERMS, *a.shape[i + 1 :])
-    y = _over(_reduce(whole, i + 1), i)
-    return y + _reduce(a[(*before, slice(blocks * TERMS, n))], i) if n % TERMS else y
+        y = columns(y.reshape(*inner[:first], math.prod(inner[first:end]), -1))
+        y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
+    if places:
+        y = total(y, tuple(places), True)
+    if moved:
+        y = y.transpose(sorted(range(ndim), key=order.__getitem__))
+    return y if keepdims else y[tuple([0 if i in axes else slice(None) for i in range(ndim)])]
