@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import backend
-from minigrad.engine.tensor import get_default_device
+from minigrad.backend.default import get_default_device
 
 GB = 1e9
 MOST = 2**63

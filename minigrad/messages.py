@@ -41,27 +41,27 @@ def within(value: int, kind: DType) -> bool:
 def explained(op, error: Exception, inputs, static) -> Exception:
     """The array library's complaint in one sentence with the operation's name and the inputs' shapes."""
     given = ", ".join(describe(t) for t in inputs)
-    if not any(hasattr(t, "_data") for t in inputs):
+    if not any(hasattr(t, "_edge") for t in inputs):
         return TypeError(f"{op.name}: expected a tensor, got {given}; use mg.tensor(…)")
     kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
     if op.elementwise:
         try:
-            np.broadcast_shapes(*(t.shape for t in inputs if hasattr(t, "_data")))
+            np.broadcast_shapes(*(t.shape for t in inputs if hasattr(t, "_edge")))
         except ValueError:
             return ValueError(
                 f"{op.name}: the shapes of {given} don't broadcast together; make their trailing sizes equal or 1"
             )
-        if any(hasattr(t, "_data") and t.dtype == "bool" for t in inputs):
+        if any(hasattr(t, "_edge") and t.dtype == "bool" for t in inputs):
             return TypeError(f"{op.name}: {given} can't be computed with; use ~, &, |, ^ for booleans, or .int()")
     options = "".join(f", {k}={v!r}"[:60] for k, v in static.items() if isinstance(v, int | float | tuple | str))
     return kind(f"{op.name}: can't work on {given}{options}: {str(error).strip().rstrip('.')}")
 
 
 def describe(t) -> str:
-    if hasattr(t, "_data"):
+    if hasattr(t, "_edge"):
         return f"{t.dtype.name} {t.shape}"
     return repr(t) if isinstance(t, int | float) else type(t).__name__
 
 
 def devices(inputs) -> str:
-    return ", ".join(t.device for t in inputs if hasattr(t, "_data"))
+    return ", ".join(t.device for t in inputs if hasattr(t, "_edge"))

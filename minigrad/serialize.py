@@ -19,7 +19,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minigrad import backend
-from minigrad.engine.tensor import Tensor, get_default_device
+from minigrad.backend.default import get_default_device
+from minigrad.engine.tensor import Tensor
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",

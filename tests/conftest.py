@@ -12,8 +12,8 @@ from kernels import precompile_header
 
 import minigrad as mg
 from minigrad.backend import numpy_threads, tracing
+from minigrad.backend.default import _default, _devices
 from minigrad.engine.modes import State, state
-from minigrad.engine.tensor import _default, _devices
 
 for name in (
     "PYTHONWARNINGS",

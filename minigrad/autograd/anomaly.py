@@ -61,7 +61,7 @@ def _check_output(name: str, inputs: tuple, output, static: dict) -> None:
 
 def _given_non_finite(value) -> bool:
     """Whether an input is a number or tensor that isn't finite, such as the -inf of a mask."""
-    if hasattr(value, "_data"):
+    if hasattr(value, "_edge"):
         return _non_finite(value) is not None
     return isinstance(value, float) and not math.isfinite(value)
 

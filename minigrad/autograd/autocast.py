@@ -89,10 +89,10 @@ def autocast_state() -> autocast:
 def cast_inputs(name: str, inputs: tuple) -> tuple:
     """The inputs of an operation in the dtype in which it computes under autocast."""
     if name in HIGH:
-        return tuple([t.astype("float32") if hasattr(t, "_data") and t.dtype.name in HALVES else t for t in inputs])
+        return tuple([t.astype("float32") if hasattr(t, "_edge") and t.dtype.name in HALVES else t for t in inputs])
     if name not in LOW:
         return inputs
-    return tuple([_low(t, name) if hasattr(t, "_data") else t for t in inputs])
+    return tuple([_low(t, name) if hasattr(t, "_edge") else t for t in inputs])
 
 
 def _low(t, name: str):

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from minigrad.backend import get, tracing
+from minigrad.backend.default import get_default_device
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
 from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
-from minigrad.engine.tensor import Tensor, get_default_device
+from minigrad.engine.tensor import Tensor
 from minigrad.nn.module import Module
 
 MANY = 16  # traces after which a warning says what makes them

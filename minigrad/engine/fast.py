@@ -117,8 +117,8 @@ class Binary(Op):
 
     def with_number(self, input, other):
         """`x * 2.0` and `2.0 * x`: which number types suit which dtypes is found out once."""
-        t, number, bit = (input, other, 1) if hasattr(input, "_data") else (other, input, 2)
-        if number.__class__ not in (float, int) or not hasattr(t, "_data"):
+        t, number, bit = (input, other, 1) if hasattr(input, "_edge") else (other, input, 2)
+        if number.__class__ not in (float, int) or not hasattr(t, "_edge"):
             return Op.__call__(self, input, other)
         array, xp, mode = t._data, t._backend, state.mode
         key = array.dtype, number.__class__
