@@ -7,6 +7,7 @@ Python numbers; then the wider type wins. numpy's own table differs (float32 wit
 
 import math
 import sys
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -149,3 +150,41 @@ def promote(a: DType, b: DType) -> DType:
 
 
 HALVES = frozenset(["float16", "bfloat16"])  # names of the 16-bit floating point dtypes
+
+
+def common(kinds: Iterable[tuple[int, DType]]) -> DType:
+    """The dtype in which an elementwise operation computes, PyTorch's rule: `kinds` are pairs of a rank and a dtype, of rank 0 for
+    tensors with dimensions, 1 for tensors without, 2 for Python numbers. Those of one rank decide among themselves (`promote`);
+    a later rank counts only where it is of a higher category (boolean, whole, floating point)."""
+    best: dict[int, DType] = {}
+    for rank, kind in kinds:
+        best[rank] = promote(best[rank], kind) if rank in best else kind
+    return max((best[rank] for rank in sorted(best)), key=lambda kind: kind.category)
+
+
+ARITHMETIC = {"add", "sub", "mul", "div", "floor_divide", "remainder"}
+COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
+
+
+def beside(op, number, kind: DType):
+    """A Python number beside tensors of a dtype in an operation. A whole number that no element can be compares as infinity does, in
+    float32, which has every integer on its side of it; elsewhere it is refused.
+
+    Raises:
+        OverflowError: for a whole number that the dtype can't hold.
+    """
+    if number.__class__ is not int or 0 <= number < 128:
+        return number
+    if op.own and op.name in COMPARISONS:
+        low, high = limits(kind) if kind.category == 1 else (-1, 1)
+        low = 0 if kind is uint8 else low
+        if kind.category < 2 and not low <= number <= high or abs(number) > 2**1023:
+            return math.inf if number > 0 else -math.inf
+    held = fitted(number, kind, op.name)
+    return number if held == number and abs(number) < 2**63 else held
+
+
+def beyond(op, number) -> bool:
+    """Whether arithmetic of float16 with this number is done in float32 and rounded: one that float16 can't hold, as in x · 65536."""
+    wide = number.__class__ in (int, float) and LARGEST["float16"] < abs(number) <= LARGEST["float32"]
+    return wide and op.own and op.name in ARITHMETIC

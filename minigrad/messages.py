@@ -1,41 +1,8 @@
 """What the engine says when an operation can't work on what it was given."""
 
-import math
-
 import numpy as np
 
-from minigrad.dtypes import LARGEST, DType, fitted, limits, uint8
-
-ARITHMETIC = {"add", "sub", "mul", "div", "floor_divide", "remainder"}
-COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
-
-
-def number_beside(op, value: int, common: DType):
-    """A whole number beside tensors of a dtype. One that no element can be compares as infinity does, in float32, which
-    has every integer on its side of it; elsewhere it is refused."""
-    if (
-        op.own
-        and op.name in COMPARISONS
-        and (common.category < 2 and not within(value, common) or abs(value) > 2**1023)
-    ):
-        return math.inf if value > 0 else -math.inf
-    number = fitted(value, common, op.name)
-    return value if number == value and abs(value) < 2**63 else number
-
-
-def beyond(op, t) -> bool:
-    """Whether it is a number between the largest of float16 and the largest of float32, in arithmetic."""
-    return (
-        op.own
-        and op.name in ARITHMETIC
-        and t.__class__ in (int, float)
-        and LARGEST["float16"] < abs(t) <= LARGEST["float32"]
-    )
-
-
-def within(value: int, kind: DType) -> bool:
-    low, high = limits(kind)
-    return (0 if kind is uint8 else low) <= value <= high
+from minigrad.backend import BackendError
 
 
 def explained(op, error: Exception, inputs, static) -> Exception:
@@ -65,3 +32,70 @@ def describe(t) -> str:
 
 def devices(inputs) -> str:
     return ", ".join(t.device for t in inputs if hasattr(t, "_edge"))
+
+
+def no_tensor(op, inputs) -> TypeError:
+    came = ", ".join(type(t).__name__ for t in inputs)
+    return TypeError(f"{op.name}: expected a tensor, got {came}; use mg.tensor(…)")
+
+
+def no_number(op, given) -> TypeError:
+    return TypeError(f"{op.name}: expected a tensor or a number, got {type(given).__name__}; wrap it with mg.tensor(…)")
+
+
+def mixed_devices(op, inputs) -> BackendError:
+    return BackendError(f"{op.name}: inputs on different devices ({devices(inputs)}); move one with .to(device)")
+
+
+def freed(node) -> RuntimeError:
+    return RuntimeError(
+        f"the tape through {node.op.name} was already used and freed by a backward; "
+        "pass retain_graph=True to the first one to go through it again"
+    )
+
+
+def changed(node, leaf) -> RuntimeError:
+    return RuntimeError(
+        f"a tensor of shape {tuple(leaf.shape)} that {node.op.name} needs for its gradient was changed after the forward pass (an "
+        "optimiser step, or .data assigned); call backward before changing it, or run the forward pass again"
+    )
+
+
+def wrong_gradient(op, k: int, array, shape, dtype) -> RuntimeError:
+    return RuntimeError(
+        f"the VJP of {op.name} by {op.inputs[0 if op.variadic else k]!r} gave {array.dtype} {tuple(array.shape)} "
+        f"for an input of {dtype} {tuple(shape)}; mend the VJP"
+    )
+
+
+def wrong_name(op, name: str) -> TypeError:
+    return TypeError(
+        f"a VJP of {op.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"
+    )
+
+
+def wrong_hook(given, result) -> Exception:
+    if not hasattr(result, "_edge"):
+        return TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
+    return RuntimeError(
+        f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
+        "shape, dtype and device must stay as they are"
+    )
+
+
+def check_seed(tensor, g) -> None:
+    """Refuses a gradient to start from that doesn't suit its output."""
+    if g is None:
+        if tensor.numel() != 1:
+            raise RuntimeError(
+                f"a gradient can be started without an argument only from a single number, not from shape {tensor.shape}; "
+                "take .sum() or .mean() first, or pass the gradient"
+            )
+    elif not hasattr(g, "_edge"):
+        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
+    elif g.shape != tensor.shape:
+        raise RuntimeError(f"the gradient passed has shape {g.shape}, the tensor {tensor.shape}; they must be equal")
+    elif g._backend is not tensor._backend:
+        raise BackendError(
+            f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
+        )

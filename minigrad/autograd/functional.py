@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 
-from minigrad.engine.backward import check_roots, check_seed, check_tensors, grad
+from minigrad.engine.backward import check_roots, check_tensors, grad, seed
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor, _tensor
 
@@ -49,7 +49,7 @@ def _gradients(ys, xs, seeds=None, create_graph: bool = False, retain_graph: boo
     seeds = [None] * len(ys) if seeds is None else seeds
     live = [(y, s) for y, s in zip(ys, seeds, strict=True) if y.requires_grad]
     for y, s in zip(ys, seeds, strict=True):
-        check_seed(y, s)
+        seed(y, s)
     if not live:
         return tuple(_zeros(x) for x in xs)
     outputs, weights = zip(*live, strict=True)

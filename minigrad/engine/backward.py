@@ -10,11 +10,10 @@ import weakref
 from collections.abc import Callable, Container, Iterable, Sequence
 from operator import attrgetter
 
-from minigrad.backend import BackendError
+from minigrad import messages
 from minigrad.engine.modes import AUTOCAST, GRAD, set_mode, state
 from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.messages import describe
 
 # Backward may run in several threads, which add to one leaf's gradient; an observer of the addition may go back itself.
 ADDING = threading.RLock()
@@ -185,32 +184,18 @@ def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict
             raise RuntimeError(
                 "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
             )
-        place, g = t._edge or t, check_seed(t, g)
-        g = g if create_graph else g._data
+        g = seed(t, g)
+        place, g = t._edge or t, g if create_graph else g._data
         found[place] = found[place] + g if place in found else g
     return found
 
 
-def check_seed(tensor, g):
-    """The gradient given for an output in the output's dtype, a 1 for none; shapes and devices must agree."""
-    if not isinstance(g, Tensor | None):
-        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
+def seed(tensor, g):
+    """The gradient given for an output in the output's dtype, a 1 for none."""
+    messages.check_seed(tensor, g)
     if g is None:
-        if tensor.numel() != 1:
-            raise RuntimeError(
-                f"a gradient can be started without an argument only from a single number, not from shape {tuple(tensor.shape)}; "
-                "take .sum() or .mean() first, or pass the gradient"
-            )
         g = _tensor(tensor._backend.ones_like(tensor._data), tensor._backend)
-    if tuple(g.shape) != tuple(tensor.shape):
-        raise RuntimeError(
-            f"the gradient passed has shape {tuple(g.shape)}, the tensor {tuple(tensor.shape)}; they must be equal"
-        )
-    if g._backend is not tensor._backend:
-        raise BackendError(
-            f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
-        )
-    return g if g.dtype is tensor.dtype else g.astype(tensor.dtype)
+    return g.astype(tensor.dtype)
 
 
 # --- hooks, and gradients that are kept -------------------------------------------------------------------------------
@@ -224,18 +209,17 @@ def hooked(place, g, create_graph: bool):
         result = hook(given)
         if result is None:
             continue
-        if not isinstance(result, Tensor):
-            raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
-        if result.shape != given.shape or result.dtype is not given.dtype or result.device != given.device:
-            raise RuntimeError(
-                f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
-                "shape, dtype and device must stay as they are"
-            )
+        if not isinstance(result, Tensor) or kind(result) != kind(given):
+            raise messages.wrong_hook(given, result)
         g = result if create_graph else result._data
     for reference in retained:
         if (tensor := reference()) is not None:
             add_to(tensor, g)
     return g
+
+
+def kind(t: Tensor) -> tuple:
+    return t.shape, t.dtype, t.device
 
 
 def add_to(tensor, g) -> None:

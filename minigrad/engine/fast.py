@@ -123,7 +123,7 @@ class Binary(Op):
         array, xp, mode = t._data, t._backend, state.mode
         key = array.dtype, number.__class__
         if key not in self.suits or not -65504 <= number <= 65504:  # what float16 holds
-            if matched(self, (input, other)) is not None:
+            if matched(self, (input, other))[0] is not None:
                 return Op.__call__(self, input, other)
             self.suits.add(key)
         x, y = (array, number) if bit == 1 else (number, array)

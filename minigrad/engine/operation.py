@@ -19,17 +19,19 @@ of every order come from the same line.
 import functools
 import inspect
 import itertools
+import operator
 import types
 import weakref
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from minigrad.backend import BackendError
-from minigrad.dtypes import ALL, DType, float32, int64, plain, promote
+import numpy as np
+
+from minigrad import messages
+from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
 from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, WATCH, enable_grad, state
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.messages import beyond, devices, explained, number_beside
 
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
@@ -65,10 +67,7 @@ class Node:
     def pull(self, g, create_graph: bool = False) -> Sequence:
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
-            raise RuntimeError(
-                f"the tape through {self.op.name} was already used and freed by a backward; "
-                "pass retain_graph=True to the first one to go through it again"
-            )
+            raise messages.freed(self)
         if self.plan.checks:
             self.check_leaves()
         if self.outputs is not None:
@@ -80,11 +79,7 @@ class Node:
         for place, i, j in self.plan.checks:
             leaf = self.edges[place]
             if isinstance(leaf, Tensor) and self.saved and leaf._data is not self.saved[i][j]:
-                raise RuntimeError(
-                    f"a tensor of shape {tuple(leaf.shape)} that {self.op.name} needs for its gradient was changed after the "
-                    "forward pass (an optimiser step, or .data assigned); call backward before changing it, or run the forward "
-                    "pass again"
-                )
+                raise messages.changed(self, leaf)
 
     def no_gradient(self, i: int, create_graph: bool):
         shape, dtype, _ = self.outputs[i]
@@ -231,9 +226,7 @@ class Op:
         if name in self.static:
             default = self.static[name]
             return None, lambda record: record[-1].get(name, default)
-        raise TypeError(
-            f"a VJP of {self.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"
-        )
+        raise messages.wrong_name(self, name)
 
     def plan(self, wanted: int, count: int) -> Plan:
         """The plan when the inputs whose bits are set in `wanted` require a gradient."""
@@ -267,9 +260,7 @@ class Op:
                 if xp is None:
                     xp, dtype, shape = t._backend, array.dtype, array.shape
                 elif t._backend is not xp:
-                    raise BackendError(
-                        f"{self.name}: inputs on different devices ({devices(inputs)}); move one with .to(device)"
-                    )
+                    raise messages.mixed_devices(self, inputs)
                 else:
                     one_dtype, one_shape = one_dtype and array.dtype == dtype, one_shape and array.shape == shape
                 arrays.append(array)
@@ -283,16 +274,16 @@ class Op:
             if static:
                 static = {name: plain(value) for name, value in static.items()}
             if not one_dtype or self.floats and dtype not in self.fits:
-                changed = matched(self, inputs)
+                changed, rounded = matched(self, inputs)
                 if changed is not None:
                     result = self(*changed, **static)
-                    return result.astype("float16") if changed.__class__ is Widened else result
+                    return result.astype(rounded) if rounded else result
                 if one_dtype:
                     self.fits.add(dtype)
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
-            raise explained(self, error, inputs, static) from error
+            raise messages.explained(self, error, inputs, static) from error
         if y.__class__ is not xp.array_type:
             y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
         node = None
@@ -332,10 +323,7 @@ class Op:
         for d, (shape, dtype), k in zip(results, node.expected, node.plan.positions, strict=True):
             array = d._data if isinstance(d, Tensor) else d
             if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
-                raise RuntimeError(
-                    f"the VJP of {self.name} by {self.inputs[0 if self.variadic else k]!r} gave {array.dtype} "
-                    f"{tuple(array.shape)} for an input of {dtype} {tuple(shape)}; mend the VJP"
-                )
+                raise messages.wrong_gradient(self, k, array, shape, dtype)
         return results
 
     def saved_tensors(self, node: Node) -> list[list]:
@@ -410,8 +398,7 @@ class Fused(Op):
             pairs = [(k, t) for k, t in enumerate(inputs) if t is not None and k not in self.integers]
             kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
         except AttributeError:
-            came = ", ".join(type(t).__name__ for t in inputs)
-            raise TypeError(f"{self.name}: expected tensors, got {came}; use mg.tensor(…)") from None
+            raise messages.no_tensor(self, inputs) from None
         kernel = getattr(xp, self.name, None) if self.own else None
         if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
             return self.definition(*inputs, **static)
@@ -519,63 +506,40 @@ def elementwise(function: Callable | None = None, /, **options):
     if function is None:
         return functools.partial(elementwise, **options)
     count = len(inspect.signature(function).parameters) - 1
-    kind = SHORT.get(count, Op) if is_plain(function) and "promote_from" not in options else Op
+    kind = SHORT.get(count, Op) if _is_plain(function) and "promote_from" not in options else Op
     return kind(function, elementwise=True, **options)
 
 
-def is_plain(function: Callable) -> bool:
+def _is_plain(function: Callable) -> bool:
     """Whether all parameters are positional."""
     return all(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
-class Widened(list):
-    """Inputs in float32 of an operation whose result is to be float16: beside a number that float16 can't hold, as PyTorch
-    computes x · 65536."""
-
-
-def matched(op: Op, inputs: Sequence) -> list | None:
-    """Inputs of an elementwise operation cast to their common dtype (PyTorch's table), or None when they already fit.
-
-    Tensors with dimensions decide among themselves; a tensor without dimensions, and after it a Python number, counts only
-    where it is of a higher category (boolean, whole, floating point).
-    """
+def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
+    """Inputs of an elementwise operation in their common dtype, None when they are already; and the dtype to round the result to,
+    where it differs."""
     if not any(isinstance(t, Tensor) for t in inputs):
-        came = ", ".join(type(t).__name__ for t in inputs)
-        raise TypeError(f"{op.name}: expected a tensor, got {came}; use mg.tensor(…)")
-    best: list[DType | None] = [None, None, None]  # of tensors with dimensions, of 0-dimensional ones, of numbers
-    changed = False
-    inputs = list(inputs)
-    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
+        raise messages.no_tensor(op, inputs)
+    given = [t.item() if isinstance(t, np.generic) else t for t in inputs]
+    pairs = []
+    for t in given[op.promote_from :]:
         if isinstance(t, Tensor):
-            level, kind = (0 if t._data.ndim else 1), t.dtype
+            pairs.append((0 if t._data.ndim else 1, t.dtype))
         elif t.__class__ in NUMBERS:
-            level, kind = 2, NUMBERS[t.__class__]
-        elif hasattr(t, "item") and getattr(t, "ndim", None) == 0:  # a numpy number
-            inputs[i] = t.item()
-            return matched(op, inputs) or inputs
+            pairs.append((2, NUMBERS[t.__class__]))
         else:
-            raise TypeError(
-                f"{op.name}: expected a tensor or a number, got {type(t).__name__}; wrap it with mg.tensor(…)"
-            )
-        best[level] = kind if best[level] is None else promote(best[level], kind)
-    common: DType | None = None
-    for seen in best:
-        if seen is not None and (common is None or seen.category > common.category):
-            common = seen
-    if common is None:
-        return None
-    if op.floats and not common.is_floating_point:
-        common = float32
-    if common.name == "float16" and any(beyond(op, t) for t in inputs):
-        return Widened(t.float() if isinstance(t, Tensor) else t for t in inputs)
-    for i, t in enumerate(inputs[op.promote_from :], op.promote_from):
-        if isinstance(t, Tensor):
-            if t.dtype is not common:
-                inputs[i], changed = t.astype(common), True
-        elif t.__class__ is int and not 0 <= t < 128 and (number := number_beside(op, t, common)) is not t:
-            inputs[i] = number
-            return matched(op, inputs) or inputs
-    return inputs if changed else None
+            raise messages.no_number(op, t)
+    if not pairs:
+        return None, None
+    kind = common(pairs)
+    kind = float32 if op.floats and not kind.is_floating_point else kind
+    if kind.name == "float16" and any(beyond(op, t) for t in given):
+        return [t.astype("float32") if isinstance(t, Tensor) else t for t in given], "float16"
+    numbers = [t if isinstance(t, Tensor) else beside(op, t, kind) for t in given]
+    if any(map(operator.is_not, numbers, given)):
+        return matched(op, numbers)[0] or numbers, None
+    given[op.promote_from :] = [t.astype(kind) if isinstance(t, Tensor) else t for t in given[op.promote_from :]]
+    return (given if any(map(operator.is_not, given, inputs)) else None), None
 
 
 NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}
