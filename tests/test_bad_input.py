@@ -12,7 +12,7 @@ from op_table import ROWS, Row, X
 import minigrad as mg
 from minigrad.autograd import guard
 from minigrad.backend import BackendError
-from minigrad.engine.operation import Fused
+from minigrad.kernels.fused import Fused
 from minigrad.nn import functional as F
 
 x23, x34, x5 = mg.ones(2, 3), mg.ones(3, 4), mg.ones(5)

@@ -27,7 +27,7 @@ from minigrad.backend import (
 )
 from minigrad.backend import numpy_threads as threads
 from minigrad.backend.numpy_backend import NumpyBackend
-from minigrad.engine.operation import Fused
+from minigrad.kernels.fused import Fused
 from minigrad.nn import functional as F
 
 FORWARD = {"float32": 2e-6, "float64": 1e-13}

@@ -15,7 +15,8 @@ from op_table import ROWS, Draw, Row
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY, grad, gradcheck, gradgradcheck
-from minigrad.engine.operation import TENSORS, Fused
+from minigrad.engine.operation import TENSORS
+from minigrad.kernels.fused import Fused
 
 # max |difference| / max |reference| of a tensor, values and gradients of both orders; a row may have more, with a reason.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

@@ -11,7 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY, checkpoint, gradcheck, gradgradcheck
-from minigrad.engine.operation import Fused
+from minigrad.kernels.fused import Fused
 from minigrad.nn import functional as F
 from minigrad.ops import fused
 

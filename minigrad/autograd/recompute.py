@@ -32,9 +32,6 @@ class Recomputed:
         self.part.leave(node, results)
         return results
 
-    def kept(self, node: Node) -> list:
-        return [(None, t) for t in self.part.inputs]
-
 
 class _Part:
     """`function(*inputs)` with what it takes to compute it again."""

@@ -3,6 +3,6 @@
 everything works, only slower."""
 
 from minigrad.engine.tensor import Tensor  # noqa: I001  (first: the others need it)
-from minigrad.engine.operation import REGISTRY, Node, Op, elementwise, fused, op
+from minigrad.engine.operation import REGISTRY, Node, Op, elementwise, op
 
-__all__ = ["REGISTRY", "Node", "Op", "Tensor", "elementwise", "fused", "op"]
+__all__ = ["REGISTRY", "Node", "Op", "Tensor", "elementwise", "op"]

@@ -30,7 +30,7 @@ import numpy as np
 
 from minigrad import messages
 from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
-from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, WATCH, enable_grad, state
+from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, state
 from minigrad.engine.tensor import Tensor, _tensor
 
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
@@ -89,7 +89,7 @@ class Node:
     def kept(self) -> list[tuple[Any, Any]]:
         """What the node keeps in memory, as pairs (what, value): an input's position, "y" for the output, or None for metadata,
         static values and statistics."""
-        return self.op.kept(self)
+        return [pair for kinds, values in zip(self.plan.kinds, self.saved or ()) for pair in zip(kinds, values)]  # noqa: B905
 
     def input_tensor(self, array, position: int):
         """An input's array as a tensor again, on the tape where it was."""
@@ -120,9 +120,6 @@ class Output(Node):
 
     def pull(self, g, create_graph: bool = False) -> Sequence:
         return (Rows({self.i: g}),)
-
-    def kept(self) -> list:
-        return []
 
 
 class Rows(dict):
@@ -298,7 +295,7 @@ class Op:
                 node = Node(self, xp, plan, edges, saved)
                 if not self.elementwise:
                     node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
-                elif not one_shape or xp is None:
+                elif not one_shape:
                     node.expected = [arrays[k].shape for k in plan.positions]
         out = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
         if mode & SLOW:
@@ -340,9 +337,6 @@ class Op:
             for kinds, values in zip(node.plan.kinds, node.saved, strict=True)
         ]
 
-    def kept(self, node: Node) -> list[tuple[Any, Any]]:
-        return [pair for pairs in map(zip, node.plan.kinds, node.saved or ()) for pair in pairs]
-
 
 METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}
 
@@ -370,106 +364,6 @@ def observed(op: "Op", inputs, out, static, node: Node | None) -> None:
 def op(function: Callable | None = None, /, **options):
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
     return functools.partial(op, **options) if function is None else Op(function, **options)
-
-
-# --- fused operations -------------------------------------------------------------------------------------------------
-class Fused(Op):
-    """An operation with a definition on tensors and optional kernels in the backends.
-
-    The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
-    (output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
-    ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs. The
-    method is told whether a derivative may follow (`save`); if not, it needn't keep anything.
-
-    One with `parts` runs as its definition while somebody observes operations: whoever counts or draws them wants to see
-    the parts. Kernels are for inputs of one dtype; those at the positions `integers` are left out of that.
-    """
-
-    def __init__(self, definition: Callable, parts: bool = False, integers: tuple[int, ...] = ()):
-        super().__init__(definition)
-        self.definition, self.parts, self.integers = definition, parts, integers
-
-    def __call__(self, *inputs, **static):
-        static = {name: plain(value) for name, value in static.items()}
-        if state.mode & AUTOCAST and self.own:
-            inputs = state.cast(self.name, inputs)
-        try:
-            xp = inputs[0]._backend
-            pairs = [(k, t) for k, t in enumerate(inputs) if t is not None and k not in self.integers]
-            kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
-        except AttributeError:
-            raise messages.no_tensor(self, inputs) from None
-        kernel = getattr(xp, self.name, None) if self.own else None
-        if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
-            return self.definition(*inputs, **static)
-        wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad] if state.mode & GRAD else []
-        arrays: list = [None if t is None else t._data for t in inputs]
-        result = kernel(*arrays, save=bool(wanted), **static)
-        if result is None:
-            return self.definition(*inputs, **static)
-        (y, statistics), node = result, None
-        if wanted:
-            edges = [inputs[k]._edge or inputs[k] for k in wanted]
-            node = Node(self, xp, FusedPlan(wanted), edges, (arrays, statistics, static))
-            node.expected = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
-        out = _tensor(y, xp, node)
-        observed(self, inputs, out, static, node)
-        return out
-
-    def on_arrays(self, xp) -> Callable:
-        def on_raw(*arrays, **static):
-            return self(*(None if a is None else _tensor(a, xp) for a in arrays), **static)._data
-
-        return on_raw
-
-    def pull(self, node: Node, g, create_graph: bool) -> Sequence:
-        """The gradients by a kernel; or, with `create_graph`, by the definition on copies of the inputs: each input's with the
-        others held fixed, also where one is computed from another."""
-        arrays, statistics, static = node.saved
-        if not create_graph:
-            grads = getattr(node.xp, self.name + "_vjp")(g, statistics, *arrays, **static)
-            return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
-        inputs = [None if a is None else node.input_tensor(a, k) for k, a in enumerate(arrays)]
-        return partial_derivatives(lambda *given: self.definition(*given, **static), inputs, node.plan.positions, g)
-
-    def kept(self, node: Node) -> list[tuple[Any, Any]]:
-        if not node.saved:
-            return []
-        arrays, statistics, _ = node.saved
-        rest = statistics if isinstance(statistics, tuple) else (statistics,)
-        return [*enumerate(arrays), *((None, value) for value in rest)]
-
-
-class FusedPlan(Plan):
-    """That of a fused operation, which keeps all its inputs."""
-
-    __slots__ = ()
-
-    def __init__(self, positions: Sequence[int]):
-        super().__init__(positions)
-        self.keeps, self.checks = True, [(place, 0, k) for place, k in enumerate(positions)]
-
-
-def fused(definition: Callable | None = None, /, **options):
-    """Decorator that makes a `Fused` operation of its definition, a function of tensors."""
-    return functools.partial(Fused, **options) if definition is None else Fused(definition)
-
-
-def partial_derivatives(function: Callable, inputs: Sequence, positions: Sequence[int], g) -> list:
-    """The gradients of function(*inputs)·g by the inputs at `positions`, on the tape.
-
-    The function runs on copies that lead nowhere, so that the walk back ends at them; afterwards they are hung on the inputs, and
-    every higher order reaches those.
-    """
-    from minigrad.engine.backward import gradients
-
-    copies = {k: Node(alias, inputs[k]._backend, alias.plan(1, 1), (), ((),)) for k in positions}
-    with enable_grad():
-        y = function(*(_tensor(t._data, t._backend, copies[k]) if k in copies else t for k, t in enumerate(inputs)))
-    found = gradients({y._edge: g}, list(copies.values()), create_graph=True) if y._edge else {}
-    for k, copy in copies.items():
-        copy.edges = (inputs[k]._edge or inputs[k],)
-    return [found.get(copy) for copy in copies.values()]
 
 
 # --- what derivatives are written in ----------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import functools
 import math
 
 from minigrad.dtypes import promote
-from minigrad.engine.operation import fused
 from minigrad.engine.tensor import Tensor
+from minigrad.kernels.fused import fused
 from minigrad.ops.activation import exact_gelu
 from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d

@@ -166,7 +166,7 @@ def _saved(node: TapeNode, arrays: dict[int, tuple[str, Tensor]], names: dict[in
     found: dict[str, None] = {}
     others = 0
     for what, value in node.kept():
-        parts = value if what == "y" and isinstance(value, tuple) else (value,)
+        parts = value if isinstance(value, tuple) else (value,)
         for part in parts:
             if not isinstance(part, node.xp.array_type):
                 others += 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import grad
+from minigrad.autograd.recompute import Recomputed
 from minigrad.engine.operation import Node
 from minigrad.visual.trace import tensors_in
 from minigrad.visual.watch import run_training
@@ -90,7 +91,7 @@ class _Record:
         """Bytes by module of the arrays that the tape behind the outputs keeps, without the known ones."""
         reached, seen, found = set(_behind(outputs, {})), set(known), Counter[str]()
         for node, name in self.makers.items():
-            for array in _arrays([value for _, value in node.kept()], node.xp.array_type) if node in reached else ():
+            for array in _arrays(_kept(node), node.xp.array_type) if node in reached else ():
                 block = _base(array)
                 if id(block) not in seen:
                     seen.add(id(block))
@@ -108,6 +109,11 @@ def _behind(tensors: list[mg.Tensor], known: dict[Node, str]) -> Iterator[Node]:
             seen.add(node)
             yield node
             stack += node.edges
+
+
+def _kept(node: Node) -> list:
+    """What a node keeps, or what it is computed again from."""
+    return node.op.part.inputs if isinstance(node.op, Recomputed) else [value for _, value in node.kept()]
 
 
 def _arrays(value: Any, kind: type) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""Kernels: what a backend computes in one piece where the definition takes several operations."""
