@@ -153,11 +153,6 @@ class Op:
             f"a VJP of {self.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"
         )
 
-    def call_form(self, function: Callable) -> Callable:
-        """Decorator: `function` is the public, PyTorch-shaped way to call this operation, reached as `function.op`."""
-        function.op = self  # type: ignore[attr-defined]
-        return function
-
     def __call__(self, *inputs, **static):
         mode = state.mode
         if mode & AUTOCAST and self.own:

@@ -1,4 +1,4 @@
-"""Tensor: an array, its gradient, and its place on the tape. The mathematics is in `minigrad.ops`."""
+"""Tensor: an array, its gradient, and its place on the tape. Its operators and methods are in `minigrad.functions.methods`."""
 
 import builtins
 import math
@@ -61,12 +61,12 @@ class device:
 
 
 if TYPE_CHECKING:
-    from minigrad.ops.operators import Operators
+    from minigrad.functions.methods import Methods
 else:
-    Operators = object  # ops/operators.py gives Tensor its operators, when the operations exist
+    Methods = object  # functions/methods.py gives Tensor its operators and methods, when the functions exist
 
 
-class Tensor(Operators):
+class Tensor(Methods):
     """An n-dimensional array with automatic differentiation.
 
     Args:
@@ -392,17 +392,6 @@ class Tensor(Operators):
 
     def __reduce__(self):
         raise TypeError("tensors are not pickled (a pickle can execute code); use mg.save and mg.load, or .numpy()")
-
-    # --- transposes --------------------------------------------------------------------------------------------
-    @property
-    def T(self) -> "Tensor":
-        """The dimensions reversed."""
-        return ops.permute(self, tuple(reversed(range(self.ndim))))
-
-    @property
-    def mT(self) -> "Tensor":
-        """The last two dimensions exchanged."""
-        return ops.transpose(self, -2, -1)
 
 
 _new = object.__new__

@@ -5,6 +5,11 @@ import math
 from minigrad.autograd.autocast import LOW_DTYPES
 from minigrad.engine.fast import elementwise, wide
 
+__all__ = [
+    "relu", "normal_cdf", "exact_gelu", "tanh_gelu", "silu", "leaky_relu", "elu", "softplus", "log_sigmoid",
+    "bce_with_logits", "weighted_bce_with_logits", "smooth_l1",
+]  # fmt: skip
+
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 SQRT_2_BY_PI = math.sqrt(2 / math.pi)
