@@ -36,18 +36,9 @@ from minigrad.functions.pool import *  # noqa: F403
 from minigrad.functions.reduce import *  # noqa: F403
 from minigrad.functions.shape import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += elementwise.__all__
-__all__ += activation.__all__
-__all__ += compare.__all__
-__all__ += reduce.__all__
-__all__ += shape.__all__
-__all__ += join.__all__
-__all__ += index.__all__
-__all__ += linalg.__all__
-__all__ += conv.__all__
-__all__ += pool.__all__
-__all__ += attention.__all__
+_FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, attention)
+# Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
+globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
 
 # These hand what they get to an operation, which says itself what is wrong with it.
 _PLAIN = frozenset(
@@ -57,7 +48,7 @@ _PLAIN = frozenset(
     "to_device".split()
 )
 _guards: dict[_FunctionType, object] = {}
-for _name in __all__:
+for _name in globals()["__all__"]:
     _function = globals()[_name]
     if _function.__name__ not in _PLAIN:
         if _function not in _guards:

@@ -1,5 +1,6 @@
 """What Tensor has of the functions: its operators and its methods, all in this one place."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +135,7 @@ class Methods:
     def __setitem__(self: Any, at, value) -> None:
         index.setitem(self, at, value)
 
-    def __iter__(self: Any):
+    def __iter__(self: Any) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("a tensor without dimensions can't be iterated over")
         return iter(functions.unbind(self))

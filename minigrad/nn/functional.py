@@ -42,9 +42,10 @@ from minigrad.functions.arguments import _floating, _same_dtype
 from minigrad.functions.attention import check as _check_attention
 from minigrad.functions.attention import scaled_dot_product_attention as _attention
 from minigrad.functions.reduce import layer_norm as _layer_norm
-from minigrad.ops import activation as _constants
 from minigrad.ops.reduce import narrowed as _narrowed
 from minigrad.ops.reduce import widened as _widened
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ def elu(input, alpha=1.0):
 
 def selu(input):
     """λ·elu(x, α) with the constants of Klambauer et al. 2017, arXiv 1706.02515."""
-    return elu(input, _constants.SELU_ALPHA) * _constants.SELU_SCALE
+    return elu(input, _SELU_ALPHA) * _SELU_SCALE
 
 
 def softplus(input, beta=1.0, threshold=20.0):

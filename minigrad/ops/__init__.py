@@ -23,15 +23,6 @@ from minigrad.ops.pool import *  # noqa: F403
 from minigrad.ops.reduce import *  # noqa: F403
 from minigrad.ops.shape import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += elementwise.__all__
-__all__ += activation.__all__
-__all__ += compare.__all__
-__all__ += reduce.__all__
-__all__ += shape.__all__
-__all__ += join.__all__
-__all__ += index.__all__
-__all__ += linalg.__all__
-__all__ += conv.__all__
-__all__ += pool.__all__
-__all__ += fused.__all__
+_FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, fused)
+# Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
+globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
