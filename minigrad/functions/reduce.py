@@ -233,7 +233,7 @@ def _row(operation: Op, input: Tensor, dim: int, dtype: DTypeLike | None) -> Ten
     dim = _dim(dim, input.ndim)
     if not input.ndim:
         return operation(input.reshape(1), dim=0).reshape(())
-    return operation(input, dim=dim)
+    return operation(input, dim=dim) if input.numel() else input
 
 
 def layer_norm(
