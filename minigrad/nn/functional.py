@@ -525,8 +525,7 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):  # noqa: F811  (a param
     return _ops.conv_mlp(x, w1, b1, taps, b, w2, b2, size=size, relu=relu)
 
 
-unfold = _guarded(_pool.unfold, __name__)  # of images; `Tensor.unfold` is another one
-
 for _name, _function in list(globals().items()):
     if isinstance(_function, _FunctionType) and not _name.startswith("_") and _function.__module__ == __name__:
         globals()[_name] = _guarded(_function, __name__)
+unfold = _guarded(_pool.unfold, __name__)  # of images; `Tensor.unfold` is another one
