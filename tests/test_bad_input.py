@@ -294,6 +294,21 @@ def test_numbers_that_must_be_tensors():
         holds(sentence(error), words)
 
 
+def test_whole_numbers_where_only_floats_have_a_meaning(device):
+    x = mg.ones(2, 4, 4, device=device).long()
+    mlp = [mg.ones(*shape, device=device).long() for shape in ((3, 4), (3,), (3, 1, 3, 3), (3,), (2, 3), (2,))]
+    for name, call in [
+        ("layer_norm", lambda: F.layer_norm(x, 4)), ("layer_norm", lambda: mg.layer_norm(x, None, None, axes=(2,), eps=0.1)),
+        ("group_norm", lambda: F.group_norm(x, 2)), ("conv_mlp", lambda: F.conv_mlp(x, *mlp, size=(2, 2), relu=False)),
+        ("scaled_dot_product_attention", lambda: F.scaled_dot_product_attention(x, x, x)),
+        ("scaled_dot_product_attention", lambda: mg.scaled_dot_product_attention(x, x, x)),
+    ]:  # fmt: skip
+        with pytest.raises(TypeError) as error:
+            call()
+        holds(sentence(error), f"{name} floating int64 .float()")
+    assert F.cross_entropy(x[0], x[0, 0]).dtype == "float32"  # is computed of the logits as float32
+
+
 def test_mixed_devices():
     pytest.importorskip("mlx.core", exc_type=ImportError)
     other = x23.to("mlx")
