@@ -14,8 +14,10 @@ __all__ = ["scaled_dot_product_attention"]
 
 def check(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Raises a TypeError for tensors that attention can't be computed of."""
-    _same_dtype("scaled_dot_product_attention", query, key, value)
-    _floating("scaled_dot_product_attention", query)
+    kind = query.dtype
+    if kind is not key.dtype or kind is not value.dtype or not kind.is_floating_point:
+        _same_dtype("scaled_dot_product_attention", query, key, value)
+        _floating("scaled_dot_product_attention", query)
 
 
 def scaled_dot_product_attention(
