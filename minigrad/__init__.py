@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING
 
-from minigrad import autograd, backend, nn, ops, optim, random
+from minigrad import autograd, backend, functions, nn, ops, optim, random
 from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
 from minigrad.backend import get_num_threads, set_num_threads
 from minigrad.backend.default import device, get_default_device, set_default_device
@@ -31,8 +31,8 @@ from minigrad.creation import (
 from minigrad.dtypes import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from minigrad.dtypes import bool_ as bool
 from minigrad.engine.tensor import Tensor
+from minigrad.functions import *  # noqa: F403
 from minigrad.memory import MemoryInfo, empty_cache, memory_info, reset_peak_memory, set_cache_limit, set_memory_limit
-from minigrad.ops import *  # noqa: F403
 from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
 

@@ -6,7 +6,7 @@ from minigrad import random
 from minigrad.dtypes import dtype as _dtype
 from minigrad.dtypes import fitted, plain
 from minigrad.engine.tensor import Tensor
-from minigrad.ops.shape import _sizes
+from minigrad.functions.arguments import _sizes
 
 
 def tensor(data, dtype=None, device=None, requires_grad=False) -> Tensor:

@@ -1,4 +1,4 @@
-"""The table of operations: one row for each call form, and the random inputs that it gets. `test_ops.py` runs it.
+"""The table of operations: one row for each way to call one, and the random inputs that it gets. `test_ops.py` runs it.
 
     row("exp", X(3, 4), np.exp)                     mg.exp of a random (3, 4) tensor; its value by numpy
     row("F.gelu", X(3, 4), o.gelu, approximate="tanh")

@@ -12,7 +12,6 @@ from op_table import ROWS, Row, X
 import minigrad as mg
 from minigrad.autograd import guard
 from minigrad.backend import BackendError
-from minigrad.kernels.fused import Fused
 from minigrad.nn import functional as F
 
 x23, x34, x5 = mg.ones(2, 3), mg.ones(3, 4), mg.ones(5)
@@ -252,12 +251,12 @@ def test_no_tensor(row, device):
                 continue
             if wrong is None and known is not None and known.name.startswith("running_"):  # goes with the other's None
                 continue
-            if wrong is None and i and isinstance(row.fn, Fused):  # has no defaults, and None is some biases' value
+            if wrong is None and i and name == "conv_mlp":  # has no defaults, and None is some biases' value
                 continue
             with pytest.raises(TypeError) as error:
                 row.apply(row.fn, [*values[:i], wrong, *values[i + 1 :]])
             text = sentence(error)
-            assert text.startswith(f"{getattr(row.fn, 'name', name)}: "), text
+            assert text.startswith(f"{row.fn.__name__}: "), text
             came = {list: "list|float|1.0", np.ndarray: "ndarray", type(None): "None", str: "str|'x'"}[type(wrong)]
             assert re.search(rf"got .*({came})", text), text
             if known is not None and name not in ("max", "min"):  # whose second argument may be a dimension
@@ -268,10 +267,17 @@ def test_no_tensor_is_tried_on_every_function():
     assert guard.NAMES == {name.removeprefix("F.") for name, *_ in CALLS} & guard.NAMES
 
 
+def shown(function) -> str:
+    """The signature without its types."""
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters]))
+
+
 def test_guarded_functions_look_like_themselves():
-    assert str(inspect.signature(mg.sum)) == "(input, dim=None, keepdim=False, *, dtype=None)"
-    assert str(inspect.signature(mg.reshape)) == "(input, *sizes, shape=())"
-    assert mg.sum.__doc__.startswith("Σ of the elements") and mg.sum.__name__ == "sum" and mg.sum.op.name == "sum"
+    assert shown(mg.sum) == "(input, dim=None, keepdim=False, *, dtype=None)"
+    assert shown(mg.reshape) == "(input, *sizes, shape=())"
+    assert mg.sum.__annotations__["input"] is mg.sum.__annotations__["return"] is mg.Tensor
+    assert mg.sum.__doc__.startswith("Σ of the elements") and mg.sum.__name__ == "sum"
     assert pickle.loads(pickle.dumps([mg.sum, F.gelu])) == [mg.sum, F.gelu]
     assert mg.Tensor.sum is mg.sum
 
@@ -286,6 +292,21 @@ def test_numbers_that_must_be_tensors():
         with pytest.raises(TypeError) as error:
             call()
         holds(sentence(error), words)
+
+
+def test_whole_numbers_where_only_floats_have_a_meaning(device):
+    x = mg.ones(2, 4, 4, device=device).long()
+    mlp = [mg.ones(*shape, device=device).long() for shape in ((3, 4), (3,), (3, 1, 3, 3), (3,), (2, 3), (2,))]
+    for name, call in [
+        ("layer_norm", lambda: F.layer_norm(x, 4)), ("layer_norm", lambda: mg.layer_norm(x, None, None, axes=(2,), eps=0.1)),
+        ("group_norm", lambda: F.group_norm(x, 2)), ("conv_mlp", lambda: F.conv_mlp(x, *mlp, size=(2, 2), relu=False)),
+        ("scaled_dot_product_attention", lambda: F.scaled_dot_product_attention(x, x, x)),
+        ("scaled_dot_product_attention", lambda: mg.scaled_dot_product_attention(x, x, x)),
+    ]:  # fmt: skip
+        with pytest.raises(TypeError) as error:
+            call()
+        holds(sentence(error), f"{name} floating int64 .float()")
+    assert F.cross_entropy(x[0], x[0, 0]).dtype == "float32"  # is computed of the logits as float32
 
 
 def test_mixed_devices():

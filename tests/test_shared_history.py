@@ -84,7 +84,7 @@ row(
 
 def dropped(q, k, v, mask=None):
     keep = mg.tensor([[2.0, 0, 0], [0, 2, 2], [2, 0, 2]]).to(q.dtype)
-    return fused.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_mask=keep)
+    return mg.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_mask=keep)
 
 
 row("sdpa", dropped, *ATTENTION, what="dropout and weights")

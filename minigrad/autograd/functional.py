@@ -99,8 +99,8 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
     >>> mg.autograd.jacobian(lambda x: x * x, mg.tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+    from minigrad import ops
     from minigrad.creation import zeros
-    from minigrad.ops import stack
 
     with enable_grad():
         xs = _fresh(inputs)
@@ -111,7 +111,7 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
             for i in range(y.numel()):
                 lines.append(_gradients([y.reshape(-1)[i]], xs, None, create_graph, retain_graph=True))
             columns = (
-                stack([line[k] for line in lines]).reshape((*y.shape, *x.shape))
+                ops.stack(*(line[k] for line in lines), dim=0).reshape((*y.shape, *x.shape))
                 if lines
                 else zeros(*y.shape, *x.shape, dtype=x.dtype, device=x.device)
                 for k, x in enumerate(xs)

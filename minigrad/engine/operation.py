@@ -237,11 +237,6 @@ class Op:
         """The operation as a function of raw arrays, without a tape."""
         return functools.partial(self.forward, xp)
 
-    def call_form(self, function: Callable) -> Callable:
-        """Decorator: `function` is the public, PyTorch-shaped way to call this operation, reached as `function.op`."""
-        function.op = self  # type: ignore[attr-defined]
-        return function
-
     def __call__(self, *inputs, **static):
         mode = state.mode
         if mode & AUTOCAST and self.own:

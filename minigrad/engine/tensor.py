@@ -1,7 +1,6 @@
-"""Tensor: an array, its gradient, and its place on the tape. The mathematics is in `minigrad.ops`."""
+"""Tensor: an array, its gradient, and its place on the tape. Its operators and methods are in `minigrad.functions.methods`."""
 
 import builtins
-import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,17 @@ import numpy as np
 from minigrad import backend as _backend
 from minigrad import values
 from minigrad.backend.default import get_default_device
-from minigrad.dtypes import ALIASES, ALL, DType, float32
+from minigrad.dtypes import ALL, DType
 from minigrad.dtypes import dtype as _dtype
 from minigrad.engine.modes import state
 
 if TYPE_CHECKING:
-    from minigrad.ops.operators import Operators
+    from minigrad.functions.methods import Methods
 else:
-    Operators = object  # ops/operators.py gives Tensor its operators, when the operations exist
+    Methods = object  # functions/methods.py gives Tensor its operators and methods, when the functions exist
 
 
-class Tensor(Operators):
+class Tensor(Methods):
     """An n-dimensional array with automatic differentiation.
 
     Args:
@@ -168,90 +167,6 @@ class Tensor(Operators):
         """The node of the tape that made this tensor, or None for a leaf."""
         return self._edge
 
-    def size(self, dim: int | None = None):
-        """The shape, or the length of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> int:
-        """Number of elements."""
-        return math.prod(self._data.shape)
-
-    def dim(self) -> int:
-        """Number of dimensions."""
-        return self.ndim
-
-    def is_floating_point(self) -> builtins.bool:
-        return self.dtype.is_floating_point
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("a tensor without dimensions has no len()")
-        return self.shape[0]
-
-    # --- values out -----------------------------------------------------------------------------------------------
-    def numpy(self) -> np.ndarray:
-        """The values as a read-only numpy array: a view on the CPU, a copy from MLX (bfloat16 comes as float32)."""
-        view = self._backend.to_numpy(self._data).view()
-        view.flags.writeable = False
-        return view
-
-    def item(self):
-        """The value of a tensor with one element, as a Python number."""
-        if self.numel() != 1:
-            raise ValueError(
-                f"item() needs a tensor with one element, this one has shape {self.shape}; index it, or use tolist()"
-            )
-        return self._backend.to_numpy(self._data).item()
-
-    def tolist(self):
-        """Nested lists of Python numbers."""
-        return self._backend.to_numpy(self._data).tolist()
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        array = self._backend.to_numpy(self._data)
-        return np.array(array, dtype=dtype, copy=True if copy is None else copy)
-
-    def __dlpack__(self, **kwargs):
-        return self._data.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self):
-        return self._data.__dlpack_device__()
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.is_floating_point:
-            raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype.name}")
-        return int(self.item())
-
-    def __bool__(self) -> builtins.bool:
-        if self.numel() != 1:
-            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
-        return builtins.bool(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.ndim else format(str(self), spec)
-
-    def __repr__(self) -> str:
-        array = self._backend.to_numpy(self._data)
-        text = np.array2string(array, separator=", ", prefix="tensor(", threshold=1000, precision=4)
-        if not array.size and array.ndim > 1:
-            text += f", size={self.shape}"
-        notes = [] if self.dtype in (float32, ALL["int64"], ALL["bool"]) else [f"dtype={self.dtype!r}"]
-        notes += [f"device={self.device!r}"] if self.device != "cpu" else []
-        notes += (
-            [f"grad_fn=<{self.grad_fn.op.name}>"]
-            if self._edge
-            else ["requires_grad=True"]
-            if self._requires_grad
-            else []
-        )
-        return f"tensor({', '.join([text, *notes])})"
-
     # --- the tape -------------------------------------------------------------------------------------------------
     def backward(
         self,
@@ -279,84 +194,6 @@ class Tensor(Operators):
         """Calls `hook(gradient)` during backward; a returned tensor replaces the gradient. Returns a function that removes it."""
         return tape.add_hook(self, hook)
 
-    # --- device and dtype -----------------------------------------------------------------------------------------
-    def to(self, *targets, device: str | None = None, dtype=None) -> "Tensor":
-        """On another device and/or in another dtype: `x.to("mlx")`, `x.to(mg.float16)`, `x.to("mlx", mg.float16)`. Differentiable.
-
-        Raises:
-            TypeError, BackendError: for a dtype or device that doesn't exist; a device that lacks the tensor's dtype.
-        """
-        for target in targets:
-            if isinstance(target, Tensor):
-                device, dtype = target.device, target.dtype
-            elif isinstance(target, str) and (target in _backend.NAMES or target not in ALL | ALIASES):
-                device = target
-            else:
-                dtype = target
-        if device is None:
-            return self if dtype is None else self.astype(dtype)
-        xp, out = _backend.get(device), self
-        if xp is not self._backend:
-            if dtype is not None and self.dtype.name not in xp.dtypes:  # cast on the side that has both
-                out = out.astype(dtype if _dtype(dtype).name in self._backend.dtypes else float32)
-            out = ops.to_device(out, device=device)
-        return out if dtype is None else out.astype(dtype)
-
-    def astype(self, dtype) -> "Tensor":
-        """In another dtype; differentiable between floating point types. The tensor itself when it already has it."""
-        target = _dtype(dtype)
-        return self if target is self.dtype else ops.cast(self, dtype=target.name)
-
-    def cpu(self) -> "Tensor":
-        return self.to("cpu")
-
-    def float(self) -> "Tensor":
-        return self.astype("float32")
-
-    def double(self) -> "Tensor":
-        return self.astype("float64")
-
-    def half(self) -> "Tensor":
-        return self.astype("float16")
-
-    def bfloat16(self) -> "Tensor":
-        return self.astype("bfloat16")
-
-    def int(self) -> "Tensor":
-        return self.astype("int32")
-
-    def long(self) -> "Tensor":
-        return self.astype("int64")
-
-    def bool(self) -> "Tensor":
-        return self.astype("bool")
-
-    def __copy__(self):
-        return self.__deepcopy__({})
-
-    def __deepcopy__(self, memo):
-        if self._edge is not None:
-            raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
-        out = _new(type(self))
-        out._data, out._backend, out._edge, out._hooks = self._data, self._backend, None, None
-        out._requires_grad, out._grad = self._requires_grad, None if self._grad is None else self._grad.detach()
-        memo[id(self)] = out
-        return out
-
-    def __reduce__(self):
-        raise TypeError("tensors are not pickled (a pickle can execute code); use mg.save and mg.load, or .numpy()")
-
-    # --- transposes --------------------------------------------------------------------------------------------
-    @property
-    def T(self) -> "Tensor":
-        """The dimensions reversed."""
-        return ops.permute(self, tuple(reversed(range(self.ndim))))
-
-    @property
-    def mT(self) -> "Tensor":
-        """The last two dimensions exchanged."""
-        return ops.transpose(self, -2, -1)
-
 
 _new = object.__new__
 
@@ -373,5 +210,4 @@ def _tensor(array, xp, edge=None) -> Tensor:
     return t
 
 
-from minigrad import ops  # noqa: E402
 from minigrad.engine import backward as tape  # noqa: E402  (the one circle: a tensor can go back along its tape)

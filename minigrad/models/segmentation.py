@@ -5,6 +5,7 @@ from typing import Any
 
 from minigrad import nn
 from minigrad.engine.tensor import Tensor
+from minigrad.functions import cat
 from minigrad.models.backbone import FeatureListNet, PVTV2Backbone
 from minigrad.models.blocks import init_weights, to_map, to_tokens
 from minigrad.models.config import PVTV2Config, _whole
@@ -14,7 +15,6 @@ from minigrad.models.outputs import SemanticSegmenterOutput, segmentation_loss
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.utils import evaluation
-from minigrad.ops import cat
 
 
 class Segmenter(nn.Module):

@@ -3,6 +3,8 @@
 `inplace` is accepted for PyTorch's sake; the result is always a new tensor.
 """
 
+from typing import Any
+
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
 
@@ -163,7 +165,7 @@ class Softmax(Module):
     """
 
     def __init__(self, dim: int | None = None):
-        self.dim = dim
+        self.dim: Any = dim  # None is refused when it is called
 
     def forward(self, input):
         return F.softmax(input, dim=self.dim)
@@ -181,7 +183,7 @@ class LogSoftmax(Module):
     """
 
     def __init__(self, dim: int | None = None):
-        self.dim = dim
+        self.dim: Any = dim  # None is refused when it is called
 
     def forward(self, input):
         return F.log_softmax(input, dim=self.dim)

@@ -2,7 +2,7 @@
 
 import math
 
-from minigrad import ops
+from minigrad.functions import cat
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.linear import Linear
@@ -121,8 +121,8 @@ class MultiheadAttention(Module):
         return x if self.batch_first else x.transpose(0, 1)
 
     def _project(self, query, key, value):
-        biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        biases: tuple = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        weights: tuple = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         if self.in_proj_weight is not None:
             weights = self.in_proj_weight.chunk(3)
         return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
@@ -157,11 +157,11 @@ class MultiheadAttention(Module):
         extra = 0
         if self.bias_k is not None and self.bias_v is not None:
             shape = (k.shape[0], 1, self.embed_dim)
-            k, v = ops.cat([k, self.bias_k.expand(*shape)], 1), ops.cat([v, self.bias_v.expand(*shape)], 1)
+            k, v = cat([k, self.bias_k.expand(*shape)], 1), cat([v, self.bias_v.expand(*shape)], 1)
             extra += 1
         if self.add_zero_attn:
             nothing = zeros(k.shape[0], 1, self.embed_dim, dtype=k.dtype, device=k.device)
-            k, v = ops.cat([k, nothing], 1), ops.cat([v, nothing], 1)
+            k, v = cat([k, nothing], 1), cat([v, nothing], 1)
             extra += 1
         return k, v, mask if mask is None or not extra else F.pad(mask, (0, extra))
 

@@ -5,6 +5,7 @@ from types import FunctionType as _FunctionType
 
 import numpy as np
 
+from minigrad import ops as _ops
 from minigrad import random
 from minigrad.autograd import no_grad
 from minigrad.autograd.autocast import is_autocast_enabled as _is_autocast_enabled
@@ -12,8 +13,7 @@ from minigrad.autograd.guard import guarded as _guarded
 from minigrad.dtypes import plain as _plain
 from minigrad.dtypes import promote as _promote
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.ops import activation as _a
-from minigrad.ops import (  # noqa: F401  (those not used below are public here as in PyTorch)
+from minigrad.functions import (  # noqa: F401  (those not used below are public here as in PyTorch)
     adaptive_avg_pool2d,
     amax,
     amin,
@@ -36,54 +36,56 @@ from minigrad.ops import (  # noqa: F401  (those not used below are public here 
     tanh,
     where,
 )
-from minigrad.ops import elementwise as _e
-from minigrad.ops import fused as _fused
-from minigrad.ops import index as _index
-from minigrad.ops import shape as _shape
-from minigrad.ops.fused import conv_mlp  # noqa: F401
-from minigrad.ops.pool import unfold  # noqa: F401
+from minigrad.functions import index as _index
+from minigrad.functions import pool as _pool
+from minigrad.functions.arguments import _floating, _same_dtype
+from minigrad.functions.attention import check as _check_attention
+from minigrad.functions.attention import scaled_dot_product_attention as _attention
+from minigrad.functions.reduce import layer_norm as _layer_norm
 from minigrad.ops.reduce import narrowed as _narrowed
 from minigrad.ops.reduce import widened as _widened
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
 def gelu(input, approximate="none"):
     """x·Φ(x), exactly; with approximate="tanh" 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))). arXiv 1606.08415."""
     if approximate == "none":
-        return _fused.gelu(input)
+        return _ops.gelu(input)
     if approximate == "tanh":
-        return _a.tanh_gelu(input)
+        return _ops.tanh_gelu(input)
     raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
 
 
 def silu(input):
     """x·σ(x), also called swish. arXiv 1702.03118."""
-    return _a.silu(input)
+    return _ops.silu(input)
 
 
 def leaky_relu(input, negative_slope=0.01):
     """x where x > 0, negative_slope·x elsewhere."""
-    return _a.leaky_relu(input, slope=negative_slope)
+    return _ops.leaky_relu(input, slope=negative_slope)
 
 
 def elu(input, alpha=1.0):
     """x where x > 0, alpha·(eˣ - 1) elsewhere. arXiv 1511.07289."""
-    return _a.elu(input, alpha=alpha)
+    return _ops.elu(input, alpha=alpha)
 
 
 def selu(input):
     """λ·elu(x, α) with the constants of Klambauer et al. 2017, arXiv 1706.02515."""
-    return elu(input, _a.SELU_ALPHA) * _a.SELU_SCALE
+    return elu(input, _SELU_ALPHA) * _SELU_SCALE
 
 
 def softplus(input, beta=1.0, threshold=20.0):
     """log(1 + e^(beta·x)) / beta, x itself where beta·x > threshold."""
-    return _a.softplus(input, beta=beta, threshold=threshold)
+    return _ops.softplus(input, beta=beta, threshold=threshold)
 
 
 def logsigmoid(input):
     """log σ(x), computed without overflow."""
-    return _a.log_sigmoid(input)
+    return _ops.log_sigmoid(input)
 
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
@@ -95,7 +97,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != shape:
             raise ValueError(f"layer_norm: {name} has shape {p.shape}, expected normalized_shape {shape}")
-    return _fused.layer_norm(input, weight, bias, axes=tuple(range(input.ndim - len(shape), input.ndim)), eps=eps)
+    return _layer_norm(input, weight, bias, axes=tuple(range(input.ndim - len(shape), input.ndim)), eps=eps)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
@@ -106,7 +108,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         )
     n, wide = input.shape[0], _widened(input)
     grouped = wide.reshape(n, num_groups, -1) if input.numel() else wide.reshape(n, num_groups, 0)
-    y = _fused.layer_norm(grouped, None, None, axes=(2,), eps=eps).reshape(input.shape)
+    y = _layer_norm(grouped, None, None, axes=(2,), eps=eps).reshape(input.shape)
     return _affine(y, weight, bias, input.dtype)
 
 
@@ -128,7 +130,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if input.ndim < 2:
         if input.numel():
             raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
-        return _shape.clone(input)
+        return _ops.clone(input)
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
     dims, dtype, input = (0, *range(2, input.ndim)), input.dtype, _widened(input)
@@ -217,13 +219,14 @@ def scaled_dot_product_attention(
         result = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal, scale, need_weights=need_weights)
         return tuple(t.astype(query.dtype) for t in result) if need_weights else result.astype(query.dtype)
     if attn_mask is None and dropout_p == 0 and not is_causal and not need_weights:
-        return _fused.attention(query, key, value, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+        _check_attention(query, key, value)
+        return _ops.attention(query, key, value, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     mask = None
     if dropout_p > 0:
         lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
         shape = (*lead, query.shape[-2], key.shape[-2])
         mask = _keep_mask(query, shape, dropout_p, "scaled_dot_product_attention")
-    out, weights = _fused.scaled_dot_product_attention(query, key, value, attn_mask, mask, is_causal, scale)
+    out, weights = _attention(query, key, value, attn_mask, mask, is_causal, scale)
     return (out, weights) if need_weights else out
 
 
@@ -262,8 +265,8 @@ def pad(input, pad, mode="constant", value=None):
             input = _index.narrow(input, dim, cut, input.shape[dim] - cut - max(-after, 0))
     widths = [(max(before, 0), max(after, 0)) for before, after in widths]
     if not any(map(any, widths)):
-        return _shape.clone(input)
-    out = _shape.pad_zeros(input, widths=tuple(widths))
+        return _ops.clone(input)
+    out = _ops.pad_zeros(input, widths=tuple(widths))
     if value:
         xp = input.backend
         inside = _tensor(xp.pad(xp.ones(input.shape, dtype=xp.dtype("bool")), tuple(widths)), xp)
@@ -384,7 +387,8 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     if weight is None and not target.is_floating_point():
         rows, classes, shape = _class_first(input, target, "cross_entropy")
         _check_classes(classes, rows.shape[1], None, ignore_index)
-        losses = _fused.cross_entropy(rows, classes, ignore_index=ignore_index, smoothing=label_smoothing)
+        rows = rows if rows.is_floating_point() else rows.float()
+        losses = _ops.cross_entropy(rows, classes, ignore_index=ignore_index, smoothing=label_smoothing)
         if reduction == "mean":
             return _ratio(losses, (classes != ignore_index).astype(losses.dtype))
         return _reduce(losses if reduction == "sum" else losses.reshape(shape), reduction)
@@ -428,7 +432,7 @@ def mse_loss(input, target, reduction="mean"):
     _pairwise("mse_loss", input, target)
     if (loss := _in_float32(mse_loss, input, target, reduction=reduction)) is not None:
         return loss
-    return _reduce(_e.square(input - target), reduction)
+    return _reduce(_ops.square(input - target), reduction)
 
 
 def l1_loss(input, target, reduction="mean"):
@@ -436,7 +440,7 @@ def l1_loss(input, target, reduction="mean"):
     _pairwise("l1_loss", input, target)
     if (loss := _in_float32(l1_loss, input, target, reduction=reduction)) is not None:
         return loss
-    return _reduce(_e.abs(input - target), reduction)
+    return _reduce(_ops.abs(input - target), reduction)
 
 
 def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
@@ -447,7 +451,7 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     if (loss := _in_float32(smooth_l1_loss, input, target, reduction=reduction, beta=beta)) is not None:
         return loss
     difference = input - target
-    return _reduce(_a.smooth_l1(difference, beta=beta) if beta else _e.abs(difference), reduction)
+    return _reduce(_ops.smooth_l1(difference, beta=beta) if beta else _ops.abs(difference), reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
@@ -458,9 +462,9 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     if wide is not None:
         return wide
     if pos_weight is None:
-        loss = _a.bce_with_logits(input, target)
+        loss = _ops.bce_with_logits(input, target)
     else:
-        loss = _a.weighted_bce_with_logits(input, target, pos_weight)
+        loss = _ops.weighted_bce_with_logits(input, target, pos_weight)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -468,18 +472,18 @@ def normalize(input, p=2.0, dim=1, eps=1e-12):
     """x / max(‖x‖_p, eps) along `dim`, computed in float32 for 16-bit numbers. Where the norm is below eps its gradient is 0,
     so that x's is g/eps."""
     wide = _widened(input)
-    return _narrowed(wide / _e.clamp_min(_norm(wide, _plain(p), dim), eps), input.dtype)
+    return _narrowed(wide / _ops.clamp_min(_norm(wide, _plain(p), dim), eps), input.dtype)
 
 
 def _norm(x, p, dim):
     """‖x‖_p along `dim`, which stays with length 1. Where x is 0 its derivatives are 0, of every order."""
     if p in (math.inf, -math.inf):
-        return (amax if p > 0 else amin)(_e.abs(x), dim, True)
+        return (amax if p > 0 else amin)(_ops.abs(x), dim, True)
     if p == 0:
         return sum((x != 0).astype(x.dtype), dim, True)
     if p == 1:
-        return sum(_e.abs(x), dim, True)
-    total = sum(_e.square(x) if p == 2 else _root(_e.abs(x), p), dim, True)
+        return sum(_ops.abs(x), dim, True)
+    total = sum(_ops.square(x) if p == 2 else _root(_ops.abs(x), p), dim, True)
     return _root(total, 1 / p)
 
 
@@ -491,6 +495,37 @@ def _root(x, exponent):
     return where(nothing, 0.0, where(nothing, 1.0, x) ** exponent)
 
 
+def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):  # noqa: F811  (a parameter, not the function)
+    """The feed-forward network of PVT v2, w2·gelu(taps ∗ (w1·x + b1) + b) + b2: (N, H·W, C) → (N, H·W, O).
+
+    `taps`, (hidden, 1, kh, kw) with kh and kw odd, are convolved with the hidden map of `size` (H, W), channel by channel
+    and zero-padded to the same size; with `relu` a ReLU stands before that. The biases may be None. Wang et al. 2022,
+    arXiv 2106.13797.
+    """
+    given = [x, w1, taps, w2, *(t for t in (b1, b, b2) if t is not None)]
+    _same_dtype("conv_mlp", *given)
+    _floating("conv_mlp", x)
+    hidden, out = w1.shape[0], w2.shape[0]
+    if (
+        x.ndim != 3
+        or x.shape[1] != math.prod(size)
+        or min(size) < 1
+        or w1.shape != (hidden, x.shape[2])
+        or w2.shape != (out, hidden)
+        or taps.ndim != 4
+        or taps.shape[:2] != (hidden, 1)
+        or not taps.shape[2] % 2
+        or not taps.shape[3] % 2
+        or any(t is not None and t.shape != (n,) for t, n in ((b1, hidden), (b, hidden), (b2, out)))
+    ):
+        raise ValueError(
+            f"conv_mlp: shapes {', '.join(str(t.shape) for t in given)} don't fit size {tuple(size)}; expected (N, H·W, C), "
+            "(hidden, C), (hidden, 1, odd, odd), (O, hidden) and biases (hidden,), (hidden,), (O,)"
+        )
+    return _ops.conv_mlp(x, w1, b1, taps, b, w2, b2, size=size, relu=relu)
+
+
 for _name, _function in list(globals().items()):
-    if isinstance(_function, _FunctionType) and not _name.startswith("_") and not hasattr(_function, "__wrapped__"):
+    if isinstance(_function, _FunctionType) and not _name.startswith("_") and _function.__module__ == __name__:
         globals()[_name] = _guarded(_function, __name__)
+unfold = _guarded(_pool.unfold, __name__)  # of images; `Tensor.unfold` is another one

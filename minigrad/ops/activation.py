@@ -6,10 +6,14 @@ from minigrad.dtypes import HALVES
 from minigrad.engine.operation import elementwise
 from minigrad.ops.wide import wide
 
+__all__ = [
+    "relu", "normal_cdf", "exact_gelu", "tanh_gelu", "silu", "leaky_relu", "elu", "softplus", "log_sigmoid",
+    "bce_with_logits", "weighted_bce_with_logits", "smooth_l1",
+]  # fmt: skip
+
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 SQRT_2_BY_PI = math.sqrt(2 / math.pi)
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 @elementwise

@@ -3,6 +3,11 @@
 from minigrad.dtypes import ALL, bool_, fitted
 from minigrad.engine.operation import elementwise
 
+__all__ = [
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "isnan", "isinf", "isfinite",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift",
+]  # fmt: skip
+
 
 @elementwise
 def eq(xp, a, b):

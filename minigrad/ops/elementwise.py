@@ -7,10 +7,15 @@ output's shape.
 import builtins
 import math
 
-from minigrad.dtypes import bool_, fitted, plain
 from minigrad.engine.operation import elementwise
-from minigrad.engine.tensor import Tensor
 from minigrad.ops.wide import wide
+
+__all__ = [
+    "zeros_like", "add", "sub", "mul", "div", "floor_divide", "trunc_divide", "remainder", "pow", "neg", "abs",
+    "sign", "square", "sqrt", "rsqrt", "reciprocal", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh",
+    "sigmoid", "erf", "floor", "ceil", "round", "rounded", "maximum", "minimum", "clamp_min", "clamp_max", "clamp",
+    "where",
+]  # fmt: skip
 
 
 @elementwise
@@ -28,24 +33,12 @@ def add(xp, a, b):
 add.defvjp(lambda xp, g: g, lambda xp, g: g)
 
 
-@add.call_form
-def add(input, other, *, alpha=1):
-    """input + alpha·other, with broadcasting."""
-    return add.op(input, other if alpha == 1 else mul(other, alpha))
-
-
 @elementwise
 def sub(xp, a, b):
     return xp.subtract(a, b)
 
 
 sub.defvjp(lambda xp, g: g, lambda xp, g: -g)
-
-
-@sub.call_form
-def sub(input, other, *, alpha=1):
-    """input - alpha·other, with broadcasting."""
-    return sub.op(input, other if alpha == 1 else mul(other, alpha))
 
 
 @elementwise
@@ -63,18 +56,6 @@ def div(xp, a, b):
 
 
 div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * (y / b))
-
-
-@div.call_form
-def div(input, other, *, rounding_mode=None):
-    """input / other, with broadcasting; integers divide in float32. `rounding_mode`: None, "floor" or "trunc"."""
-    if rounding_mode is None:
-        return div.op(input, other)
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return trunc_divide(input, other)
-    raise ValueError(f"rounding_mode is None, 'floor' or 'trunc', not {rounding_mode!r}")
 
 
 @elementwise
@@ -134,36 +115,6 @@ def _times_log(xp, g, a, b, y):
         return g * (y * (math.log(a) if a > 0 else math.nan))
     nothing = (a == 0) & (b >= 0)
     return g * xp.where(nothing, 0.0, y * xp.log(xp.where(nothing, 1.0, a)))
-
-
-@pow.call_form
-def pow(input, exponent):
-    """input ** exponent, with broadcasting. The gradient by a zero base's exponent is 0."""
-    exponent = plain(exponent)
-    if isinstance(input, Tensor) and input.is_floating_point():
-        if isinstance(exponent, int | float) and exponent == 2:
-            return square(input)
-        if isinstance(exponent, float) and exponent == 0.5:
-            return sqrt(input)
-    if _is_whole(input) and _is_whole(exponent):
-        return _whole_power(input, exponent)
-    return pow.op(input, exponent)
-
-
-def _is_whole(x) -> bool:
-    return isinstance(x, int) if not isinstance(x, Tensor) else not x.is_floating_point() and x.dtype != "bool"
-
-
-def _whole_power(base, exponent):
-    """Powers of whole numbers; a negative exponent in a tensor gives 1/base rounded towards 0."""
-    if not isinstance(exponent, Tensor):
-        if exponent < 0:
-            raise ValueError(f"pow: whole numbers have no power {exponent} among whole numbers; use .float() first")
-        return pow.op(base, exponent)
-    sign = 1 - 2 * remainder(exponent, 2)
-    base = base if isinstance(base, Tensor) else Tensor(base, dtype=exponent.dtype, device=exponent.device)
-    inverse = where(base == 1, 1, where(base == -1, sign, 0))
-    return where(exponent < 0, inverse, pow.op(base, clamp(exponent, min=0)))
 
 
 @elementwise
@@ -350,12 +301,6 @@ def rounded(xp, a, *, decimals):
 rounded.defvjp(lambda xp, g: xp.zeros_like(g))
 
 
-@round.call_form
-def round(input, *, decimals=0):
-    """The nearest number of so many decimals (whole tens, hundreds, … where negative), halves to even; no gradient passes."""
-    return round.op(input) if decimals == 0 else rounded(input, decimals=decimals)
-
-
 # --- choice -----------------------------------------------------------------------------------------------------------
 @elementwise
 def maximum(xp, a, b):
@@ -414,22 +359,6 @@ clamp.defvjp(
 )
 
 
-@clamp.call_form
-def clamp(input, min=None, max=None):
-    """input limited to [min, max] (numbers or tensors); NaN anywhere gives NaN. The gradient passes to input where
-    min ≤ input ≤ max, elsewhere to the bound that is the result (max where min > max).
-
-    Raises:
-        ValueError: when neither min nor max is given.
-    """
-    if min is None and max is None:
-        raise ValueError("clamp needs min, max or both")
-    min, max = plain(min), plain(max)
-    if max is None:
-        return clamp_min(input, min)
-    return clamp_max(input, max) if min is None else clamp.op(input, min, max)
-
-
 @elementwise(promote_from=1)
 def where(xp, condition, a, b):
     return xp.where(condition, a, b)
@@ -440,29 +369,3 @@ where.defvjp(
     lambda xp, g, condition: xp.where(condition, g, 0.0),
     lambda xp, g, condition: xp.where(condition, 0.0, g),
 )
-
-
-@where.call_form
-def where(condition, input, other):
-    """input where the boolean condition is true, other elsewhere; the three are broadcast together."""
-    condition = _boolean(condition, "condition")
-    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        input = Tensor(input, device=condition.device)
-    return where.op(condition, input, other)
-
-
-def masked_fill(input, mask, value):
-    """input, in its own dtype, with `value` (a number, or a tensor without dimensions) where the boolean mask is true."""
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise ValueError(f"value must be a number or have no dimensions, got shape {value.shape}; use mg.where")
-        value = value.astype(input.dtype)
-    elif isinstance(value := plain(value), int | float):
-        value = fitted(value, input.dtype, "masked_fill", finite=True)
-    return where(_boolean(mask, "mask"), value, input)
-
-
-def _boolean(mask, what):
-    if mask.dtype is not bool_:
-        raise TypeError(f"the {what} must be boolean, got {mask.dtype.name}; compare it, as in x != 0")
-    return mask.to()

@@ -1,18 +1,21 @@
 """Fused operations: definitions in tensor operations, which a backend may override with faster kernels."""
 
 import functools
-import math
+
+import numpy as np
 
 from minigrad.dtypes import promote
-from minigrad.engine.tensor import Tensor
 from minigrad.kernels.fused import fused
+from minigrad.ops import activation
 from minigrad.ops.activation import exact_gelu
-from minigrad.ops.activation import relu as relu_
 from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
-from minigrad.ops.index import gather
+from minigrad.ops.index import getitem
 from minigrad.ops.linalg import linear, matmul
-from minigrad.ops.reduce import log_softmax, mean, softmax, sum, widened
+from minigrad.ops.reduce import log_softmax, mean, narrowed, softmax, sum, widened
+from minigrad.ops.shape import mT, permute, reshape
+
+__all__ = ["layer_norm", "gelu", "cross_entropy", "conv_mlp", "attention", "attention_weights"]
 
 
 @fused
@@ -25,8 +28,8 @@ def layer_norm(x, weight, bias, *, axes, eps):
         return layer_norm(
             wide, *(None if t is None else widened(t) for t in (weight, bias)), axes=axes, eps=eps
         ).astype(dtype)
-    centred = x - mean(x, axes, True)
-    y = centred * rsqrt(mean(centred * centred, axes, True) + eps)
+    centred = x - mean(x, dim=axes, keepdim=True)
+    y = centred * rsqrt(mean(centred * centred, dim=axes, keepdim=True) + eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -43,10 +46,11 @@ def cross_entropy(x, classes, *, ignore_index, smoothing):
     `ignore_index`: (N, C), (N,) → (N,). Szegedy et al. 2016, arXiv 1512.00567."""
     if (wide := widened(x)) is not x:
         return cross_entropy(wide, classes, ignore_index=ignore_index, smoothing=smoothing).astype(x.dtype)
-    logp, counts = log_softmax(x, -1), classes != ignore_index
-    losses = -gather(logp, 1, where(counts, classes, 0).reshape(-1, 1)).reshape(-1)
+    logp, counts = log_softmax(x, dim=1), classes != ignore_index
+    rows = x.backend.asarray(np.arange(x.shape[0]))
+    losses = -getitem(logp, index=(rows, where(counts, classes, 0).long().data))
     if smoothing:
-        losses = losses * (1 - smoothing) - sum(logp, 1) * (smoothing / x.shape[1])
+        losses = losses * (1 - smoothing) - sum(logp, dim=(1,), keepdim=False) * (smoothing / x.shape[1])
     return where(counts, losses, 0.0)
 
 
@@ -57,45 +61,26 @@ def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):
     `taps`, (hidden, 1, kh, kw) with kh and kw odd, are convolved with the hidden map of `size` (H, W), channel by channel
     and zero-padded to the same size; with `relu` a ReLU stands before that. Wang et al. 2022, arXiv 2106.13797.
     """
-    n, length, hidden = x.shape[0], x.shape[1], w1.shape[0]
+    (n, length), (hidden, _, kh, kw) = x.shape[:2], taps.shape
     h = linear(x, w1, b1)
-    h = relu_(h) if relu else h
-    image = h.permute(0, 2, 1).reshape(n, hidden, *size)
-    image = conv2d(image, taps, b, padding=(taps.shape[2] // 2, taps.shape[3] // 2), groups=hidden)
-    return linear(gelu(image.reshape(n, hidden, length).permute(0, 2, 1)), w2, b2)
+    h = activation.relu(h) if relu else h
+    image = reshape(permute(h, dims=(0, 2, 1)), shape=(n, hidden, *size))
+    image = conv2d(image, taps, b, stride=(1, 1), padding=(kh // 2, kw // 2), dilation=(1, 1), groups=hidden)
+    return linear(gelu(permute(reshape(image, shape=(n, hidden, length)), dims=(0, 2, 1))), w2, b2)
 
 
 @fused(parts=True)
 def attention(q, k, v, *, scale):
     """softmax(q·kᵀ·scale)·v: (…, L, E), (…, S, E), (…, S, D) → (…, L, D). Vaswani et al. 2017, arXiv 1706.03762."""
-    return matmul(softmax(matmul(q * scale, k.mT), -1), v)
+    return matmul(_softmax(matmul(q * scale, mT(k))), v)
 
 
 @fused(parts=True)
 def attention_weights(q, k, *, scale):
     """softmax(q·kᵀ·scale): (…, L, E), (…, S, E) → (…, L, S)."""
-    return softmax(matmul(q * scale, k.mT), -1)
+    return _softmax(matmul(q * scale, mT(k)))
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_mask=None, is_causal=False, scale=None):
-    """softmax(q·kᵀ·scale + mask)·v and the attention weights: (…, L, E), (…, S, E), (…, S, D) → (…, L, D), (…, L, S).
-
-    `attn_mask` is added, or, if boolean, hides the keys where it is false; `is_causal` hides keys after the query.
-    `dropout_mask` multiplies the weights. The scale is 1/√E by default. Vaswani et al. 2017, arXiv 1706.03762.
-    """
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    if attn_mask is None and not is_causal:
-        weights = attention_weights(query, key, scale=scale)
-        return matmul(weights if dropout_mask is None else weights * dropout_mask, value), weights
-    logits = matmul(query * scale, key.mT)
-    if is_causal:
-        length, keys = query.shape[-2], key.shape[-2]
-        logits = where(Tensor(query.backend.tril(query.backend.ones((length, keys)))).bool(), logits, -math.inf)
-    if attn_mask is None:
-        weights = softmax(logits, -1)
-    else:
-        logits = where(attn_mask, logits, -math.inf) if attn_mask.dtype == "bool" else logits + attn_mask
-        blind = (logits == -math.inf).all(-1, True)  # a query that sees no key gets zeros
-        weights = where(blind, 0.0, softmax(where(blind, 0.0, logits), -1))
-    used = weights if dropout_mask is None else weights * dropout_mask
-    return matmul(used, value), weights
+def _softmax(x):
+    """softmax along the last dimension, of 16-bit numbers in float32."""
+    return narrowed(softmax(widened(x), dim=x.ndim - 1), x.dtype)

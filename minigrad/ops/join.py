@@ -1,9 +1,8 @@
 """Joining tensors and taking them apart."""
 
-from minigrad.dtypes import promote
 from minigrad.engine.operation import op
-from minigrad.engine.tensor import Tensor
-from minigrad.ops.shape import _dim, _sizes
+
+__all__ = ["cat", "stack", "split", "unbind"]
 
 
 @op
@@ -19,48 +18,12 @@ def _part(shapes, i, dim):
 cat.defvjp(lambda xp, g, i, tensors_shape, dim: xp.getitem(g, index=_part(tensors_shape, i, dim)))
 
 
-@cat.call_form
-def cat(tensors, dim=0):
-    """Tensors joined along an existing dimension; dtypes are promoted."""
-    tensors = _promoted(tensors, "cat")
-    tensors = [t for t in tensors if t.shape != (0,)] or tensors[:1]
-    dim = _dim(dim, tensors[0].ndim)
-    if len({(t.ndim, t.shape[:dim] + t.shape[dim + 1 :]) for t in tensors}) > 1 or not tensors[0].ndim:
-        raise ValueError(
-            f"cat: tensors of shapes {', '.join(str(t.shape) for t in tensors)} can't be joined along dimension {dim}; they "
-            "must agree in all others"
-        )
-    return cat.op(*tensors, dim=dim)
-
-
 @op
 def stack(xp, *tensors, dim):
     return xp.stack(tensors, axis=dim)
 
 
 stack.defvjp(lambda xp, g, i, dim: xp.getitem(g, index=(slice(None),) * dim + (i,)))
-
-
-@stack.call_form
-def stack(tensors, dim=0):
-    """Tensors of one shape joined along a new dimension."""
-    tensors = _promoted(tensors, "stack")
-    if len({t.shape for t in tensors}) > 1:
-        raise ValueError(
-            f"stack: the shapes {', '.join(str(t.shape) for t in tensors)} differ; tensors are stacked that have one shape"
-        )
-    return stack.op(*tensors, dim=_dim(dim, tensors[0].ndim + 1))
-
-
-def _promoted(tensors, name):
-    given, tensors = tensors, list(tensors) if hasattr(tensors, "__iter__") and not isinstance(tensors, Tensor) else []
-    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
-        came = [type(t).__name__ for t in tensors] if isinstance(given, tuple | list) else type(given).__name__
-        raise TypeError(f"{name}: expected a list of at least one tensor, got {came}")
-    dtype = tensors[0].dtype
-    for t in tensors[1:]:
-        dtype = promote(dtype, t.dtype)
-    return [t.astype(dtype) for t in tensors]
 
 
 @op
@@ -75,44 +38,9 @@ def split(xp, a, *, sizes, dim):
 split.defvjp(lambda xp, g, dim: xp.cat(*g, dim=dim))
 
 
-@split.call_form
-def split(tensor, split_size_or_sections, dim=0):
-    """Pieces of one size (the last may be smaller), or of the sizes given, along `dim`."""
-    dim, sizes = _dim(dim, tensor.ndim), split_size_or_sections
-    n = tensor.shape[dim]
-    if not isinstance(sizes, tuple | list):
-        sizes = _sizes((sizes,))[0]
-        if sizes <= 0 and not (sizes == 0 == n):
-            raise ValueError(f"split: the piece size must be positive, got {sizes}")
-        sizes = [min(sizes, n - i) for i in range(0, n, max(sizes, 1))] or [0]
-    if sum(sizes) != n or any(s < 0 for s in sizes):
-        raise ValueError(
-            f"split: sizes {tuple(sizes)} don't add up to {n}, the length of dimension {dim} of {tensor.shape}"
-        )
-    return split.op(tensor, sizes=tuple(sizes), dim=dim)
-
-
-def chunk(input, chunks, dim=0):
-    """At most `chunks` pieces of equal length (the last may be smaller)."""
-    if chunks <= 0:
-        raise ValueError(f"chunk: the number of pieces must be positive, got {chunks}")
-    n = input.shape[_dim(dim, input.ndim)]
-    if n == 0:
-        return split(input, [0] * chunks, dim)
-    return split(input, -(-n // chunks), dim)
-
-
 @op
 def unbind(xp, a, *, dim):
     return tuple(a[(slice(None),) * dim + (i,)] for i in range(a.shape[dim]))
 
 
 unbind.defvjp(lambda xp, g, dim: xp.stack(*g, dim=dim))
-
-
-@unbind.call_form
-def unbind(input, dim=0):
-    """The slices along `dim`, without it."""
-    if not input.ndim:
-        raise IndexError("unbind: a tensor without dimensions, of shape (), has no slices")
-    return unbind.op(input, dim=_dim(dim, input.ndim))

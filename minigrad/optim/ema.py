@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
-from minigrad.ops import minimum
+from minigrad.functions import minimum
 from minigrad.optim.optimizer import fit, like
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from minigrad.autograd import no_grad
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
-from minigrad.ops import isfinite, stack, where
+from minigrad.functions import isfinite, stack, where
 from minigrad.optim.optimizer import Optimizer, like
 
 
