@@ -5,7 +5,32 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import backend
+from minigrad.backend.default import get_default_device
 from minigrad.dtypes import ALL, PYTHON, DType, bool_, fitted, float32, limits, overflow, promote
+from minigrad.dtypes import dtype as as_dtype
+
+
+def raw_array(data, dtype, device: str | None) -> tuple[Any, Any]:
+    """The array of a tensor made of `data`, and its backend. See `Tensor` for the arguments."""
+    name = None if dtype is None else as_dtype(dtype).name
+    if hasattr(data, "_edge"):
+        xp, array = data._backend, data._data
+    else:
+        found = backend.of_array(data)
+        if found is None:
+            xp = backend.get(device or get_default_device())
+            array, name = from_python(data, name, xp)
+        elif found.array_type is np.ndarray:
+            xp, array = backend.get(device or get_default_device()), from_numpy(data)
+        else:
+            xp, array = found, data
+    target = xp if device is None else backend.get(device)
+    if not isinstance(array, np.ndarray) and (target is not xp or not xp.owns(array)):
+        array = xp.to_numpy(array)
+    if not isinstance(array, target.array_type) or not target.owns(array):
+        array = supported(array, name, target)
+    return array if name is None else target.astype(array, name), target
 
 
 def from_python(data, name: str | None, xp) -> tuple[np.ndarray, str]:

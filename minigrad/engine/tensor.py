@@ -4,13 +4,8 @@ import builtins
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from minigrad import backend as _backend
 from minigrad import values
-from minigrad.backend.default import get_default_device
 from minigrad.dtypes import ALL, DType
-from minigrad.dtypes import dtype as _dtype
 from minigrad.engine.modes import state
 
 if TYPE_CHECKING:
@@ -49,25 +44,8 @@ class Tensor(Methods):
         def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, data, dtype=None, device: str | None = None, requires_grad: builtins.bool = False):
-        name = None if dtype is None else _dtype(dtype).name
-        if isinstance(data, Tensor):
-            xp, array = data._backend, data._data
-        else:
-            found = _backend.of_array(data)
-            if found is None:
-                xp = _backend.get(device or get_default_device())
-                array, name = values.from_python(data, name, xp)
-            elif found.name == "cpu":
-                xp, array = _backend.get(device or get_default_device()), values.from_numpy(data)
-            else:
-                xp, array = found, data
-        target = xp if device is None else _backend.get(device)
-        if not isinstance(array, np.ndarray) and (target is not xp or not xp.owns(array)):
-            array = xp.to_numpy(array)
-        if not isinstance(array, target.array_type) or not target.owns(array):
-            array = values.supported(array, name, target)
-        self._data = array if name is None else target.astype(array, name)
-        self._backend, self._edge, self._hooks, self._grad = target, None, None, None
+        self._data, self._backend = values.raw_array(data, dtype, device)
+        self._edge = self._hooks = self._grad = None
         self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
