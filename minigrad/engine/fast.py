@@ -1,31 +1,22 @@
 """Short ways for elementwise operations of one or two tensors.
 
-A step of training runs thousands of operations, and on small arrays what `Op.__call__` and `Op.record` ask costs more than the
-arithmetic. Here two questions are left for two tensors: one dtype? one shape? Whatever is not the common case goes to `Op`.
+A step of training runs thousands of operations, and on small arrays what `Op.__call__` asks costs more than the arithmetic.
+Here two questions are left for two tensors: one dtype? one shape? Whatever is not the common case goes to `Op`.
 Nothing depends on this file: without it everything works, only slower.
 """
 
 from collections.abc import Callable, Sequence
 
 from minigrad.engine.modes import SLOW, state
-from minigrad.engine.operation import Node, Op, matched, next_number, raw
+from minigrad.engine.operation import Node, Op, Plan, matched, next_number, raw
 from minigrad.engine.tensor import _tensor
 
-
-class OneNode(Node):
-    """A node of one edge, whose gradient has the shape of the output's."""
-
-    __slots__ = ()
-
-    def pull(self, g, create_graph: bool = False) -> Sequence:
-        saved, plan = self.saved, self.plan
-        if create_graph or saved is None or plan.checks:
-            return Node.pull(self, g, create_graph)
-        return (plan.vjps[0](self.xp.raw or raw(self.xp), g, *saved[0]),)
+NOTHING: dict = {}
+_new = object.__new__
 
 
-class TwoNode(Node):
-    """A node of two edges, likewise."""
+class Short(Node):
+    """A node of one or two edges, whose gradients have the shape of the output's."""
 
     __slots__ = ()
 
@@ -33,11 +24,22 @@ class TwoNode(Node):
         saved, plan = self.saved, self.plan
         if create_graph or saved is None or plan.checks:
             return Node.pull(self, g, create_graph)
-        ops, (first, second) = self.xp.raw or raw(self.xp), plan.vjps
+        ops = self.xp.raw or raw(self.xp)
+        if len(saved) == 1:
+            return (plan.vjps[0](ops, g, *saved[0]),)
+        first, second = plan.vjps
         return first(ops, g, *saved[0]), second(ops, g, *saved[1])
 
 
-_new = object.__new__
+def short(op: Op, xp, plan: Plan, edges: Sequence, saved: Sequence) -> Node:
+    node = _new(Short)
+    node.op = op
+    node.xp = xp
+    node.plan = plan
+    node.edges = edges
+    node.saved = saved
+    node.number = next_number()
+    return node
 
 
 class Unary(Op):
@@ -57,14 +59,8 @@ class Unary(Op):
         plan = self.plans.get(1) or self.plan(1, 1)
         if not plan.positions:
             return _tensor(y, xp)
-        node = _new(OneNode)
-        node.op = self
-        node.xp = xp
-        node.plan = plan
-        node.edges = (input._edge or input,)
-        node.saved = (plan.picks[0]((x, y, xp, NOTHING)),)
-        node.number = next_number()
-        return _tensor(y, xp, node)
+        saved = (plan.picks[0]((x, y, xp, NOTHING)),)
+        return _tensor(y, xp, short(self, xp, plan, (input._edge or input,), saved))
 
 
 class Binary(Op):
@@ -79,64 +75,43 @@ class Binary(Op):
             x, y, xp = input._data, other._data, input._backend
         except AttributeError:
             return self.with_number(input, other)
-        mode = state.mode
-        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape or mode & SLOW:
+        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape:
             return Op.__call__(self, input, other)
-        try:
-            z = self.forward(xp, x, y)
-        except (TypeError, ValueError):
-            return Op.__call__(self, input, other)  # which tells what is wrong
-        if z.__class__ is not xp.array_type or self.floats and z.dtype != x.dtype:
-            return Op.__call__(self, input, other)
-        wanted = input._requires_grad + 2 * other._requires_grad
-        if not (wanted and mode and self.vjps):
-            return _tensor(z, xp)
-        return self.recorded(wanted, xp, input, other, x, y, z)
-
-    def recorded(self, wanted, xp, input, other, x, y, z):
-        """The result on the tape."""
-        plan = self.plans.get(wanted) or self.plan(wanted, 2)
-        record = (x, y, z, xp, NOTHING)
-        picks = plan.picks
-        if len(picks) == 2:
-            node: Node = _new(TwoNode)
-            node.edges = (input._edge or input, other._edge or other)
-            node.saved = (picks[0](record), picks[1](record))
-        elif picks:
-            node = _new(OneNode)
-            t = other if plan.positions[0] else input
-            node.edges = (t._edge or t,)
-            node.saved = (picks[0](record),)
-        else:
-            return _tensor(z, xp)
-        node.op = self
-        node.xp = xp
-        node.plan = plan
-        node.number = next_number()
-        return _tensor(z, xp, node)
+        return self.computed(input, other, xp, x, y, input._requires_grad + 2 * other._requires_grad, x.dtype)
 
     def with_number(self, input, other):
         """`x * 2.0` and `2.0 * x`: which number types suit which dtypes is found out once."""
         t, number, bit = (input, other, 1) if hasattr(input, "_edge") else (other, input, 2)
         if number.__class__ not in (float, int) or not hasattr(t, "_edge"):
             return Op.__call__(self, input, other)
-        array, xp, mode = t._data, t._backend, state.mode
+        array = t._data
         key = array.dtype, number.__class__
         if key not in self.suits or not -65504 <= number <= 65504:  # what float16 holds
             if matched(self, (input, other))[0] is not None:
                 return Op.__call__(self, input, other)
             self.suits.add(key)
         x, y = (array, number) if bit == 1 else (number, array)
+        return self.computed(input, other, t._backend, x, y, t._requires_grad and bit, array.dtype)
+
+    def computed(self, input, other, xp, x, y, wanted: int, dtype):
+        mode = state.mode
         try:
             z = self.forward(xp, x, y)
         except (ValueError, TypeError, OverflowError, RuntimeError):
+            return Op.__call__(self, input, other)  # which tells what is wrong
+        if z.__class__ is not xp.array_type or self.floats and z.dtype != dtype or mode & SLOW:
             return Op.__call__(self, input, other)
-        if z.__class__ is not xp.array_type or mode & SLOW:
-            return Op.__call__(self, input, other)
-        if not (t._requires_grad and mode and self.vjps):
+        if not (wanted and mode and self.vjps):
             return _tensor(z, xp)
-        return self.recorded(bit, xp, input, other, x, y, z)
+        plan = self.plans.get(wanted) or self.plan(wanted, 2)
+        picks, record = plan.picks, (x, y, z, xp, NOTHING)
+        if len(picks) == 2:
+            edges: Sequence = (input._edge or input, other._edge or other)
+            return _tensor(z, xp, short(self, xp, plan, edges, (picks[0](record), picks[1](record))))
+        if not picks:
+            return _tensor(z, xp)
+        t = other if plan.positions[0] else input
+        return _tensor(z, xp, short(self, xp, plan, (t._edge or t,), (picks[0](record),)))
 
 
-NOTHING: dict = {}
 KINDS: dict[int, type[Op]] = {1: Unary, 2: Binary}

@@ -1,9 +1,7 @@
 """Operations, and the nodes of the tape that record them.
 
 An operation is a function of raw arrays; `defvjp` gives, one line an input, its vector-Jacobian product (VJP): the
-gradient of the loss by that input, from the gradient `g` of the loss by the output. Calling an operation on tensors runs
-the function and, where a derivative may be asked for, hangs a `Node` on the result. `minigrad.engine.backward` walks the
-nodes in topological order and sums what the VJPs give.
+gradient of the loss by that input, from the gradient `g` of the loss by the output.
 
     @op
     def tanh(xp, a):                                    # xp: the array library of the inputs; a: a raw array
@@ -26,8 +24,6 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from minigrad import messages
 from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
 from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, state
@@ -35,134 +31,6 @@ from minigrad.engine.tensor import Tensor, _tensor
 
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
-
-
-next_number = itertools.count().__next__
-
-
-class Node:
-    """One recorded operation, `op`.
-
-    edges: for each input that requires a gradient, where the gradient goes: the node that made it, or a leaf tensor.
-    saved: for each of them, what its derivative needs; None when a backward has used it up.
-    pull(g): the gradients along the edges, from the gradient by the output.
-    number: grows from node to node, so that a node's edges lead to smaller numbers.
-
-    A node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
-    """
-
-    __slots__ = ("op", "xp", "plan", "edges", "saved", "number", "__dict__", "__weakref__")
-
-    op: Any  # an `Op`, or what stands for one: its `name`, `pull` and `kept` are used
-    expected: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
-    outputs: Any = None  # of an operation with several: (shape, dtype, weak reference to the `Output`) of each
-    hooks: list[Callable] | None = None  # functions of the output's gradient
-    retained: Any = ()  # weak references to tensors whose `.grad` is to be kept
-    line: str | None = None  # where the user called it, under detect_anomaly
-
-    def __init__(self, op, xp, plan: "Plan", edges: Sequence, saved):
-        self.op, self.xp, self.plan = op, xp, plan
-        self.edges, self.saved, self.number = edges, saved, next_number()
-
-    def pull(self, g, create_graph: bool = False) -> Sequence:
-        """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
-        if self.saved is None:
-            raise messages.freed(self)
-        if self.plan.checks:
-            self.check_leaves()
-        if self.outputs is not None:
-            g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
-        return self.op.pull(self, g, create_graph)
-
-    def check_leaves(self) -> None:
-        """Compares the saved arrays of leaves with those that the leaves have now."""
-        for place, i, j in self.plan.checks:
-            leaf = self.edges[place]
-            if isinstance(leaf, Tensor) and self.saved and leaf._data is not self.saved[i][j]:
-                raise messages.changed(self, leaf)
-
-    def no_gradient(self, i: int, create_graph: bool):
-        shape, dtype, _ = self.outputs[i]
-        zeros = self.xp.astype(self.xp.zeros(shape), dtype)
-        return _tensor(zeros, self.xp) if create_graph else zeros
-
-    def kept(self) -> list[tuple[Any, Any]]:
-        """What the node keeps in memory, as pairs (what, value): an input's position, "y" for the output, or None for metadata,
-        static values and statistics."""
-        return [pair for kinds, values in zip(self.plan.kinds, self.saved or ()) for pair in zip(kinds, values)]  # noqa: B905
-
-    def input_tensor(self, array, position: int):
-        """An input's array as a tensor again, on the tape where it was."""
-        if position not in self.plan.positions:
-            return _tensor(array, self.xp)
-        edge = self.edges[self.plan.positions.index(position)]
-        return edge if isinstance(edge, Tensor) else _tensor(array, self.xp, edge)
-
-    def output_tensors(self, value):
-        """The output(s) as tensors again, made by this node."""
-        if self.outputs is None:
-            return _tensor(value, self.xp, self)
-        parts = [self.outputs[i][2]() or Output(self, i) for i in range(len(value))]
-        return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])
-
-    def __repr__(self) -> str:
-        return f"<{self.op.name} node>"
-
-
-class Output(Node):
-    """Output number `i` of an operation with several: its gradient is one row of the operation's."""
-
-    __slots__ = ("i",)
-
-    def __init__(self, node: Node, i: int):
-        super().__init__(node.op, node.xp, NOTHING_KEPT, (node,), ())
-        self.i = i
-
-    def pull(self, g, create_graph: bool = False) -> Sequence:
-        return (Rows({self.i: g}),)
-
-
-class Rows(dict):
-    """Gradients by the outputs of an operation with several, by their numbers; summed entry by entry."""
-
-    def __add__(self, other: "Rows") -> "Rows":
-        return Rows({**self, **{i: self[i] + g if i in self else g for i, g in other.items()}})
-
-
-class Plan:
-    """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
-
-    kinds: for each VJP, what its parameters stand for: an input's position, "y" for the output, None for anything else.
-    picks: for each VJP, a function that picks what it needs from the record (*arrays, output, backend, static values).
-    keeps: whether arrays are saved; a node without any is not used up by a backward.
-    checks: where the array of an input with an edge is saved: (number of the edge, number of the VJP, place in what it saved).
-    """
-
-    __slots__ = ("positions", "vjps", "kinds", "picks", "keeps", "checks")
-
-    def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
-        self.positions, self.vjps = positions, vjps
-        self.kinds = [[kind for kind, _ in each] for each in needs]
-        self.picks = [_picker([find for _, find in each]) for each in needs]
-        self.keeps = any(kind is not None for kinds in self.kinds for kind in kinds)
-        places = {k: place for place, k in enumerate(positions)}
-        self.checks = [
-            (places[kind], i, j) for i, kinds in enumerate(self.kinds) for j, kind in enumerate(kinds) if kind in places
-        ]
-
-
-def _picker(finders: list) -> Callable:
-    """A function of a record that gives a tuple of what the finders find: at a place of it, or by a function of it."""
-    if any(map(callable, finders)):
-        functions = [find if callable(find) else itemgetter(find) for find in finders]
-        return lambda record: tuple([find(record) for find in functions])
-    if len(finders) > 1:
-        return itemgetter(*finders)
-    start, stop = (finders[0], finders[0] + 1) if finders else (0, 0)
-    return itemgetter(slice(start, stop))  # a slice of a tuple is a tuple
-
-
-NOTHING_KEPT = Plan((0,))
 
 
 class Op:
@@ -178,16 +46,10 @@ class Op:
         self.variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
         self.elementwise, self.floats, self.promote_from = elementwise, floats, promote_from
         self.vjps: tuple = ()
-        self.plans: dict[Any, Any] = {}
+        self.plans: dict[int, Plan] = {}
         self.fits: set = set()  # dtypes that need no cast
         self.own = (forward.__module__ or "").startswith("minigrad.")  # not a user's of perhaps the same name
         (REGISTRY if self.own else USERS)[self.name] = self
-
-    def __repr__(self) -> str:
-        return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
-
-    def __get__(self, instance, owner=None):
-        return self if instance is None else types.MethodType(self, instance)  # as functions, it can be a method
 
     def defvjp(self, *vjps: Callable | None) -> None:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
@@ -197,54 +59,17 @@ class Op:
                 f"{self.name} has {count} inputs and was given {len(vjps)} VJPs; give one for each, or None"
             )
         self.vjps, self.plans = vjps, {}
-        for k, vjp in enumerate(vjps):
-            if vjp is not None:
-                self.needs(vjp, k)  # which complains of a name that stands for nothing
-
-    def needs(self, vjp: Callable, k: int) -> list[tuple]:
-        """What the parameters after `ops` and `g` of the VJP by input `k` stand for, see `Plan`, and how they are found."""
-        code = getattr(vjp, "__code__", None)  # `inspect.signature` costs a tenth of minigrad's import
-        names = code.co_varnames[: code.co_argcount] if code else tuple(inspect.signature(vjp).parameters)
-        return [self.need(name, k) for name in names[2:]]
-
-    def need(self, name: str, k: int) -> tuple[Any, Any]:
-        base, _, what = name.rpartition("_")
-        if name == "y":
-            return "y", -3
-        if name == "i":
-            return None, lambda record: k
-        if name in self.inputs:
-            return self.inputs.index(name), self.inputs.index(name)
-        if what in METADATA and base in self.inputs:
-            position, read = self.inputs.index(base), METADATA[what]
-            if self.variadic:
-                return None, lambda record: tuple([read(a, record[-2]) for a in record[:-3]])
-            return None, lambda record: read(record[position], record[-2])
-        if name in self.static:
-            default = self.static[name]
-            return None, lambda record: record[-1].get(name, default)
-        raise messages.wrong_name(self, name)
-
-    def plan(self, wanted: int, count: int) -> Plan:
-        """The plan when the inputs whose bits are set in `wanted` require a gradient."""
-        if wanted not in self.plans:
-            vjps = {k: self.vjps[0 if self.variadic else k] for k in range(count) if wanted >> k & 1}
-            vjps = {k: vjp for k, vjp in vjps.items() if vjp is not None}
-            self.plans[wanted] = Plan(list(vjps), list(vjps.values()), [self.needs(v, k) for k, v in vjps.items()])
-        return self.plans[wanted]
-
-    def on_arrays(self, xp) -> Callable:
-        """The operation as a function of raw arrays, without a tape."""
-        return functools.partial(self.forward, xp)
+        self.plan(2**count - 1, count)  # complains of a name that stands for nothing
 
     def __call__(self, *inputs, **static):
         mode = state.mode
         if mode & AUTOCAST and self.own:
             inputs = state.cast(self.name, inputs)
+        # 1. The inputs' arrays; which of them require a gradient (a bit for each); do they agree?
         xp: Any = None
         dtype: Any = None
         shape: Any = None
-        arrays, wanted, bit = [], 0, 1  # wanted has a bit for each input that requires a gradient
+        arrays, wanted, bit = [], 0, 1
         one_dtype = one_shape = True
         for t in inputs:
             if isinstance(t, Tensor):
@@ -262,6 +87,7 @@ class Op:
                 arrays.append(t)
                 one_dtype = False
             bit <<= 1
+        # 2. An elementwise operation casts them to their common dtype, by operations of their own, and begins anew.
         if self.elementwise:
             if static:
                 static = {name: plain(value) for name, value in static.items()}
@@ -272,12 +98,14 @@ class Op:
                     return result.astype(rounded) if rounded else result
                 if one_dtype:
                     self.fits.add(dtype)
+        # 3. The arithmetic.
         try:
             y = self.forward(xp, *arrays, **static)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise messages.explained(self, error, inputs, static) from error
         if y.__class__ is not xp.array_type:
             y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
+        # 4. The tape.
         node = None
         if wanted and mode & GRAD and self.vjps:
             plan = self.plans.get(wanted) or self.plan(wanted, len(inputs))
@@ -297,43 +125,190 @@ class Op:
             observed(self, inputs, out, static, node)
         return out
 
-    def pull(self, node: Node, g, create_graph: bool) -> Sequence:
-        """The gradients by the inputs in `node.plan.positions`, from the gradient by the output."""
-        ops, saved = (TENSORS, self.saved_tensors(node)) if create_graph else (node.xp.raw or raw(node.xp), node.saved)
+    def pull(self, node: "Node", g, create_graph: bool) -> Sequence:
+        """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
+        ops, saved = (TENSORS, node.saved_tensors()) if create_graph else (node.xp.raw or raw(node.xp), node.saved)
         results = []
-        for vjp, needs in zip(node.plan.vjps, saved):  # noqa: B905  (as long as each other; strict would cost time)
+        for vjp, needs in zip(node.plan.vjps, saved):  # noqa: B905  (as many; `strict` would cost time)
             results.append(vjp(ops, g, *needs))
         return results if node.expected is None else self.fitted(node, ops, results)
 
-    def fitted(self, node: Node, ops, results) -> Sequence:
+    def fitted(self, node: "Node", ops, results) -> Sequence:
         """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
+        pairs = list(zip(results, node.expected, strict=True))
         if self.elementwise:
-            return [
-                d if d is None or d.shape == shape else ops.sum_to(d, shape=shape)
-                for d, shape in zip(results, node.expected, strict=True)
-            ]
-        for d, (shape, dtype), k in zip(results, node.expected, node.plan.positions, strict=True):
+            return [d if d is None or d.shape == shape else ops.sum_to(d, shape=shape) for d, shape in pairs]
+        for k, (d, (shape, dtype)) in zip(node.plan.positions, pairs, strict=True):
             array = d._data if isinstance(d, Tensor) else d
             if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
                 raise messages.wrong_gradient(self, k, array, shape, dtype)
         return results
 
-    def saved_tensors(self, node: Node) -> list[list]:
-        """What a node saved, as tensors on the tape again: inputs hang on the node's edges, the output on the node."""
-        return [
-            [
-                node.output_tensors(value)
-                if kind == "y"
-                else node.input_tensor(value, kind)
-                if kind is not None and isinstance(value, node.xp.array_type)
-                else value
-                for kind, value in zip(kinds, values, strict=True)
-            ]
-            for kinds, values in zip(node.plan.kinds, node.saved, strict=True)
-        ]
+    def plan(self, wanted: int, count: int) -> "Plan":
+        """The plan when the inputs whose bits are set in `wanted` require a gradient."""
+        if wanted not in self.plans:
+            vjps = {k: self.vjps[0 if self.variadic else k] for k in range(count) if wanted >> k & 1}
+            vjps = {k: vjp for k, vjp in vjps.items() if vjp is not None}
+            needs = [[self.need(name, k) for name in parameters(vjp)[2:]] for k, vjp in vjps.items()]
+            self.plans[wanted] = Plan(list(vjps), list(vjps.values()), needs)
+        return self.plans[wanted]
+
+    def need(self, name: str, k: int) -> tuple[Any, Any]:
+        """What a parameter of the VJP by input `k` stands for (an input's position, "y", or None for anything else), and where it is
+        found: a place in the record (*arrays, output, backend, static values), or a function of it."""
+        base, _, what = name.rpartition("_")
+        if name == "y":
+            return "y", -3
+        if name == "i":
+            return None, lambda record: k
+        if name in self.inputs:
+            return self.inputs.index(name), self.inputs.index(name)
+        if what in METADATA and base in self.inputs:
+            position, read = self.inputs.index(base), METADATA[what]
+            if self.variadic:
+                return None, lambda record: tuple([read(a, record[-2]) for a in record[:-3]])
+            return None, lambda record: read(record[position], record[-2])
+        if name in self.static:
+            return None, lambda record: record[-1].get(name, self.static[name])
+        raise messages.wrong_name(self, name)
+
+    def on_arrays(self, xp) -> Callable:
+        """The operation as a function of raw arrays, without a tape."""
+        return functools.partial(self.forward, xp)
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else types.MethodType(self, instance)  # as functions, it can be a method
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
 
 
 METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}
+
+
+def parameters(function: Callable) -> tuple[str, ...]:
+    """The names of a function's parameters (`inspect.signature` costs a tenth of minigrad's import)."""
+    code = getattr(function, "__code__", None)
+    return code.co_varnames[: code.co_argcount] if code else tuple(inspect.signature(function).parameters)
+
+
+class Plan:
+    """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
+
+    kinds: for each VJP, what its parameters stand for, see `Op.need`.
+    picks: for each VJP, a function that picks them from the record.
+    keeps: whether arrays are saved; a node without any is not used up by a backward.
+    checks: where the array of an input with an edge is saved: (number of the edge, number of the VJP, place in what it saved).
+    """
+
+    __slots__ = ("positions", "vjps", "kinds", "picks", "keeps", "checks")
+
+    def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
+        self.positions, self.vjps = positions, vjps
+        self.kinds = [[kind for kind, _ in each] for each in needs]
+        self.picks = [picker([place for _, place in each]) for each in needs]
+        self.keeps = any(kind is not None for kinds in self.kinds for kind in kinds)
+        numbers, kinds = {k: number for number, k in enumerate(positions)}, enumerate(self.kinds)
+        self.checks = [(numbers[k], i, j) for i, each in kinds for j, k in enumerate(each) if k in numbers]
+
+
+def picker(places: list) -> Callable:
+    """A function of a record that gives a tuple of what is at these places of it, or of what these functions of it give."""
+    if any(map(callable, places)):
+        functions = [place if callable(place) else itemgetter(place) for place in places]
+        return lambda record: tuple([find(record) for find in functions])
+    if len(places) > 1:
+        return itemgetter(*places)
+    start, stop = (places[0], places[0] + 1) if places else (0, 0)
+    return itemgetter(slice(start, stop))  # a slice of a tuple is a tuple
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+class Node:
+    """One recorded operation, `op`.
+
+    edges: for each input that requires a gradient, where the gradient goes: the node that made it, or a leaf tensor.
+    saved: for each of them, what its derivative needs; None when a backward has used it up.
+    pull(g): the gradients along the edges, from the gradient by the output.
+    number: grows from node to node, so that a node's edges lead to smaller numbers.
+
+    A node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
+    """
+
+    __slots__ = ("op", "xp", "plan", "edges", "saved", "number", "__dict__", "__weakref__")
+
+    op: Any  # an `Op`, or what stands for one: its `name` and `pull` are used
+    expected: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
+    outputs: Any = None  # of an operation with several: (shape, dtype, weak reference to the `Output`) of each
+    hooks: list[Callable] | None = None  # functions of the output's gradient
+    retained: Any = ()  # weak references to tensors whose `.grad` is to be kept
+    line: str | None = None  # where the user called it, under detect_anomaly
+
+    def __init__(self, op, xp, plan: Plan, edges: Sequence, saved):
+        self.op, self.xp, self.plan = op, xp, plan
+        self.edges, self.saved, self.number = edges, saved, next_number()
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
+        if self.saved is None:
+            raise messages.freed(self)
+        for place, i, j in self.plan.checks if self.saved else ():
+            leaf = self.edges[place]
+            if isinstance(leaf, Tensor) and leaf._data is not self.saved[i][j]:
+                raise messages.changed(self, leaf)
+        if self.outputs is not None:
+            g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
+        return self.op.pull(self, g, create_graph)
+
+    def no_gradient(self, i: int, create_graph: bool):
+        shape, dtype, _ = self.outputs[i]
+        zeros = self.xp.astype(self.xp.zeros(shape), dtype)
+        return _tensor(zeros, self.xp) if create_graph else zeros
+
+    def kept(self) -> list[tuple[Any, Any]]:
+        """What the node keeps, as pairs (what, value): an input's position, "y" for the output, or None for anything else."""
+        return [pair for kinds, values in zip(self.plan.kinds, self.saved or ()) for pair in zip(kinds, values)]  # noqa: B905
+
+    def saved_tensors(self) -> list[list]:
+        """What was saved, as tensors on the tape again: inputs hang on the edges, the output on the node."""
+        pairs = zip(self.plan.kinds, self.saved, strict=True)
+        return [[self.as_tensor(kind, value) for kind, value in zip(*pair, strict=True)] for pair in pairs]
+
+    def as_tensor(self, kind, value):
+        if kind == "y" and self.outputs is not None:
+            parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
+            return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])
+        if kind is None or not isinstance(value, self.xp.array_type):
+            return value
+        positions = self.plan.positions
+        edge = self if kind == "y" else self.edges[positions.index(kind)] if kind in positions else None
+        return edge if isinstance(edge, Tensor) else _tensor(value, self.xp, edge)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} node>"
+
+
+next_number = itertools.count().__next__
+
+
+class Output(Node):
+    """Output number `i` of an operation with several: its gradient is one row of the operation's."""
+
+    __slots__ = ("i",)
+
+    def __init__(self, node: Node, i: int):
+        super().__init__(node.op, node.xp, Plan((0,)), (node,), ())
+        self.i = i
+
+    def pull(self, g, create_graph: bool = False) -> Sequence:
+        return (Rows({self.i: g}),)
+
+
+class Rows(dict):
+    """Gradients by the outputs of an operation with several, by their numbers; summed entry by entry."""
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows({**self, **{i: self[i] + g if i in self else g for i, g in other.items()}})
 
 
 def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
@@ -348,17 +323,12 @@ def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
     return tensors
 
 
-def observed(op: "Op", inputs, out, static, node: Node | None) -> None:
+def observed(op: Op, inputs, out, static, node: Node | None) -> None:
     """Tells of an operation whom it concerns."""
     if state.collector is not None and node is not None:
         state.collector.append(node)
     for callback in state.observers:
         callback(op.name, inputs, out, static)
-
-
-def op(function: Callable | None = None, /, **options):
-    """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
-    return functools.partial(op, **options) if function is None else Op(function, **options)
 
 
 # --- what derivatives are written in ----------------------------------------------------------------------------------
@@ -387,21 +357,21 @@ def raw(xp) -> Operations:
     return xp.raw
 
 
-# --- elementwise operations -------------------------------------------------------------------------------------------
+# --- decorators -------------------------------------------------------------------------------------------------------
+def op(function: Callable | None = None, /, **options):
+    """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
+    return functools.partial(op, **options) if function is None else Op(function, **options)
+
+
 def elementwise(function: Callable | None = None, /, **options):
     """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
     in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
     alone."""
     if function is None:
         return functools.partial(elementwise, **options)
-    count = len(inspect.signature(function).parameters) - 1
-    kind = SHORT.get(count, Op) if _is_plain(function) and "promote_from" not in options else Op
-    return kind(function, elementwise=True, **options)
-
-
-def _is_plain(function: Callable) -> bool:
-    """Whether all parameters are positional."""
-    return all(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(function).parameters.values())
+    kinds = [p.kind for p in inspect.signature(function).parameters.values()][1:]
+    plain = set(kinds) == {inspect.Parameter.POSITIONAL_OR_KEYWORD} and "promote_from" not in options
+    return (SHORT.get(len(kinds), Op) if plain else Op)(function, elementwise=True, **options)
 
 
 def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
@@ -409,18 +379,19 @@ def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
     where it differs."""
     if not any(isinstance(t, Tensor) for t in inputs):
         raise messages.no_tensor(op, inputs)
-    given = [t.item() if isinstance(t, np.generic) else t for t in inputs]
-    pairs = []
+    numpy_number = [not isinstance(t, Tensor) and getattr(t, "ndim", None) == 0 for t in inputs]
+    given = [t.item() if number else t for t, number in zip(inputs, numpy_number, strict=True)]
+    ranks = []
     for t in given[op.promote_from :]:
         if isinstance(t, Tensor):
-            pairs.append((0 if t._data.ndim else 1, t.dtype))
+            ranks.append((0 if t._data.ndim else 1, t.dtype))
         elif t.__class__ in NUMBERS:
-            pairs.append((2, NUMBERS[t.__class__]))
+            ranks.append((2, NUMBERS[t.__class__]))
         else:
             raise messages.no_number(op, t)
-    if not pairs:
+    if not ranks:
         return None, None
-    kind = common(pairs)
+    kind = common(ranks)
     kind = float32 if op.floats and not kind.is_floating_point else kind
     if kind.name == "float16" and any(beyond(op, t) for t in given):
         return [t.astype("float32") if isinstance(t, Tensor) else t for t in given], "float16"

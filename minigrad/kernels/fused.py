@@ -67,7 +67,7 @@ class Fused(Op):
         if not create_graph:
             grads = getattr(node.xp, self.name + "_vjp")(g, statistics, *arrays, **static)
             return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
-        inputs = [None if a is None else node.input_tensor(a, k) for k, a in enumerate(arrays)]
+        inputs = [None if a is None else node.as_tensor(k, a) for k, a in enumerate(arrays)]
         return partial_derivatives(lambda *given: self.definition(*given, **static), inputs, node.plan.positions, g)
 
 
