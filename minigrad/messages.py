@@ -1,5 +1,7 @@
 """What the engine says when an operation can't work on what it was given."""
 
+import warnings
+
 import numpy as np
 
 from minigrad.backend import BackendError
@@ -74,13 +76,15 @@ def wrong_name(op, name: str) -> TypeError:
     )
 
 
-def wrong_hook(given, result) -> Exception:
+def check_hook(given, result) -> None:
+    """Refuses what a hook gave instead of the gradient that it was given."""
     if not hasattr(result, "_edge"):
-        return TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
-    return RuntimeError(
-        f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
-        "shape, dtype and device must stay as they are"
-    )
+        raise TypeError(f"a hook must return a tensor or None, got {type(result).__name__}")
+    if (result.shape, result.dtype, result.device) != (given.shape, given.dtype, given.device):
+        raise RuntimeError(
+            f"a hook on a gradient of {describe(given)} on {given.device} returned {describe(result)} on {result.device}; "
+            "shape, dtype and device must stay as they are"
+        )
 
 
 def check_seed(tensor, g) -> None:
@@ -98,4 +102,59 @@ def check_seed(tensor, g) -> None:
     elif g._backend is not tensor._backend:
         raise BackendError(
             f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
+        )
+
+
+def check_tensors(what: str, tensors) -> None:
+    for t in tensors:
+        if not hasattr(t, "_edge"):
+            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
+
+
+def check_roots(tensors, grads) -> None:
+    """Refuses outputs that backward can't start from."""
+    check_tensors("outputs", tensors)
+    if grads is not None and len(grads) != len(tensors):
+        raise ValueError(
+            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
+        )
+
+
+def no_history() -> RuntimeError:
+    return RuntimeError(
+        "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
+    )
+
+
+def no_gradient_kept(tensor) -> None:
+    """Warns where somebody reads `.grad` of the result of an operation, which backward doesn't keep."""
+    if not tensor.retains_grad:
+        warnings.warn(
+            "`.grad` of the result of an operation is None: backward keeps the gradients of leaves only; call retain_grad() "
+            "on it before backward",
+            stacklevel=3,
+        )
+
+
+def check_grad(tensor, value) -> None:
+    """Refuses a gradient that doesn't suit its tensor."""
+    if not hasattr(value, "_edge"):
+        raise TypeError(f"`.grad` takes a tensor or None, got {type(value).__name__}; use mg.tensor(…)")
+    if (value.shape, value.dtype, value.device) != (tensor.shape, tensor.dtype, tensor.device):
+        raise RuntimeError(
+            f"`.grad` of {describe(tensor)} on {tensor.device} can't be {describe(value)} on {value.device}; "
+            "shape, dtype and device must be the tensor's"
+        )
+
+
+def check_data(tensor, value) -> None:
+    """Refuses what can't be a tensor's new array."""
+    kind = tensor._backend.array_type
+    if tensor._edge is not None:
+        raise RuntimeError(
+            "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
+        )
+    if not hasattr(value, "_edge") and not isinstance(value, kind):
+        raise TypeError(
+            f"`.data` of a tensor on {tensor.device!r} takes a {kind.__name__} or a tensor, got {type(value).__name__}"
         )

@@ -3,9 +3,9 @@
 import linecache
 import math
 
+from minigrad.autograd.observe import observe
 from minigrad.callers import user_frame
 from minigrad.dtypes import ALL
-from minigrad.engine.modes import observe
 from minigrad.engine.operation import Output
 from minigrad.switches import Switch
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.engine.backward import grad
+from minigrad.autograd.grad import grad
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor
 

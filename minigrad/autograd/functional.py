@@ -6,9 +6,11 @@
 
 from collections.abc import Callable
 
-from minigrad.engine.backward import check_roots, check_tensors, grad, seed
+from minigrad.autograd.grad import grad
+from minigrad.engine.backward import seed
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.messages import check_roots, check_tensors
 
 
 def _tuple(x) -> tuple:

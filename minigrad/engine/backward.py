@@ -5,13 +5,13 @@ goes through them and adds up, for each node and leaf, what its users' derivativ
 starts the walk, collects what it found, and checks what it was given.
 """
 
+import contextlib
 import threading
-import weakref
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from minigrad import messages
-from minigrad.engine.modes import AUTOCAST, GRAD, set_mode, state
+from minigrad.engine.modes import AUTOCAST, GRAD, state
 from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
 
@@ -76,10 +76,15 @@ def gradients(grads: dict, targets: Sequence, create_graph: bool, retain_graph: 
     return grads
 
 
-def walking(create_graph: bool) -> set_mode:
+@contextlib.contextmanager
+def walking(create_graph: bool) -> Iterator[None]:
     """The mode of a walk: derivatives are recorded under `create_graph` only, and work in the dtypes that were saved."""
-    mode = state.mode & ~AUTOCAST
-    return set_mode(mode | GRAD if create_graph else mode & ~GRAD)
+    before = state.mode
+    state.mode = before & ~AUTOCAST & ~GRAD | (GRAD if create_graph else 0)
+    try:
+        yield
+    finally:
+        state.mode = before
 
 
 def tell(node: Node, g, results: Sequence) -> None:
@@ -119,71 +124,13 @@ def backward(
                 add_to(leaf, g)
 
 
-def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple:
-    """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
-
-    Raises:
-        RuntimeError: when an input doesn't require a gradient, or isn't reached and `allow_unused` is False.
-
-    >>> import minigrad as mg
-    >>> x = mg.tensor(3.0, requires_grad=True)
-    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
-    >>> mg.grad(dx, x)[0].item()
-    18.0
-    """
-    outputs, inputs = as_list(outputs), as_list(inputs)
-    grads = seeds(outputs, None if grad_outputs is None else as_list(grad_outputs), create_graph)
-    check_tensors("inputs", inputs)
-    for t in inputs:
-        if not t._requires_grad:
-            raise RuntimeError(
-                f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"
-            )
-    places = [t._edge or t for t in inputs]
-    found = gradients(grads, places, create_graph, create_graph if retain_graph is None else retain_graph)
-    for t, place in zip(inputs, places, strict=True):
-        if place not in found and not allow_unused:
-            raise RuntimeError(
-                f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
-            )
-    tensors = {place: as_tensor(found.get(place), t._backend) for t, place in zip(inputs, places, strict=True)}
-    return tuple([tensors[place] for place in places])
-
-
-def as_list(x) -> list:
-    return list(x) if isinstance(x, tuple | list) else [x]
-
-
-def check_tensors(what: str, tensors) -> None:
-    for t in tensors:
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
-
-
-def check_roots(tensors, grads) -> None:
-    check_tensors("outputs", tensors)
-    if grads is not None and len(grads) != len(tensors):
-        raise ValueError(
-            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
-        )
-
-
 def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict:
     """What a walk starts from: the given gradients by the outputs' places on the tape."""
-    check_roots(tensors, grads)
+    messages.check_roots(tensors, grads)
     found: dict = {}
     for t, g in zip(tensors, grads or [None] * len(tensors), strict=True):
         if not t._requires_grad:
-            raise RuntimeError(
-                "this tensor has no history that requires a gradient; give an input requires_grad=True, outside no_grad"
-            )
+            raise messages.no_history()
         g = seed(t, g)
         place, g = t._edge or t, g if create_graph else g._data
         found[place] = found[place] + g if place in found else g
@@ -193,8 +140,7 @@ def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict
 def seed(tensor, g):
     """The gradient given for an output in the output's dtype, a 1 for none."""
     messages.check_seed(tensor, g)
-    if g is None:
-        g = _tensor(tensor._backend.ones_like(tensor._data), tensor._backend)
+    g = _tensor(tensor._backend.ones_like(tensor._data), tensor._backend) if g is None else g
     return g.astype(tensor.dtype)
 
 
@@ -209,8 +155,7 @@ def hooked(place, g, create_graph: bool):
         result = hook(given)
         if result is None:
             continue
-        if not isinstance(result, Tensor) or kind(result) != kind(given):
-            raise messages.wrong_hook(given, result)
+        messages.check_hook(given, result)
         g = result if create_graph else result._data
     for reference in retained:
         if (tensor := reference()) is not None:
@@ -218,39 +163,8 @@ def hooked(place, g, create_graph: bool):
     return g
 
 
-def kind(t: Tensor) -> tuple:
-    return t.shape, t.dtype, t.device
-
-
 def add_to(tensor, g) -> None:
     """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
     g = as_tensor(g, tensor._backend)
     with ADDING:
         tensor._grad = g if tensor._grad is None else tensor._grad + g
-
-
-def add_hook(tensor, hook: Callable) -> Callable:
-    """Runs `hook(gradient)` when the gradient of `tensor` is complete; a tensor that it returns replaces it. Returns a
-    function that removes the hook."""
-    if not callable(hook):
-        raise TypeError(f"a hook must be a function of the gradient, got {type(hook).__name__}")
-    if not tensor._requires_grad:
-        raise RuntimeError("a hook needs a tensor that requires a gradient; call requires_grad_() first")
-    if tensor._edge is None:
-        tensor._hooks = hooks = [] if tensor._hooks is None else tensor._hooks
-    else:
-        tensor._edge.hooks = hooks = tensor._edge.hooks or []
-    hooks.append(hook)
-    return lambda: hooks.remove(hook) if hook in hooks else None
-
-
-def retain_grad(tensor) -> None:
-    """Makes backward keep the gradient of a tensor that is no leaf, as its hooks leave it, in its `.grad`."""
-    node = tensor._edge
-    if not retains_grad(tensor):
-        node.hooks, node.retained = node.hooks or [], (*node.retained, weakref.ref(tensor))
-
-
-def retains_grad(tensor) -> bool:
-    """Whether backward fills in `.grad` of a tensor that is no leaf."""
-    return any(reference() is tensor for reference in tensor._edge.retained)

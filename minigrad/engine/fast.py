@@ -8,11 +8,10 @@ Nothing depends on this file: without it everything works, only slower.
 from collections.abc import Callable, Sequence
 
 from minigrad.engine.modes import SLOW, state
-from minigrad.engine.operation import Node, Op, Plan, matched, next_number, raw
+from minigrad.engine.operation import Node, Op, matched, raw
 from minigrad.engine.tensor import _tensor
 
 NOTHING: dict = {}
-_new = object.__new__
 
 
 class Short(Node):
@@ -29,17 +28,6 @@ class Short(Node):
             return (plan.vjps[0](ops, g, *saved[0]),)
         first, second = plan.vjps
         return first(ops, g, *saved[0]), second(ops, g, *saved[1])
-
-
-def short(op: Op, xp, plan: Plan, edges: Sequence, saved: Sequence) -> Node:
-    node = _new(Short)
-    node.op = op
-    node.xp = xp
-    node.plan = plan
-    node.edges = edges
-    node.saved = saved
-    node.number = next_number()
-    return node
 
 
 class Unary(Op):
@@ -60,7 +48,7 @@ class Unary(Op):
         if not plan.positions:
             return _tensor(y, xp)
         saved = (plan.picks[0]((x, y, xp, NOTHING)),)
-        return _tensor(y, xp, short(self, xp, plan, (input._edge or input,), saved))
+        return _tensor(y, xp, Short(self, xp, plan, (input._edge or input,), saved))
 
 
 class Binary(Op):
@@ -107,11 +95,11 @@ class Binary(Op):
         picks, record = plan.picks, (x, y, z, xp, NOTHING)
         if len(picks) == 2:
             edges: Sequence = (input._edge or input, other._edge or other)
-            return _tensor(z, xp, short(self, xp, plan, edges, (picks[0](record), picks[1](record))))
+            return _tensor(z, xp, Short(self, xp, plan, edges, (picks[0](record), picks[1](record))))
         if not picks:
             return _tensor(z, xp)
         t = other if plan.positions[0] else input
-        return _tensor(z, xp, short(self, xp, plan, (t._edge or t,), (picks[0](record),)))
+        return _tensor(z, xp, Short(self, xp, plan, (t._edge or t,), (picks[0](record),)))
 
 
 KINDS: dict[int, type[Op]] = {1: Unary, 2: Binary}

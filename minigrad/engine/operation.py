@@ -14,6 +14,7 @@ operation under its name: over raw arrays in an ordinary backward, over tensors 
 of every order come from the same line.
 """
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -379,8 +380,7 @@ def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
     where it differs."""
     if not any(isinstance(t, Tensor) for t in inputs):
         raise messages.no_tensor(op, inputs)
-    numpy_number = [not isinstance(t, Tensor) and getattr(t, "ndim", None) == 0 for t in inputs]
-    given = [t.item() if number else t for t, number in zip(inputs, numpy_number, strict=True)]
+    given = [t if isinstance(t, Tensor) or getattr(t, "ndim", True) else t.item() for t in inputs]  # numpy's numbers
     ranks = []
     for t in given[op.promote_from :]:
         if isinstance(t, Tensor):
@@ -414,9 +414,7 @@ def alias(xp, a):
 alias.defvjp(lambda ops, g: g)
 
 SHORT: dict[int, type[Op]] = {}  # by the number of inputs: kinds of operation that are called in a shorter way
-try:  # without this file everything works, only slower
+with contextlib.suppress(ModuleNotFoundError):  # without this file everything works, only slower
     from minigrad.engine.fast import KINDS
-except ModuleNotFoundError:
-    pass
-else:
+
     SHORT.update(KINDS)

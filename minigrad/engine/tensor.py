@@ -1,10 +1,8 @@
 """Tensor: an array, its gradient, and its place on the tape. Its operators and methods are in `minigrad.functions.methods`."""
 
-import builtins
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from minigrad import values
+from minigrad import messages, values
 from minigrad.dtypes import ALL, DType
 from minigrad.engine.modes import state
 
@@ -43,7 +41,7 @@ class Tensor(Methods):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def __init__(self, data, dtype=None, device: str | None = None, requires_grad: builtins.bool = False):
+    def __init__(self, data, dtype=None, device: str | None = None, requires_grad: bool = False):
         self._data, self._backend = values.raw_array(data, dtype, device)
         self._edge = self._hooks = self._grad = None
         self._requires_grad = False
@@ -58,21 +56,13 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value) -> None:
-        if self._edge is not None:
-            raise RuntimeError(
-                "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
-            )
+        messages.check_data(self, value)
         if state.tracer is not None:
             state.tracer.write(self)
         if isinstance(value, Tensor):
             self._data, self._backend = value._data, value._backend
-        elif isinstance(value, self._backend.array_type):
-            self._data = value if self._backend.owns(value) else Tensor(value, device=self.device)._data
         else:
-            raise TypeError(
-                f"`.data` of a tensor on {self.device!r} takes a {self._backend.array_type.__name__} or a tensor, "
-                f"got {type(value).__name__}"
-            )
+            self._data = value if self._backend.owns(value) else Tensor(value, device=self.device)._data
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,48 +86,21 @@ class Tensor(Methods):
         return self._backend
 
     @property
-    def is_leaf(self) -> builtins.bool:
+    def is_leaf(self) -> bool:
         """Whether it is not the result of a recorded operation."""
         return self._edge is None
 
     @property
-    def requires_grad(self) -> builtins.bool:
-        return self._requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: builtins.bool) -> None:
-        self.requires_grad_(value)
-
-    def requires_grad_(self, value: builtins.bool = True) -> "Tensor":
-        """Switches recording of operations on this leaf on or off, and returns it."""
-        if value and not self.dtype.is_floating_point:
-            raise RuntimeError(
-                f"only floating point tensors can require a gradient, this one is {self.dtype.name}; use .float()"
-            )
-        if not value and self._edge is not None:
-            raise RuntimeError(
-                "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
-            )
-        if state.tracer is not None and self._requires_grad != value:
-            state.tracer.write(self)
-        self._requires_grad = builtins.bool(value)
-        return self
-
-    @property
     def grad(self) -> "Tensor | None":
         """What backward has added up: the gradient by this leaf, or by a result of operations after `retain_grad()`."""
-        if self._grad is None and self._edge is not None and not tape.retains_grad(self):
-            warnings.warn(
-                "`.grad` of the result of an operation is None: backward keeps the gradients of leaves only; call retain_grad() "
-                "on it before backward",
-                stacklevel=2,
-            )
+        if self._grad is None and self._edge is not None:
+            messages.no_gradient_kept(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"`.grad` takes a tensor or None, got {type(value).__name__}; use mg.tensor(…)")
+        if value is not None:
+            messages.check_grad(self, value)
         self._grad = value
 
     @property
@@ -146,31 +109,9 @@ class Tensor(Methods):
         return self._edge
 
     # --- the tape -------------------------------------------------------------------------------------------------
-    def backward(
-        self,
-        gradient: "Tensor | None" = None,
-        retain_graph: builtins.bool | None = None,
-        create_graph: builtins.bool = False,
-    ):
+    def backward(self, gradient: "Tensor | None" = None, retain_graph: bool | None = None, create_graph: bool = False):
         """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
         tape.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
-
-    def detach(self) -> "Tensor":
-        """The same values, off the tape."""
-        return _tensor(self._data, self._backend)
-
-    def retain_grad(self) -> None:
-        """Makes backward fill in `.grad` although this is no leaf."""
-        if not self._requires_grad:
-            raise RuntimeError(
-                "retain_grad() needs a tensor that requires a gradient; call requires_grad_() on it first"
-            )
-        if self._edge is not None:
-            tape.retain_grad(self)
-
-    def register_hook(self, hook):
-        """Calls `hook(gradient)` during backward; a returned tensor replaces the gradient. Returns a function that removes it."""
-        return tape.add_hook(self, hook)
 
 
 _new = object.__new__

@@ -11,6 +11,7 @@ from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import index
 from minigrad.functions.conversion import Conversion
+from minigrad.functions.tape import Tape
 
 _add, _sub, _mul, _div = ops.add, ops.sub, ops.mul, ops.div
 _binary: Any = type(
@@ -18,7 +19,7 @@ _binary: Any = type(
 ).__call__  # called so, an operation is entered without a detour through the interpreter's call slot
 
 
-class Methods(Conversion):
+class Methods(Conversion, Tape):
     """The operators and methods of `Tensor`, which receives them below; a type checker sees it as Tensor's base class."""
 
     __slots__ = ("_data",) if TYPE_CHECKING else ()
@@ -317,6 +318,6 @@ def _comparable(other) -> bool:
     return isinstance(other, Tensor | int | float | np.number | np.bool_)
 
 
-for _name, _method in (vars(Conversion) | vars(Methods)).items():
+for _name, _method in (vars(Conversion) | vars(Tape) | vars(Methods)).items():
     if callable(_method) or isinstance(_method, property):
         setattr(Tensor, _name, _method)

@@ -15,7 +15,7 @@ from functools import partial
 
 from minigrad import nn
 from minigrad.autograd import checkpoint
-from minigrad.engine.modes import is_observed
+from minigrad.autograd.observe import is_observed
 from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn import functional as F

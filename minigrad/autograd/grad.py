@@ -1,0 +1,46 @@
+"""`grad`: gradients by chosen tensors."""
+
+from minigrad import messages
+from minigrad.engine.backward import as_tensor, gradients, seeds
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple:
+    """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
+
+    Raises:
+        RuntimeError: when an input doesn't require a gradient, or isn't reached and `allow_unused` is False.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
+    >>> mg.grad(dx, x)[0].item()
+    18.0
+    """
+    outputs, inputs = _as_list(outputs), _as_list(inputs)
+    grads = seeds(outputs, None if grad_outputs is None else _as_list(grad_outputs), create_graph)
+    messages.check_tensors("inputs", inputs)
+    for t in inputs:
+        if not t._requires_grad:
+            raise RuntimeError(
+                f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"
+            )
+    places = [t._edge or t for t in inputs]
+    found = gradients(grads, places, create_graph, create_graph if retain_graph is None else retain_graph)
+    for t, place in zip(inputs, places, strict=True):
+        if place not in found and not allow_unused:
+            raise RuntimeError(
+                f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
+            )
+    tensors = {place: as_tensor(found.get(place), t._backend) for t, place in zip(inputs, places, strict=True)}
+    return tuple([tensors[place] for place in places])
+
+
+def _as_list(x) -> list:
+    return list(x) if isinstance(x, tuple | list) else [x]
