@@ -70,6 +70,10 @@ def wrong_gradient(op, k: int, array, shape, dtype) -> RuntimeError:
     )
 
 
+def wrong_number(op, count: int, given: int) -> TypeError:
+    return TypeError(f"{op.name} has {count} inputs and was given {given} VJPs; give one for each, or None")
+
+
 def wrong_name(op, name: str) -> TypeError:
     return TypeError(
         f"a VJP of {op.name} asks for {name!r}, which is no input, static parameter, 'y' or metadata of it"

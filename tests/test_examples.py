@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import quoted
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TOUR_EPOCHS": "1", "OMP_NUM_THREADS": "1"}
@@ -94,10 +95,10 @@ def test_readme_example(tmp_path):
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["operations", "checkpoints", "pictures", "mlx"])
+@pytest.mark.parametrize("name", ["engine", "operations", "checkpoints", "pictures", "mlx"])
 def test_pages(name, tmp_path):
-    """Every block of the page runs, one after the other."""
+    """Every block of the page runs, one after the other; but for those that quote a file."""
     if name == "mlx":
         pytest.importorskip("mlx.core")
-    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    page = quoted.BLOCK.sub("", (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
     run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], tmp_path)

@@ -56,9 +56,7 @@ class Op:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
         which may name `i`, the input's position. Called again, it replaces them."""
         if len(vjps) != (count := 1 if self.variadic else len(self.inputs)):
-            raise TypeError(
-                f"{self.name} has {count} inputs and was given {len(vjps)} VJPs; give one for each, or None"
-            )
+            raise messages.wrong_number(self, count, len(vjps))
         self.vjps, self.plans = vjps, {}
         self.plan(2**count - 1, count)  # complains of a name that stands for nothing
 
@@ -68,15 +66,12 @@ class Op:
             inputs = state.cast(self.name, inputs)
         # 1. The inputs' arrays; which of them require a gradient (a bit for each); do they agree?
         xp: Any = None
-        dtype: Any = None
-        shape: Any = None
-        arrays, wanted, bit = [], 0, 1
-        one_dtype = one_shape = True
+        arrays, wanted, bit, one_dtype, one_shape = [], 0, 1, True, True
         for t in inputs:
             if isinstance(t, Tensor):
                 array = t._data
                 if xp is None:
-                    xp, dtype, shape = t._backend, array.dtype, array.shape
+                    xp, dtype, shape = t._backend, array.dtype, array.shape  # of the first tensor
                 elif t._backend is not xp:
                     raise messages.mixed_devices(self, inputs)
                 else:
@@ -90,8 +85,7 @@ class Op:
             bit <<= 1
         # 2. An elementwise operation casts them to their common dtype, by operations of their own, and begins anew.
         if self.elementwise:
-            if static:
-                static = {name: plain(value) for name, value in static.items()}
+            static = {name: plain(value) for name, value in static.items()} if static else static
             if not one_dtype or self.floats and dtype not in self.fits:
                 changed, rounded = matched(self, inputs)
                 if changed is not None:
@@ -220,8 +214,7 @@ def picker(places: list) -> Callable:
         return lambda record: tuple([find(record) for find in functions])
     if len(places) > 1:
         return itemgetter(*places)
-    start, stop = (places[0], places[0] + 1) if places else (0, 0)
-    return itemgetter(slice(start, stop))  # a slice of a tuple is a tuple
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))  # a slice of a tuple is a tuple
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""The engine itself: its size, what it must not use, its short ways, and the interface of a node."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import quoted
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.autograd import Node, checkpoint, op
+from minigrad.nn import functional as F
+
+PACKAGE = Path(mg.__file__).parent
+FILES = sorted((PACKAGE / "engine").glob("*.py"))
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# --- what a reader meets ------------------------------------------------------------------------------------------------
+def test_the_engine_is_read_in_one_sitting():
+    """Five files beside the package's own, nine hundred lines, and a walk of a loop."""
+    assert len([path for path in FILES if path.name != "__init__.py"]) <= 5
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= 900
+    (walk,) = [node for node in parsed(PACKAGE / "engine" / "backward.py").body if getattr(node, "name", "") == "walk"]
+    (loop,) = [node for node in walk.body if isinstance(node, ast.For)]
+    assert loop.end_lineno - loop.lineno < 25
+
+
+def test_nothing_is_compiled_from_text():
+    """No eval, exec or compile of source, in no file."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile"), f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", quoted.documents(), ids=lambda path: path.name)
+def test_documents_quote_the_lines_that_run(path):
+    text = path.read_text(encoding="utf-8")
+    assert quoted.present(text) == text, "write the present lines into it: python tests/quoted.py --write"
+
+
+def test_quotations_are_found():
+    text = (quoted.ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+    assert len(quoted.BLOCK.findall(text)) > 8 and "def walk(" in text
+    assert quoted.present(text.replace("def walk(", "def run(")) == text
+
+
+# --- the short ways -----------------------------------------------------------------------------------------------------
+def test_everything_works_without_the_short_ways(tmp_path):
+    """The tests of the tape in a copy of minigrad from which fast.py is deleted. `.ci/long no_fast` runs all tests so."""
+    shutil.copytree(PACKAGE, tmp_path / "minigrad", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "minigrad" / "engine" / "fast.py").unlink()
+    tests = Path(__file__).parent
+    code = "import sys, minigrad, pytest; assert minigrad.__file__.startswith(sys.argv[1]); sys.exit(pytest.main(sys.argv[2:]))"
+    files = [str(tests / name) for name in ("test_tape.py", "test_graph_shapes.py", "test_user_operations.py")]
+    options = ["-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path), *options, *files],
+        cwd=tests.parent,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+# --- the interface of a node --------------------------------------------------------------------------------------------
+def by_hand(output) -> dict:
+    """Gradients by the leaves, from nothing but the nodes' `edges` and `pull`."""
+    grads, nodes = {output.grad_fn: output.backend.ones_like(output.data)}, [output.grad_fn]
+    while nodes:
+        node = max(nodes, key=lambda node: node.number)
+        nodes.remove(node)
+        for edge, d in zip(node.edges, node.pull(grads.pop(node)), strict=True):
+            if isinstance(edge, Node) and edge not in nodes:
+                nodes.append(edge)
+            grads[edge] = grads[edge] + d if edge in grads else d
+    return grads
+
+
+@op
+def doubled(xp, a):
+    return a + a
+
+
+doubled.defvjp(lambda ops, g: g + g)
+
+KINDS = {
+    "plain": lambda x, w: (x * w + x.exp()).sum(),
+    "broadcast": lambda x, w: (x * w[0] + 2.0).sum(),
+    "several outputs": lambda x, w: sum((a * b.exp()).sum() for a, b in [x.unbind(1)[:2], w.unbind(1)[1:]]),
+    "fused": lambda x, w: F.layer_norm(x * w, (3,), w[0], x[0]).exp().sum(),
+    "checkpointed": lambda x, w: checkpoint(lambda a, b: (a * b).tanh() * b, x, w).sum(),
+    "checkpointed and fused": lambda x, w: checkpoint(lambda a: F.layer_norm(F.gelu(a), (3,), w[0]), x).exp().sum(),
+    "a user's": lambda x, w: (doubled(x) * w).sum(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_node_has_the_same_interface(kind, device):
+    rng = np.random.default_rng(0)
+    x, w = (mg.tensor(rng.normal(size=(4, 3)).astype(np.float32), device=device, requires_grad=True) for _ in range(2))
+    found, expected = by_hand(KINDS[kind](x, w)), mg.grad(KINDS[kind](x, w), [x, w])
+    for leaf, g in zip((x, w), expected, strict=True):
+        assert (np.asarray(found[leaf]) == g.numpy()).all()
+
+
+def test_a_checkpointed_node_is_what_it_was_once_it_was_pulled(device):
+    x = mg.ones(3, device=device, requires_grad=True)
+    y = checkpoint(lambda a: a.exp(), x)
+    node = y.grad_fn
+    assert node.op.name == "exp" and node.kept() == []
+    node.pull(y.data)
+    assert node.op is mg.autograd.REGISTRY["exp"] and [what for what, _ in node.kept()] == ["y"]
+
+
+# --- observers of backward ----------------------------------------------------------------------------------------------
+def test_an_observer_of_backward_sees_each_derivative():
+    seen = []
+    x, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0])
+    with mg.autograd.observe(backward=lambda node, g, results: seen.append((node.op.name, g, results))):
+        (x * w).sum().backward()
+    assert [(name, g.tolist(), [r.tolist() for r in results]) for name, g, results in seen] == [
+        ("sum", 1.0, [[1.0, 1.0]]),
+        ("mul", [1.0, 1.0], [[3.0, 4.0]]),
+    ]
+    seen.clear()
+    x.grad = None
+    (x * w).sum().backward()
+    assert seen == []
+
+
+def test_an_observer_of_backward_sees_outputs_and_whole_layers(device):
+    seen = {}
+    layer = nn.LayerNorm(3).to(device)
+    x = mg.randn(2, 3, device=device, requires_grad=True)
+    with mg.autograd.observe(backward=lambda node, g, results: seen.setdefault(node.op.name, (g, results))):
+        a, _ = layer(x).unbind(0)
+        a.sum().backward()
+    g, results = seen["unbind"]
+    assert [None if t is None else t.shape for t in g] == [(3,), None] and results[0].shape == (2, 3)
+    _, results = seen["layer_norm"]
+    assert [r.shape for r in results] == [(2, 3), (3,), (3,)] and all(r.device == x.device for r in results)
+
+
+def test_observers_of_backward_see_tensors_on_the_tape_under_create_graph():
+    seen = []
+    x = mg.tensor(2.0, requires_grad=True)
+    with mg.autograd.observe(backward=lambda node, g, results: seen.append(results[0])):
+        mg.grad(x * x * x, x, create_graph=True)
+    assert any(t.requires_grad for t in seen)
+
+
+def test_static_parameters_left_out_are_known_to_the_derivative():
+    """A default value of the operation reaches its VJP."""
+
+    @op
+    def scaled(xp, a, *, factor=3.0):
+        return a * factor
+
+    scaled.defvjp(lambda ops, g, factor: g * factor)
+    x = mg.tensor([1.0], requires_grad=True)
+    scaled(x).backward(mg.ones(1))
+    assert x.grad.tolist() == [3.0]
+    with pytest.raises(TypeError, match="asks for 'b', which is no input"):
+        scaled.defvjp(lambda ops, g, b: g)
