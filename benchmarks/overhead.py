@@ -4,12 +4,19 @@ A chain of tanh, multiply, add, subtract on 8x8 float32 arrays, forward and back
 minigrad, PyTorch, HIPS autograd, tinygrad, and bare numpy (forward only, no gradients). The libraries take turns in one
 process; medians of the turns, and the median of each turn's ratio to PyTorch, which a busy machine disturbs less.
 
-    python benchmarks/overhead.py [--length 25] [--turns 200]
+    python benchmarks/overhead.py [--length 25] [--turns 200] [--without-fast]
+
+`--without-fast` measures a copy of minigrad from which engine/fast.py, the short ways for small arrays, is deleted.
 """
 
 import argparse
+import importlib.util
+import shutil
 import statistics
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -81,12 +88,31 @@ LIBRARIES = {
 }
 
 
+def delete_fast(folder: Path) -> None:
+    """Makes `import minigrad` take a copy in the folder, without engine/fast.py."""
+    package = Path(importlib.util.find_spec("minigrad").origin).parent
+    shutil.copytree(package, folder / "minigrad", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "minigrad" / "engine" / "fast.py").unlink()
+    sys.path.insert(0, str(folder))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--length", type=int, default=25, help="rounds of the four operations (default 25)")
     parser.add_argument("--turns", type=int, default=200, help="measurements of each library (default 200)")
+    parser.add_argument(
+        "--without-fast", action="store_true", help="delete engine/fast.py from a copy, and measure that"
+    )
     options = parser.parse_args()
+    if options.without_fast:
+        with tempfile.TemporaryDirectory() as folder:
+            delete_fast(Path(folder))
+            measure(options)
+    else:
+        measure(options)
 
+
+def measure(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     x, b = (rng.standard_normal((8, 8)).astype(np.float32) for _ in range(2))
     turns = {}

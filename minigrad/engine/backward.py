@@ -42,7 +42,7 @@ def walk(nodes: list[Node], grads: dict, create_graph: bool, retain_graph: bool,
             continue
         if node.hooks is not None:
             g = hooked(node, g, create_graph)
-        if node in keep:
+        if keep and node in keep:
             grads[node] = g
         results = node.pull(g, create_graph)
         if observed:

@@ -61,33 +61,18 @@ class Binary(Op):
     def __call__(self, input, other):
         try:
             x, y, xp = input._data, other._data, input._backend
+            wanted, dtype = input._requires_grad + 2 * other._requires_grad, x.dtype
+            common = other._backend is xp and dtype == y.dtype and x.shape == y.shape
         except AttributeError:
-            return self.with_number(input, other)
-        if other._backend is not xp or x.dtype != y.dtype or x.shape != y.shape:
-            return Op.__call__(self, input, other)
-        return self.computed(input, other, xp, x, y, input._requires_grad + 2 * other._requires_grad, x.dtype)
-
-    def with_number(self, input, other):
-        """`x * 2.0` and `2.0 * x`: which number types suit which dtypes is found out once."""
-        t, number, bit = (input, other, 1) if hasattr(input, "_edge") else (other, input, 2)
-        if number.__class__ not in (float, int) or not hasattr(t, "_edge"):
-            return Op.__call__(self, input, other)
-        array = t._data
-        key = array.dtype, number.__class__
-        if key not in self.suits or not -65504 <= number <= 65504:  # what float16 holds
-            if matched(self, (input, other))[0] is not None:
-                return Op.__call__(self, input, other)
-            self.suits.add(key)
-        x, y = (array, number) if bit == 1 else (number, array)
-        return self.computed(input, other, t._backend, x, y, t._requires_grad and bit, array.dtype)
-
-    def computed(self, input, other, xp, x, y, wanted: int, dtype):
+            common, x, y, xp, wanted, dtype = self.with_number(input, other)
         mode = state.mode
+        if not common or mode & SLOW:
+            return Op.__call__(self, input, other)
         try:
             z = self.forward(xp, x, y)
         except (ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input, other)  # which tells what is wrong
-        if z.__class__ is not xp.array_type or self.floats and z.dtype != dtype or mode & SLOW:
+        if z.__class__ is not xp.array_type or self.floats and z.dtype != dtype:
             return Op.__call__(self, input, other)
         if not (wanted and mode and self.vjps):
             return _tensor(z, xp)
@@ -100,6 +85,21 @@ class Binary(Op):
             return _tensor(z, xp)
         t = other if plan.positions[0] else input
         return _tensor(z, xp, Short(self, xp, plan, (t._edge or t,), (picks[0](record),)))
+
+    def with_number(self, input, other) -> tuple:
+        """`x * 2.0` and `2.0 * x`: whether no cast is needed (which number types suit which dtypes is found out once), and what
+        `__call__` reads of two tensors."""
+        t, number, bit = (input, other, 1) if hasattr(input, "_edge") else (other, input, 2)
+        if number.__class__ not in (float, int) or not hasattr(t, "_edge"):
+            return False, None, None, None, 0, None
+        array = t._data
+        key = array.dtype, number.__class__
+        if key not in self.suits or not -65504 <= number <= 65504:  # what float16 holds
+            if matched(self, (input, other))[0] is not None:
+                return False, None, None, None, 0, None
+            self.suits.add(key)
+        x, y = (array, number) if bit == 1 else (number, array)
+        return True, x, y, t._backend, t._requires_grad and bit, array.dtype
 
 
 KINDS: dict[int, type[Op]] = {1: Unary, 2: Binary}

@@ -241,7 +241,7 @@ def tanh(xp, a):
     return xp.tanh(a)
 
 
-tanh.defvjp(lambda xp, g, y: g * (1 - y * y))
+tanh.defvjp(lambda xp, g, y: g * (1.0 - y * y))
 
 
 @elementwise(floats=True)
@@ -251,7 +251,7 @@ def sigmoid(xp, a):
     return xp.sigmoid(a)
 
 
-sigmoid.defvjp(lambda xp, g, y: g * y * (1 - y))
+sigmoid.defvjp(lambda xp, g, y: g * y * (1.0 - y))
 
 
 @elementwise(floats=True)
