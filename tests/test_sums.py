@@ -361,3 +361,44 @@ def test_what_is_summed_on_mlx_is_not_copied_before(order):
                 continue  # their sums may be many
             used = x.backend.peak_of(lambda dims=dims: x.sum(dims)._data)
             assert used < 0.3 * 4 * x.numel(), dims
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [((8, 196, 12, 64), (0, 1)), ((8, 196, 12, 64), 1), ((300, 20, 30), 0), ((300, 400), 0), ((8, 3136, 64), (0, 1))],
+    ids=str,
+)
+def test_leading_axes_are_summed_on_mlx_as_they_lie(shape, dims):
+    """In another order a contiguous array takes twenty times as long as by mx.sum."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    if mx.default_device() != mx.cpu:
+        pytest.skip("a GPU takes no blocks of so few")
+    transposed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx, "transpose", lambda a, order: transposed.append(order))
+        mg.ones(*shape, device="mlx").sum(dims)
+    assert not transposed
+
+
+@pytest.mark.parametrize("shape", [(100,), (70, 3), (3, 300), (200, 40), (1000, 70), (6007,), (2, 1009, 40)], ids=str)
+def test_sums_of_a_compiled_function(shape, compiles):
+    """Whether they are widened as a whole, or taken in blocks with numbers left or none."""
+    values = numbers(shape)
+    dim = shape.index(max(shape))
+
+    def fn(x):
+        y = x * x
+        return y.sum(dim, True) * x, y.cumsum(dim) * x, y.mean()
+
+    x = mg.tensor(values, device="mlx")
+    for got, expected in zip(mg.compile(fn)(x), fn(x), strict=True):
+        assert got.dtype == expected.dtype == "float32"
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [65, 100, 257, 1000, 4099, 100_000])
+def test_cumulative_sums_of_equal_numbers(count, device):
+    for shape, dim in (((count,), 0), ((3, count), 1), ((count, 5), 0), ((2, count, 3), 1)):
+        a = np.full(shape, 0.1, np.float32)
+        exact = np.cumsum(a.astype(np.float64), dim)
+        np.testing.assert_allclose(mg.tensor(a, device=device).cumsum(dim).numpy(), exact, rtol=1.2e-6)

@@ -13,7 +13,7 @@ import numpy as np
 
 FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
 LONG, SHORT = 1 << 20, 256  # terms that a GPU's kernels add well enough, and cumulatively
-SMALL = 1 << 14  # numbers of an array that is widened as a whole
+SMALL = 1 << 13  # numbers of an array that is widened as a whole
 HALVES = (mx.float16, mx.bfloat16)
 
 
@@ -49,7 +49,7 @@ def running(a, axis):
     axis, n, cpu = axis % a.ndim, a.shape[axis], _on_cpu()
     if n <= (FEW if cpu else SHORT):
         return mx.cumsum(a, axis=axis)
-    if cpu and a.size <= 2 * SMALL:
+    if cpu and a.size <= 4 * SMALL:
         return in_float64(mx.cumsum, a, axis)
     before, block = (slice(None),) * axis, _block(n)
     count = n // block * block
@@ -103,10 +103,11 @@ def _steps(shape, axis, rows, cpu):
         return axes, None, axes[0], (block, terms // block, 0), axes[0], axes[0], block + terms // block <= FEW + 1
     # Else in this order, in which MLX reads what is contiguous, transposed or channels-last about as fast as for a plain sum.
     others = [i for i in range(ndim) if i not in axes] or [1] * (ndim > 1)  # what may be channels comes last
-    order = [*others[:-1], *[i for i in axes if i not in others], *others[-1:]]
-    first, end = max(len(others) - 1, 0), ndim - (ndim > 1)
+    last = [i for i in others if i > axes[-1]] or others[-1:]
+    order = [i for i in others if i not in last] + [i for i in axes if i not in others] + last
+    first, end = len(others) - len(last), ndim - len(last)
     i, beside = end - 1, 1
-    while i > first and beside * shape[order[i]] <= FEW // 2:
+    while i > first and beside * shape[order[i]] <= FEW // 4:
         beside *= shape[order[i]]
         i -= 1
     n = shape[order[i]]
