@@ -41,49 +41,47 @@ def total(a, axis=None, keepdims=False):
         if axis == -1 or axis == ndim - 1:
             return _reduce(a, axis, None, None, keepdims)
         if ndim == 2:
-            return columns(a)[None] if keepdims else columns(a)
+            y = _columns(a.shape, a.strides)(a)
+            return y[None] if keepdims else y
     return _in_order(a.shape, a.strides, axis, keepdims)(a)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    shape = a.shape
-    rows, width = shape[-2:]
-    times = _dot if a.ndim == 2 else _matmul
-    if a.size <= SMALL:
-        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    return _columns(a.shape, a.strides)(a)
+
+
+@functools.lru_cache(4096)
+def _columns(shape, strides) -> Callable:
+    """What sums the rows of matrices of one layout."""
+    *lead, rows, width = shape
+    row, step = strides[-2:]
+    size, times = math.prod(shape), _matmul if lead else _dot
+    if size <= SMALL or step != 4 and TERMS < rows <= SMALL and size <= 4 * SMALL:  # BLAS adds no numbers that are apart
+        return lambda a, ones=WIDE_ONES[:rows]: times(ones, a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
-        return _reduce(a, -2)
-    lead, (terms, blocks, rest) = shape[:-2], _cut(rows)
-    whole = a[..., : rows - rest, :] if rest else a
-    if blocks == 1:
-        return times(ONES[terms], whole) + times(ONES[rest], a[..., terms:, :])
-    merged = a.flags.c_contiguous
-    if not merged:
-        row, step = a.strides[-2:]
-        merged = step == a.itemsize and row == width * step
-    if merged:  # rows that follow each other make long ones
-        sums = times(ONES[terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
-    elif step == a.itemsize:
-        sums = ONES[terms] @ whole.reshape((*lead, blocks, terms, width))
-    elif a.size <= 4 * SMALL and rows <= SMALL:
-        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
-    else:  # BLAS adds no numbers that are apart
-        sums = _reduce(whole.reshape((*lead, blocks, terms, width)), -2)
-    if width > NARROW and sums.size > 4 * SMALL:
-        y = _reduce(sums, -2, FLOAT64)
-    else:
-        y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
-    if rest:
-        y += a[..., -1, :] if rest == 1 else times(ONES[rest], a[..., rows - rest :, :])
-    return y.astype(FLOAT32)
-
-
-@functools.lru_cache(1024)
-def _cut(rows):
-    """How many rows make a block, how many blocks there are, and how many rows are left."""
+        return lambda a: _reduce(a, -2)
     terms = next((t for t in range(TERMS, TERMS // 2 - 1, -1) if rows % t == 0), TERMS)
-    return terms, rows // terms, rows % terms
+    blocks, left = divmod(rows, terms)
+    few, last = (..., slice(rows - left), slice(None)), (..., slice(rows - left, None), slice(None))
+    ones, left_ones = ONES[terms], ONES[left]
+    if blocks == 1:
+        return lambda a: times(ones, a[few]) + times(left_ones, a[last])
+    one_row, sums, cut = (*lead, terms, blocks * width), (*lead, blocks, width), (*lead, blocks, terms, width)
+    first: Callable
+    if step == 4 and row == 4 * width:  # rows that follow each other make long ones
+        first = lambda a: times(ones, a.reshape(one_row)).reshape(sums)  # noqa: E731
+    elif step == 4:
+        first = lambda a: ones @ a.reshape(cut)  # noqa: E731
+    else:
+        first = lambda a: _reduce(a.reshape(cut), -2)  # noqa: E731
+    if width > NARROW and math.prod(sums) > 4 * SMALL:
+        second = lambda y: _reduce(y, -2, FLOAT64)  # noqa: E731
+    else:
+        second = lambda y: times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), y)  # noqa: E731
+    if not left:
+        return lambda a: second(first(a)).astype(FLOAT32)
+    return lambda a: (second(first(a[few])) + times(left_ones, a[last])).astype(FLOAT32)
 
 
 def running(a, axis):
@@ -207,6 +205,10 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
     rest, others = (*inner[:first], *[1] * (end - first), *inner[end:]), tuple(places)
     left = [i for i in order if i not in axes and shape[i] > 1]
     if not others and left == sorted(left):
+        if ndim == 2 and not keepdims:
+            return (lambda a: columns(a.T)) if axes[0] else columns
+        if order == sorted(order):
+            return lambda a: columns(a.reshape(rows)).reshape(out)
         return lambda a: columns(a.transpose(order).reshape(rows)).reshape(out)
     back = sorted(range(ndim), key=order.__getitem__)
 
