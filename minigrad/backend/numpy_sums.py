@@ -61,12 +61,15 @@ def _columns(shape, strides) -> Callable:
         return lambda a, ones=WIDE_ONES[:rows]: times(ones, a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
         return lambda a: _reduce(a, -2)
-    terms = next((t for t in range(TERMS, TERMS // 2 - 1, -1) if rows % t == 0), TERMS)
+    parts = [t for t in range(TERMS, 1, -1) if rows % t == 0]
+    twice = [t for t in parts if t + rows // t <= TERMS + 1]  # the sums of blocks, too, may be added in float32
+    terms = twice[0] if twice else parts[0] if parts and parts[0] >= TERMS // 2 else TERMS
     blocks, left = divmod(rows, terms)
     few, last = (..., slice(rows - left), slice(None)), (..., slice(rows - left, None), slice(None))
     ones, left_ones = ONES[terms], ONES[left]
+    rest = (lambda a: a[..., -1, :]) if left == 1 else lambda a: times(left_ones, a[last])
     if blocks == 1:
-        return lambda a: times(ones, a[few]) + times(left_ones, a[last])
+        return lambda a: times(ones, a[few]) + rest(a)
     one_row, sums, cut = (*lead, terms, blocks * width), (*lead, blocks, width), (*lead, blocks, terms, width)
     first: Callable
     if step == 4 and row == 4 * width:  # rows that follow each other make long ones
@@ -75,18 +78,22 @@ def _columns(shape, strides) -> Callable:
         first = lambda a: ones @ a.reshape(cut)  # noqa: E731
     else:
         first = lambda a: _reduce(a.reshape(cut), -2)  # noqa: E731
+    if twice:
+        return lambda a: times(ONES[blocks], first(a))
     if width > NARROW and math.prod(sums) > 4 * SMALL:
         second = lambda y: _reduce(y, -2, FLOAT64)  # noqa: E731
     else:
         second = lambda y: times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), y)  # noqa: E731
     if not left:
         return lambda a: second(first(a)).astype(FLOAT32)
-    return lambda a: (second(first(a[few])) + times(left_ones, a[last])).astype(FLOAT32)
+    return lambda a: (second(first(a[few])) + rest(a)).astype(FLOAT32)
 
 
 def running(a, axis):
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
     if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
+        if a.size <= SMALL:
+            return _accumulate(a.astype(FLOAT64), axis).astype(FLOAT32)
         return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
