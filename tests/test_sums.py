@@ -83,6 +83,13 @@ def test_millions(shape, device):
             np.testing.assert_allclose(x.mean(dims).numpy(), one, rtol=BOUND)
 
 
+@pytest.mark.parametrize("shape", [(37, 120_011), (60, 100_003), (23, 400_009), (3, 300, 9001)], ids=str)
+def test_wide_matrices(shape):
+    """Those whose rows are added in pieces, with columns and rows left over."""
+    values = numbers(shape)
+    check(mg.tensor(values), values.astype(np.float64), (len(shape) - 2,))
+
+
 def test_more_ones_than_float32_counts():
     assert mg.ones(17_000_000, 2).sum(0).tolist() == [17_000_000, 17_000_000]
     assert mg.ones(1, 2).expand(20_000_000, 2).sum(0).tolist() == [20_000_000, 20_000_000]

@@ -17,6 +17,9 @@ TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e
 FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
 SMALL = 1 << 12  # numbers that are added in float64 at once
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
+ALONE = (
+    400_000  # numbers of a matrix that OpenBLAS adds on one thread; threads wait for each other where cores are busy
+)
 ROW = 512  # products of one row that BLAS adds up at a time
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
@@ -37,10 +40,10 @@ def total(a, axis=None, keepdims=False):
         return _reduce(a, axis, None, None, keepdims)
     if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    if axis.__class__ is int and a.flags.c_contiguous:
-        if axis == -1 or axis == ndim - 1:
+    if a.flags.c_contiguous:
+        if axis is None or axis == -1 or axis == ndim - 1 or axis.__class__ is tuple and len(axis) == ndim:
             return _reduce(a, axis, None, None, keepdims)
-        if ndim == 2:
+        if ndim == 2 and axis.__class__ is int:
             y = _columns(a.shape, a.strides)(a)
             return y[None] if keepdims else y
     return _in_order(a.shape, a.strides, axis, keepdims)(a)
@@ -57,7 +60,9 @@ def _columns(shape, strides) -> Callable:
     *lead, rows, width = shape
     row, step = strides[-2:]
     size, times = math.prod(shape), _matmul if lead else _dot
-    if size <= SMALL or step != 4 and TERMS < rows <= SMALL and size <= 4 * SMALL:  # BLAS adds no numbers that are apart
+    if (
+        size <= SMALL or step != 4 and TERMS < rows <= SMALL and size <= 4 * SMALL
+    ):  # BLAS adds no numbers that are apart
         return lambda a, ones=WIDE_ONES[:rows]: times(ones, a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
         return lambda a: _reduce(a, -2)
@@ -67,26 +72,33 @@ def _columns(shape, strides) -> Callable:
     blocks, left = divmod(rows, terms)
     few, last = (..., slice(rows - left), slice(None)), (..., slice(rows - left, None), slice(None))
     ones, left_ones = ONES[terms], ONES[left]
-    rest = (lambda a: a[..., -1, :]) if left == 1 else lambda a: times(left_ones, a[last])
+    product, left_product = [times if n * width <= ALONE else _in_pieces for n in (terms * blocks, left)]
+    rest = (lambda a: a[..., -1, :]) if left == 1 else lambda a: left_product(left_ones, a[last])
     if blocks == 1:
-        return lambda a: times(ones, a[few]) + rest(a)
+        return lambda a: product(ones, a[few]) + rest(a)
     one_row, sums, cut = (*lead, terms, blocks * width), (*lead, blocks, width), (*lead, blocks, terms, width)
-    first: Callable
+    first = (lambda a: ones @ a.reshape(cut)) if step == 4 else lambda a: _reduce(a.reshape(cut), -2)
     if step == 4 and row == 4 * width:  # rows that follow each other make long ones
-        first = lambda a: times(ones, a.reshape(one_row)).reshape(sums)  # noqa: E731
-    elif step == 4:
-        first = lambda a: ones @ a.reshape(cut)  # noqa: E731
-    else:
-        first = lambda a: _reduce(a.reshape(cut), -2)  # noqa: E731
+        first = lambda a: product(ones, a.reshape(one_row)).reshape(sums)  # noqa: E731
     if twice:
-        return lambda a: times(ONES[blocks], first(a))
-    if width > NARROW and math.prod(sums) > 4 * SMALL:
-        second = lambda y: _reduce(y, -2, FLOAT64)  # noqa: E731
-    else:
-        second = lambda y: times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), y)  # noqa: E731
+        return lambda a: (times if blocks * width <= ALONE else _in_pieces)(ONES[blocks], first(a))
+    wide_ones = WIDE_ONES[:blocks] if blocks <= SMALL and (width <= NARROW or math.prod(sums) <= 4 * SMALL) else None
+    second = (lambda y: _reduce(y, -2, FLOAT64)) if wide_ones is None else lambda y: times(wide_ones, y)
     if not left:
         return lambda a: second(first(a)).astype(FLOAT32)
     return lambda a: (second(first(a[few])) + rest(a)).astype(FLOAT32)
+
+
+def _in_pieces(ones, a):
+    """ones·a of wide matrices, `ALONE` numbers at a time."""
+    *lead, terms, width = a.shape
+    length = ALONE // terms
+    y, count = np.empty((*lead, width), FLOAT32), width // length * length
+    pieces = a[..., :count].reshape(*lead, terms, -1, length).swapaxes(-3, -2)
+    _matmul(ones, pieces, out=y[..., :count].reshape(*lead, -1, length))
+    if count < width:
+        _matmul(ones, a[..., count:], out=y[..., count:])
+    return y
 
 
 def running(a, axis):
@@ -178,16 +190,16 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
     if math.prod([shape[i] for i in axes]) <= TERMS:
         return lambda a: _reduce(a, axes, None, None, keepdims)
     repeated = [i for i in range(ndim) if shape[i] > 1 and not strides[i]]
-    if repeated:  # what lies there once is summed, and multiplied
+    if repeated and (size > SMALL or set(repeated) <= set(axes)):  # what lies there once is summed, and multiplied
         once = tuple([slice(1 if i in repeated else None) for i in range(ndim)])
         times = FLOAT32.type(math.prod([shape[i] for i in axes if i in repeated]))
         if set(repeated) <= set(axes):
             return lambda a: total(a[once], axes, keepdims) * times
         return lambda a: np.full(kept, total(a[once], axes, True) * times).reshape(out)
     if min(strides) < 0 and size > SMALL:
-        flip = tuple([slice(None, None, -1 if s < 0 else 1) for s in strides])
-        back = tuple([f for i, f in enumerate(flip) if keepdims or i not in axes])
-        return lambda a: total(a[flip], axes, keepdims)[back]
+        forwards = tuple([slice(None, None, -1 if s < 0 else 1) for s in strides])
+        backwards = tuple([s for i, s in enumerate(forwards) if keepdims or i not in axes])
+        return lambda a: total(a[forwards], axes, keepdims)[backwards]
     order = sorted(range(ndim), key=lambda i: abs(strides[i]) if shape[i] > 1 else math.inf, reverse=True)
     inner, steps = [shape[i] for i in order], [strides[i] for i in order]
     places = [i for i, j in enumerate(order) if j in axes and shape[j] > 1]
@@ -209,18 +221,18 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
     if size <= 2 * SMALL and (others or end == ndim):
         return lambda a: _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
     rows = (*inner[:first], math.prod(inner[first:end]), math.prod(inner[end:]))
-    rest, others = (*inner[:first], *[1] * (end - first), *inner[end:]), tuple(places)
     left = [i for i in order if i not in axes and shape[i] > 1]
-    if not others and left == sorted(left):
-        if ndim == 2 and not keepdims:
-            return (lambda a: columns(a.T)) if axes[0] else columns
-        if order == sorted(order):
-            return lambda a: columns(a.reshape(rows)).reshape(out)
-        return lambda a: columns(a.transpose(order).reshape(rows)).reshape(out)
-    back = sorted(range(ndim), key=order.__getitem__)
+    if others or left != sorted(left):
+        summed, outer = (*inner[:first], *[1] * (end - first), *inner[end:]), tuple(places)
+        back = sorted(range(ndim), key=order.__getitem__)
 
-    def sum_in_order(a):
-        y = columns(a.transpose(order).reshape(rows)).reshape(rest)
-        return (total(y, others, True) if others else y).transpose(back).reshape(out)
+        def sum_in_order(a):
+            y = columns(a.transpose(order).reshape(rows)).reshape(summed)
+            return (total(y, outer, True) if outer else y).transpose(back).reshape(out)
 
-    return sum_in_order
+        return sum_in_order
+    if ndim == 2 and not keepdims:
+        return (lambda a: columns(a.T)) if axes[0] else columns
+    if order == sorted(order):
+        return lambda a: columns(a.reshape(rows)).reshape(out)
+    return lambda a: columns(a.transpose(order).reshape(rows)).reshape(out)
