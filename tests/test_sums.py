@@ -71,7 +71,7 @@ def test_repeated_numbers(repeated, device):
 
 
 @pytest.mark.parametrize(
-    "shape", [(2_000_000,), (1_000_000, 2), (2, 1_000_000), (250, 4000, 2), (4, 250_000, 2)], ids=str
+    "shape", [(2_000_000,), (1_000_000, 2), (2, 1_000_000), (1, 1_000_000), (250, 4000, 2), (4, 250_000, 2)], ids=str
 )
 def test_millions(shape, device):
     x = mg.full(shape, 0.1, device=device)
@@ -409,3 +409,25 @@ def test_cumulative_sums_of_equal_numbers(count, device):
         a = np.full(shape, 0.1, np.float32)
         exact = np.cumsum(a.astype(np.float64), dim)
         np.testing.assert_allclose(mg.tensor(a, device=device).cumsum(dim).numpy(), exact, rtol=1.2e-6)
+
+
+@pytest.mark.parametrize("shape", [(30011,), (5000, 7), (1, 9000), (7, 5000), (20, 300, 11), (4, 5, 60, 70)], ids=str)
+def test_what_metal_would_add_in_blocks(shape, monkeypatch):
+    """Its way with very long sums, of shorter ones, on any device."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    from minigrad.backend import mlx_sums
+
+    monkeypatch.setattr(mlx_sums, "_on_cpu", lambda: False)
+    monkeypatch.setattr(mlx_sums, "LONG", 100)
+    monkeypatch.setattr(mlx_sums, "in_float64", None)
+    monkeypatch.setattr(mlx_sums, "_steps", mlx_sums._steps.__wrapped__)  # what is remembered has the real limits
+    values = numbers(shape)
+    x, exact = mg.tensor(values, device="mlx"), values.astype(np.float64)
+    for n in range(1, len(shape) + 1):
+        for dims in itertools.combinations(range(len(shape)), n):
+            for keepdim in (False, True):
+                expected = exact.sum(dims, keepdims=keepdim)
+                got = x.sum(dims, keepdim).numpy()
+                assert got.shape == expected.shape and np.abs(got / expected - 1).max() < 2e-6
+    for dim in range(len(shape)):
+        np.testing.assert_allclose(x.cumsum(dim).numpy(), np.cumsum(exact, dim), rtol=2e-5)

@@ -102,7 +102,9 @@ def _steps(shape, axis, rows, cpu):
         block = _block(terms)
         return axes, None, axes[0], (block, terms // block, 0), axes[0], axes[0], block + terms // block <= FEW + 1
     # Else in this order, in which MLX reads what is contiguous, transposed or channels-last about as fast as for a plain sum.
-    others = [i for i in range(ndim) if i not in axes] or [1] * (ndim > 1)  # what may be channels comes last
+    others = [i for i in range(ndim) if i not in axes]
+    if not others and ndim > 1 and terms > FEW * shape[1]:
+        others = [1]  # what may be channels comes last
     last = [i for i in others if i > axes[-1]] or others[-1:]
     order = [i for i in others if i not in last] + [i for i in axes if i not in others] + last
     first, end = len(others) - len(last), ndim - len(last)
@@ -113,7 +115,7 @@ def _steps(shape, axis, rows, cpu):
     n = shape[order[i]]
     block = min(n, _block(n, beside))
     inner = [i + 1, *range(i + 2, end + 1)]
-    outer = [*range(first, i + 1), *([i + 1] if len(axes) == ndim > 1 else [])]
+    outer = [*range(first, i + 1), *([i + 1] if len(axes) == ndim and others else [])]
     few = block * beside + math.ceil(n / block) * (terms // (n * beside)) <= FEW + 1
     return axes, order if order != list(range(ndim)) else None, i, (n // block, block, n % block), inner, outer, few
 
