@@ -71,7 +71,7 @@ def test_repeated_numbers(repeated, device):
 
 
 @pytest.mark.parametrize(
-    "shape", [(2_000_000,), (1_000_000, 2), (2, 1_000_000), (250, 4000, 2), (4, 250_000, 2)], ids=str
+    "shape", [(2_000_000,), (1_000_000, 2), (2, 1_000_000), (1, 1_000_000), (250, 4000, 2), (4, 250_000, 2)], ids=str
 )
 def test_millions(shape, device):
     x = mg.full(shape, 0.1, device=device)
@@ -81,6 +81,13 @@ def test_millions(shape, device):
             count = np.prod([shape[d] for d in dims])
             np.testing.assert_allclose(x.sum(dims).numpy(), one * count, rtol=BOUND)
             np.testing.assert_allclose(x.mean(dims).numpy(), one, rtol=BOUND)
+
+
+@pytest.mark.parametrize("shape", [(37, 120_011), (60, 100_003), (23, 400_009), (3, 300, 9001)], ids=str)
+def test_wide_matrices(shape):
+    """Those whose rows are added in pieces, with columns and rows left over."""
+    values = numbers(shape)
+    check(mg.tensor(values), values.astype(np.float64), (len(shape) - 2,))
 
 
 def test_more_ones_than_float32_counts():
@@ -361,3 +368,66 @@ def test_what_is_summed_on_mlx_is_not_copied_before(order):
                 continue  # their sums may be many
             used = x.backend.peak_of(lambda dims=dims: x.sum(dims)._data)
             assert used < 0.3 * 4 * x.numel(), dims
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [((8, 196, 12, 64), (0, 1)), ((8, 196, 12, 64), 1), ((300, 20, 30), 0), ((300, 400), 0), ((8, 3136, 64), (0, 1))],
+    ids=str,
+)
+def test_leading_axes_are_summed_on_mlx_as_they_lie(shape, dims):
+    """In another order a contiguous array takes twenty times as long as by mx.sum."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    if mx.default_device() != mx.cpu:
+        pytest.skip("a GPU takes no blocks of so few")
+    transposed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx, "transpose", lambda a, order: transposed.append(order))
+        mg.ones(*shape, device="mlx").sum(dims)
+    assert not transposed
+
+
+@pytest.mark.parametrize("shape", [(100,), (70, 3), (3, 300), (200, 40), (1000, 70), (6007,), (2, 1009, 40)], ids=str)
+def test_sums_of_a_compiled_function(shape, compiles):
+    """Whether they are widened as a whole, or taken in blocks with numbers left or none."""
+    values = numbers(shape)
+    dim = shape.index(max(shape))
+
+    def fn(x):
+        y = x * x
+        return y.sum(dim, True) * x, y.cumsum(dim) * x, y.mean()
+
+    x = mg.tensor(values, device="mlx")
+    for got, expected in zip(mg.compile(fn)(x), fn(x), strict=True):
+        assert got.dtype == expected.dtype == "float32"
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [65, 100, 257, 1000, 4099, 100_000])
+def test_cumulative_sums_of_equal_numbers(count, device):
+    for shape, dim in (((count,), 0), ((3, count), 1), ((count, 5), 0), ((2, count, 3), 1)):
+        a = np.full(shape, 0.1, np.float32)
+        exact = np.cumsum(a.astype(np.float64), dim)
+        np.testing.assert_allclose(mg.tensor(a, device=device).cumsum(dim).numpy(), exact, rtol=1.2e-6)
+
+
+@pytest.mark.parametrize("shape", [(30011,), (5000, 7), (1, 9000), (7, 5000), (20, 300, 11), (4, 5, 60, 70)], ids=str)
+def test_what_metal_would_add_in_blocks(shape, monkeypatch):
+    """Its way with very long sums, of shorter ones, on any device."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    from minigrad.backend import mlx_sums
+
+    monkeypatch.setattr(mlx_sums, "_on_cpu", lambda: False)
+    monkeypatch.setattr(mlx_sums, "LONG", 100)
+    monkeypatch.setattr(mlx_sums, "in_float64", None)
+    monkeypatch.setattr(mlx_sums, "_steps", mlx_sums._steps.__wrapped__)  # what is remembered has the real limits
+    values = numbers(shape)
+    x, exact = mg.tensor(values, device="mlx"), values.astype(np.float64)
+    for n in range(1, len(shape) + 1):
+        for dims in itertools.combinations(range(len(shape)), n):
+            for keepdim in (False, True):
+                expected = exact.sum(dims, keepdims=keepdim)
+                got = x.sum(dims, keepdim).numpy()
+                assert got.shape == expected.shape and np.abs(got / expected - 1).max() < 2e-6
+    for dim in range(len(shape)):
+        np.testing.assert_allclose(x.cumsum(dim).numpy(), np.cumsum(exact, dim), rtol=2e-5)

@@ -1,7 +1,8 @@
 """Sums in MLX whose rounding error hardly grows with the number of terms, and 16-bit numbers summed in float32.
 
-MLX's CPU device adds one number after the other. Here a sum of many terms is taken over blocks of one of its axes, and the blocks'
-sums are summed in the same way. Metal's kernels add in parallel, so that only very long sums are taken in blocks there.
+MLX's CPU device adds one number after the other. Here it adds blocks of up to `FEW` terms of one axis, whose sums are added in
+float64, and small arrays in float64 at once. Metal has no float64, but its kernels add in parallel, so that only very long sums
+are taken in blocks there.
 """
 
 import functools
@@ -11,10 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
-LONG = 1 << 20  # terms that a GPU's kernels add well enough
-SHORT = 256  # numbers of a cumulative sum for which blocks wouldn't pay
-TERMS = 32  # so many of one block
-SMALL = 2048  # numbers of an array whose layout doesn't matter
+LONG, SHORT = 1 << 20, 256  # terms that a GPU's kernels add well enough, and cumulatively
+SMALL = 1 << 13  # numbers of an array that is widened as a whole
 HALVES = (mx.float16, mx.bfloat16)
 
 
@@ -32,7 +31,7 @@ def total(a, axis=None, keepdims=False, rows=False):
         return _float32(a, axis, keepdims, rows)
     if a.dtype in HALVES:
         return _float32(a.astype(mx.float32), axis, keepdims, rows).astype(a.dtype)
-    return mx.sum(a, axis, keepdims=keepdims)
+    return mx.sum(a, axis, keepdims)
 
 
 def mean(a, axis=None, keepdims=False, rows=False):
@@ -44,90 +43,96 @@ def mean(a, axis=None, keepdims=False, rows=False):
 
 
 def running(a, axis):
-    """The sums of the first 1, 2, … numbers along an axis, likewise. Up to `SHORT` float32 numbers MLX adds one after the other, at
-    a loss of less than 4e-6 of their sum."""
+    """The sums of the first 1, 2, … numbers along an axis, likewise."""
     if a.dtype != mx.float32:
         return running(a.astype(mx.float32), axis).astype(a.dtype) if a.dtype in HALVES else mx.cumsum(a, axis=axis)
-    axis, n = axis % a.ndim, a.shape[axis]
-    if n <= SHORT:
+    axis, n, cpu = axis % a.ndim, a.shape[axis], _on_cpu()
+    if n <= (FEW if cpu else SHORT):
         return mx.cumsum(a, axis=axis)
-    before = (slice(None),) * axis
-    length = next((k for k in range(2 * FEW, FEW // 2, -1) if n % k == 0), FEW)
-    count = n // length * length
-    whole = a if count == n else a[(*before, slice(0, count))]
-    parts = mx.cumsum(mx.unflatten(whole, axis, (-1, length)), axis=axis + 1)
-    past = running(parts[(*before, slice(None), slice(length - 1, length))], axis)
-    shifted = mx.pad(past[(*before, slice(0, -1))], [(int(i == axis), 0) for i in range(a.ndim + 1)])
-    y = mx.flatten(parts + shifted, axis, axis + 1)
+    if cpu and a.size <= 4 * SMALL:
+        return in_float64(mx.cumsum, a, axis)
+    before, block = (slice(None),) * axis, _block(n)
+    count = n // block * block
+    whole = a if count == n else a[(*before, slice(count))]
+    parts = mx.cumsum(mx.unflatten(whole, axis, (-1, block)), axis=axis + 1)
+    ends = parts[(*before, slice(None), slice(block - 1, block))]
+    past = in_float64(mx.cumsum, ends, axis, inclusive=False) if cpu else mx.cumsum(ends, axis=axis, inclusive=False)
+    y = mx.flatten(parts + past, axis, axis + 1)
     if count == n:
         return y
-    rest = mx.cumsum(a[(*before, slice(count, n))], axis=axis) + past[(*before, -1)]
+    rest = mx.cumsum(a[(*before, slice(count, n))], axis=axis) + (past + ends)[(*before, -1)]
     return mx.concatenate([y, rest], axis)
 
 
-def _float32(a, axis, keepdims, rows):
-    shape, ndim = a.shape, a.ndim
-    axes = range(ndim) if axis is None else axis if axis.__class__ in (tuple, list) else (axis,)
-    terms = math.prod([shape[i] for i in axes])
-    if terms <= FEW or terms <= LONG and mx.default_device().type == mx.DeviceType.gpu:
-        return mx.sum(a, axis, keepdims=keepdims)
-    if len(axes) == 1 and (rows or ndim == 1 or a.size <= SMALL):
-        i, block = axes[0] % ndim, _block(terms, min(TERMS, math.isqrt(terms)))
-        if terms % block == 0:
-            if a.size > SMALL:
-                a = mx.contiguous(a)
-            a = mx.sum(mx.unflatten(a, i, (block, -1)), i, keepdims=not keepdims)
-            i = i if keepdims else (i, i + 1)
-            few = terms <= TERMS * block
-            return mx.sum(a, i, keepdims=keepdims) if few else _float32(a, i, keepdims, rows)
-    axes = sorted([i % ndim for i in axes])
-    kept = [n for i, n in enumerate(shape) if i not in axes]
-    if ndim <= 2:
-        a = mx.contiguous(a, allow_col_major=True)  # gaps are many times as slow; a transposed matrix isn't copied
-    if ndim > 1:
-        a = _over_blocks(a, axes)
-        terms = a.size // math.prod(kept)
-    before, after = kept[:-1], kept[-1:]
-    k, all_before = len(before), (slice(None),) * len(before)
-    while terms > TERMS:  # contiguous by now: every b-th is of one sum, so that they are read at full width
-        a = a.reshape(*before, terms, *after)
-        t = _block(terms, TERMS)
-        b, left = divmod(terms, t)
-        whole = a[(*all_before, slice(t * b))] if left else a
-        y = mx.sum(mx.unflatten(whole, k, (t, b)), k)
-        a = mx.concatenate([y, a[(*all_before, slice(t * b, terms))]], k) if left else y
-        terms = b + left
-    y = mx.sum(a, list(range(k, a.ndim - len(after))), keepdims=True)
-    return y.reshape([1 if i in axes else n for i, n in enumerate(shape)] if keepdims else kept)
-
-
-def _over_blocks(a, axes):
-    """Sums of up to `TERMS` terms of axes of an array of two or more, as (other axes, sums…, last other axis). The layout of a lazy
-    array isn't known: in this order MLX reads what is contiguous, transposed or channels-last about as fast as for a plain sum."""
-    if len(axes) == a.ndim:
-        axes = [0, *range(2, a.ndim)]  # what may be channels comes later
-    others = [i for i in range(a.ndim) if i not in axes]
-    order = [*others[:-1], *axes, others[-1]]
-    if order != list(range(a.ndim)):
+def _float32(a, axis, keepdims, rows=False):
+    cpu = _on_cpu()
+    steps = _steps(a.shape, tuple(axis) if axis.__class__ is list else axis, rows, cpu)
+    if steps is None:
+        return mx.sum(a, axis, keepdims)
+    if not steps:
+        return in_float64(mx.sum, a, axis, keepdims)
+    axes, order, i, (count, block, left), inner, outer, few = steps
+    if rows or a.ndim <= 2:
+        a = mx.contiguous(a, allow_col_major=not rows)  # gaps are many times as slow; a transposed matrix isn't copied
+    if order:
         a = mx.transpose(a, order)
-    i = end = a.ndim - 1
-    first, terms = end - len(axes), 1
-    while i > first and terms * a.shape[i - 1] <= FEW:
-        i -= 1
-        terms *= a.shape[i]
-    whole, n = list(range(i, end)), a.shape[i - 1]
-    block = _block(n, TERMS // terms) if i > first and terms <= TERMS // 2 else 1
-    if block == 1 or whole and n % block:
-        return mx.sum(a, whole, keepdims=True)
-    i -= 1
-    if n % block == 0:
-        return mx.sum(mx.unflatten(a, i, (-1, block)), [i + 1, *(j + 1 for j in whole)], keepdims=True)
-    before, count = (slice(None),) * i, n // block * block
-    y = mx.sum(mx.unflatten(a[(*before, slice(count))], i, (-1, block)), i + 1)
-    return mx.concatenate([y, a[(*before, slice(count, n))]], i)
+    if not left:
+        y = mx.sum(mx.unflatten(a, i, (count, block)), inner)
+    else:
+        whole, rest = mx.split(a, [count * block], i)
+        y = [mx.sum(mx.unflatten(n, i, (-1, t)), inner) for n, t in ((whole, block), (rest, left))]
+        y = mx.concatenate(y, i)
+    y = mx.sum(y, outer) if few else in_float64(mx.sum, y, outer) if cpu else _float32(y, outer, False)
+    return mx.expand_dims(y, axes) if keepdims else y
 
 
 @functools.lru_cache(1024)
-def _block(n, most):
-    """How many of n terms make a block, so that few sums and numbers beside them are left, none of these if possible."""
-    return min(range(most, 1, -1), key=lambda t: n // t + n % t + (TERMS // 2 if n % t else 0))
+def _steps(shape, axis, rows, cpu):
+    """How an array is summed. None: by MLX; (): in float64; else (axes, how it is transposed before, an axis that is taken apart,
+    into (whole blocks, length, numbers left), axes whose sums are taken then, axes of these sums, and whether these are few)."""
+    ndim = len(shape)
+    axes = sorted({i % ndim for i in (range(ndim) if axis is None else axis if axis.__class__ is tuple else (axis,))})
+    terms = math.prod([shape[i] for i in axes])
+    if terms <= (FEW if cpu else LONG):
+        return None
+    if cpu and math.prod(shape) <= SMALL:
+        return ()
+    # Every b-th number is of one sum where the layout is known, so that these are read at full width.
+    if len(axes) == 1 and (rows or ndim == 1) and not terms % _block(terms):
+        block = _block(terms)
+        return axes, None, axes[0], (block, terms // block, 0), axes[0], axes[0], block + terms // block <= FEW + 1
+    # Else in this order, in which MLX reads what is contiguous, transposed or channels-last about as fast as for a plain sum.
+    others = [i for i in range(ndim) if i not in axes]
+    if not others and ndim > 1 and terms > FEW * shape[1]:
+        others = [1]  # what may be channels comes last
+    last = [i for i in others if i > axes[-1]] or others[-1:]
+    order = [i for i in others if i not in last] + [i for i in axes if i not in others] + last
+    first, end = len(others) - len(last), ndim - len(last)
+    i, beside = end - 1, 1
+    while i > first and beside * shape[order[i]] <= FEW // 4:
+        beside *= shape[order[i]]
+        i -= 1
+    n = shape[order[i]]
+    block = min(n, _block(n, beside))
+    inner = [i + 1, *range(i + 2, end + 1)]
+    outer = [*range(first, i + 1), *([i + 1] if len(axes) == ndim and others else [])]
+    few = block * beside + math.ceil(n / block) * (terms // (n * beside)) <= FEW + 1
+    return axes, order if order != list(range(ndim)) else None, i, (n // block, block, n % block), inner, outer, few
+
+
+def in_float64(function, a, axis, *flags, **options):
+    """mx.sum or mx.cumsum of a widened, and rounded: for the CPU alone."""
+    return function(a.astype(mx.float64), axis, *flags, **options).astype(mx.float32)
+
+
+def _on_cpu():
+    return mx.default_device() == mx.cpu
+
+
+@functools.lru_cache(1024)
+def _block(n, terms=1):
+    """How many of n are added with `terms` beside them: as many as may be of those by which n can be divided, best where few enough
+    sums are left."""
+    most = FEW // terms
+    some = [t for t in range(most, most // 3, -1) if t * terms + math.ceil(n / t) <= FEW + 1]
+    return next((t for t in some or range(most, most // 3, -1) if n % t == 0), some[0] if some else most)

@@ -6,7 +6,9 @@ float32, by BLAS as a product with ones, which takes less time than numpy's sum;
 float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e
 FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
 SMALL = 1 << 12  # numbers that are added in float64 at once
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
+ALONE = (
+    400_000  # numbers of a matrix that OpenBLAS adds on one thread; threads wait for each other where cores are busy
+)
 ROW = 512  # products of one row that BLAS adds up at a time
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
@@ -35,75 +40,72 @@ def total(a, axis=None, keepdims=False):
         return _reduce(a, axis, None, None, keepdims)
     if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    flags = a.flags
-    if axis is None or axis.__class__ is tuple:
-        count = ndim if axis is None else len(axis)
-        if count == ndim and flags.forc or not count:
+    if a.flags.c_contiguous:
+        if axis is None or axis == -1 or axis == ndim - 1 or axis.__class__ is tuple and len(axis) == ndim:
             return _reduce(a, axis, None, None, keepdims)
-        axes: Any = axis if count == 1 else sorted([i % ndim for i in axis or range(ndim)])
-        first, last = axes[0], axes[-1]
-    else:
-        first, last, count = axis, axis, 1
-    if first < 0:
-        first, last = first + ndim, last + ndim
-    if not flags.c_contiguous or last - first >= count:
-        return _in_order(a, (first,) if count == 1 else tuple(axes), keepdims)
-    if last == ndim - 1:
-        return _reduce(a, axis, None, None, keepdims)
-    if ndim == 2:
-        return columns(a)[None] if keepdims else columns(a)
-    shape = a.shape
-    before, after = shape[:first], shape[last + 1 :]
-    terms = shape[first] if count == 1 else math.prod(shape[first : last + 1])
-    if terms <= TERMS:
-        return _reduce(a, axis, None, None, keepdims)
-    return columns(a.reshape(*before, terms, -1)).reshape(before + (1,) * (count * keepdims) + after)
+        if ndim == 2 and axis.__class__ is int:
+            y = _columns(a.shape, a.strides)(a)
+            return y[None] if keepdims else y
+    return _in_order(a.shape, a.strides, axis, keepdims)(a)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    shape = a.shape
-    rows, width = shape[-2:]
-    times = _dot if a.ndim == 2 else _matmul
-    if a.size <= SMALL:
-        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
+    return _columns(a.shape, a.strides)(a)
+
+
+@functools.lru_cache(4096)
+def _columns(shape, strides) -> Callable:
+    """What sums the rows of matrices of one layout."""
+    *lead, rows, width = shape
+    row, step = strides[-2:]
+    size, times = math.prod(shape), _matmul if lead else _dot
+    if (
+        size <= SMALL or step != 4 and TERMS < rows <= SMALL and size <= 4 * SMALL
+    ):  # BLAS adds no numbers that are apart
+        return lambda a, ones=WIDE_ONES[:rows]: times(ones, a).astype(FLOAT32)
     if rows <= TERMS or width == 1:
-        return _reduce(a, -2)
-    lead, terms = shape[:-2], TERMS
-    while rows % terms and terms > TERMS // 2:
-        terms -= 1
-    if rows % terms:
-        terms = TERMS
-    blocks, rest = rows // terms, rows % terms
-    whole = a[..., : rows - rest, :] if rest else a
+        return lambda a: _reduce(a, -2)
+    parts = [t for t in range(TERMS, 1, -1) if rows % t == 0]
+    twice = [t for t in parts if t + rows // t <= TERMS + 1]  # the sums of blocks, too, may be added in float32
+    terms = twice[0] if twice else parts[0] if parts and parts[0] >= TERMS // 2 else TERMS
+    blocks, left = divmod(rows, terms)
+    few, last = (..., slice(rows - left), slice(None)), (..., slice(rows - left, None), slice(None))
+    ones, left_ones = ONES[terms], ONES[left]
+    product, left_product = [times if n * width <= ALONE else _in_pieces for n in (terms * blocks, left)]
+    rest = (lambda a: a[..., -1, :]) if left == 1 else lambda a: left_product(left_ones, a[last])
     if blocks == 1:
-        return times(ONES[terms], whole) + times(ONES[rest], a[..., terms:, :])
-    merged = a.flags.c_contiguous
-    if not merged:
-        row, step = a.strides[-2:]
-        if row < 0:
-            whole, row = whole[..., ::-1, :], -row
-        merged = step == a.itemsize and row == width * step
-    if merged:  # rows that follow each other make long ones
-        sums = times(ONES[terms], whole.reshape((*lead, terms, blocks * width))).reshape((*lead, blocks, width))
-    elif step == a.itemsize:
-        sums = ONES[terms] @ whole.reshape((*lead, blocks, terms, width))
-    elif a.size <= 4 * SMALL and rows <= SMALL:
-        return times(WIDE_ONES[:rows], a).astype(FLOAT32)
-    else:  # BLAS adds no numbers that are apart
-        sums = _reduce(whole.reshape((*lead, blocks, terms, width)), -2)
-    if width > NARROW and sums.size > 4 * SMALL:
-        y = _reduce(sums, -2, FLOAT64)
-    else:
-        y = times(WIDE_ONES[:blocks] if blocks <= SMALL else np.ones(blocks), sums)
-    if rest:
-        y += times(ONES[rest], a[..., rows - rest :, :])
-    return y.astype(FLOAT32)
+        return lambda a: product(ones, a[few]) + rest(a)
+    one_row, sums, cut = (*lead, terms, blocks * width), (*lead, blocks, width), (*lead, blocks, terms, width)
+    first = (lambda a: ones @ a.reshape(cut)) if step == 4 else lambda a: _reduce(a.reshape(cut), -2)
+    if step == 4 and row == 4 * width:  # rows that follow each other make long ones
+        first = lambda a: product(ones, a.reshape(one_row)).reshape(sums)  # noqa: E731
+    if twice:
+        return lambda a: (times if blocks * width <= ALONE else _in_pieces)(ONES[blocks], first(a))
+    wide_ones = WIDE_ONES[:blocks] if blocks <= SMALL and (width <= NARROW or math.prod(sums) <= 4 * SMALL) else None
+    second = (lambda y: _reduce(y, -2, FLOAT64)) if wide_ones is None else lambda y: times(wide_ones, y)
+    if not left:
+        return lambda a: second(first(a)).astype(FLOAT32)
+    return lambda a: (second(first(a[few])) + rest(a)).astype(FLOAT32)
+
+
+def _in_pieces(ones, a):
+    """ones·a of wide matrices, `ALONE` numbers at a time."""
+    *lead, terms, width = a.shape
+    length = ALONE // terms
+    y, count = np.empty((*lead, width), FLOAT32), width // length * length
+    pieces = a[..., :count].reshape(*lead, terms, -1, length).swapaxes(-3, -2)
+    _matmul(ones, pieces, out=y[..., :count].reshape(*lead, -1, length))
+    if count < width:
+        _matmul(ones, a[..., count:], out=y[..., count:])
+    return y
 
 
 def running(a, axis):
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
     if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
+        if a.size <= SMALL:
+            return _accumulate(a.astype(FLOAT64), axis).astype(FLOAT32)
         return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
@@ -177,33 +179,30 @@ def products(a, w):
     return y if count == length else y + a[:, count:] @ w[count:]
 
 
-def _in_order(a, axes, keepdims):
-    """The sum over any axes of any array: they are sorted by their place in memory, and summed from the innermost outwards."""
-    ndim, shape, strides = a.ndim, a.shape, a.strides
-    if ndim == 2 and len(axes) == 1 and (a.size <= SMALL or 0 not in strides):
-        y = a.T if axes[0] else a
-        if a.size > SMALL and abs(y.strides[0]) < abs(y.strides[1]):
-            return _reduce(a, axes, None, None, keepdims)
-        y = columns(y)
-        return y if not keepdims else y[:, None] if axes[0] else y[None]
-    if a.size <= 2 * SMALL:
-        if math.prod([shape[i] for i in axes]) <= TERMS:
-            return _reduce(a, axes, None, None, keepdims)
-        return _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
-    if 0 in strides and any([n > 1 and not s for n, s in zip(shape, strides, strict=True)]):  # one number, repeated
-        y = total(a[tuple([slice(None if s else 1) for s in strides])], axes, True)
-        out = np.empty([1 if i in axes else n for i, n in enumerate(shape)], FLOAT32)
-        out[...] = y * FLOAT32.type(math.prod([shape[i] for i in axes if not strides[i]]))
-        return out if keepdims else out.reshape([n for i, n in enumerate(shape) if i not in axes])
-    order: Any = range(ndim)
-    y, places, moved = a, list(axes), not a.flags.c_contiguous
-    if moved:
-        if min(strides) < 0 or 1 in shape:
-            strides = [abs(s) if n > 1 else math.inf for n, s in zip(shape, strides, strict=True)]
-        order = sorted(order, key=strides.__getitem__, reverse=True)
-        places = [i for i, j in enumerate(order) if j in axes]
-        y = a.transpose(order)
-    inner, steps = y.shape, y.strides
+@functools.lru_cache(4096)
+def _in_order(shape, strides, axis, keepdims) -> Callable:
+    """What sums arrays of one layout over any axes: these are sorted by their place in memory, and summed from the innermost
+    outwards."""
+    ndim, size = len(shape), math.prod(shape)
+    axes = tuple([i % ndim for i in (range(ndim) if axis is None else axis if axis.__class__ is tuple else (axis,))])
+    kept = tuple([1 if i in axes else n for i, n in enumerate(shape)])
+    out = kept if keepdims else tuple([n for i, n in enumerate(shape) if i not in axes])
+    if math.prod([shape[i] for i in axes]) <= TERMS:
+        return lambda a: _reduce(a, axes, None, None, keepdims)
+    repeated = [i for i in range(ndim) if shape[i] > 1 and not strides[i]]
+    if repeated and (size > SMALL or set(repeated) <= set(axes)):  # what lies there once is summed, and multiplied
+        once = tuple([slice(1 if i in repeated else None) for i in range(ndim)])
+        times = FLOAT32.type(math.prod([shape[i] for i in axes if i in repeated]))
+        if set(repeated) <= set(axes):
+            return lambda a: total(a[once], axes, keepdims) * times
+        return lambda a: np.full(kept, total(a[once], axes, True) * times).reshape(out)
+    if min(strides) < 0 and size > SMALL:
+        forwards = tuple([slice(None, None, -1 if s < 0 else 1) for s in strides])
+        backwards = tuple([s for i, s in enumerate(forwards) if keepdims or i not in axes])
+        return lambda a: total(a[forwards], axes, keepdims)[backwards]
+    order = sorted(range(ndim), key=lambda i: abs(strides[i]) if shape[i] > 1 else math.inf, reverse=True)
+    inner, steps = [shape[i] for i in order], [strides[i] for i in order]
+    places = [i for i, j in enumerate(order) if j in axes and shape[j] > 1]
     end = places.pop() + 1
     first, apart = end - 1, 1
     while places and places[-1] == first - 1:
@@ -212,16 +211,28 @@ def _in_order(a, axes, keepdims):
             if apart > FEW or end < ndim:
                 break
         first = places.pop()
-    terms = math.prod([inner[i] for i in places])
-    if terms <= TERMS and end == ndim or terms * math.prod(inner[first:end]) <= TERMS:
-        return _reduce(a, axes, None, None, keepdims)
-    if end == ndim:
-        y = _reduce(y, tuple(range(first, end)), None, None, True)
-    else:
-        y = columns(y.reshape(*inner[:first], math.prod(inner[first:end]), -1))
-        y = y.reshape(inner[:first] + (1,) * (end - first) + inner[end:])
-    if places:
-        y = total(y, tuple(places), True)
-    if moved:
-        y = y.transpose(sorted(range(ndim), key=order.__getitem__))
-    return y if keepdims else y[tuple([0 if i in axes else slice(None) for i in range(ndim)])]
+    some, others = tuple(order[first:end]), tuple([order[i] for i in places])
+    if end == ndim:  # numpy adds pairwise
+        few = math.prod([shape[i] for i in others]) <= TERMS
+        if few and (size > 2 * SMALL or apart == 1 and not others):
+            return lambda a: _reduce(a, axes, None, None, keepdims)
+        if size > 2 * SMALL:
+            return lambda a: total(_reduce(a, some, None, None, True), others, True).reshape(out)
+    if size <= 2 * SMALL and (others or end == ndim):
+        return lambda a: _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
+    rows = (*inner[:first], math.prod(inner[first:end]), math.prod(inner[end:]))
+    left = [i for i in order if i not in axes and shape[i] > 1]
+    if others or left != sorted(left):
+        summed, outer = (*inner[:first], *[1] * (end - first), *inner[end:]), tuple(places)
+        back = sorted(range(ndim), key=order.__getitem__)
+
+        def sum_in_order(a):
+            y = columns(a.transpose(order).reshape(rows)).reshape(summed)
+            return (total(y, outer, True) if outer else y).transpose(back).reshape(out)
+
+        return sum_in_order
+    if ndim == 2 and not keepdims:
+        return (lambda a: columns(a.T)) if axes[0] else columns
+    if order == sorted(order):
+        return lambda a: columns(a.reshape(rows)).reshape(out)
+    return lambda a: columns(a.transpose(order).reshape(rows)).reshape(out)
