@@ -58,7 +58,7 @@ def freed(node) -> RuntimeError:
 
 def changed(node, leaf) -> RuntimeError:
     return RuntimeError(
-        f"a tensor of shape {tuple(leaf.shape)} that {node.op.name} needs for its gradient was changed after the forward pass (an "
+        f"a tensor of shape {leaf.shape} that {node.op.name} needs for its gradient was changed after the forward pass (an "
         "optimiser step, or .data assigned); call backward before changing it, or run the forward pass again"
     )
 

@@ -23,11 +23,9 @@ class Short(Node):
         saved, plan = self.saved, self.plan
         if create_graph or saved is None or plan.checks:
             return Node.pull(self, g, create_graph)
-        ops = self.xp.raw or raw(self.xp)
         if len(saved) == 1:
-            return (plan.vjps[0](ops, g, *saved[0]),)
-        first, second = plan.vjps
-        return first(ops, g, *saved[0]), second(ops, g, *saved[1])
+            return (plan.vjps[0](self.xp.raw or raw(self.xp), g, *saved[0]),)
+        return plan.run(self.xp.raw or raw(self.xp), g, saved)
 
 
 class Unary(Op):
@@ -47,8 +45,7 @@ class Unary(Op):
         plan = self.plans.get(1) or self.plan(1, 1)
         if not plan.positions:
             return _tensor(y, xp)
-        saved = (plan.picks[0]((x, y, xp, NOTHING)),)
-        return _tensor(y, xp, Short(self, xp, plan, (input._edge or input,), saved))
+        return _tensor(y, xp, Short(self, xp, plan, (input._edge or input,), (plan.picks[0]((x, y, xp, NOTHING)),)))
 
 
 class Binary(Op):
@@ -77,14 +74,15 @@ class Binary(Op):
         if not (wanted and mode and self.vjps):
             return _tensor(z, xp)
         plan = self.plans.get(wanted) or self.plan(wanted, 2)
-        picks, record = plan.picks, (x, y, z, xp, NOTHING)
-        if len(picks) == 2:
-            edges: Sequence = (input._edge or input, other._edge or other)
-            return _tensor(z, xp, Short(self, xp, plan, edges, (picks[0](record), picks[1](record))))
-        if not picks:
+        positions = plan.positions
+        if not positions:
             return _tensor(z, xp)
-        t = other if plan.positions[0] else input
-        return _tensor(z, xp, Short(self, xp, plan, (t._edge or t,), (picks[0](record),)))
+        if len(positions) == 2:
+            edges: Sequence = (input._edge or input, other._edge or other)
+        else:
+            t = other if positions[0] else input
+            edges = (t._edge or t,)
+        return _tensor(z, xp, Short(self, xp, plan, edges, plan.save((x, y, z, xp, NOTHING))))
 
     def with_number(self, input, other) -> tuple:
         """`x * 2.0` and `2.0 * x`: whether no cast is needed (which number types suit which dtypes is found out once), and what

@@ -95,7 +95,7 @@ class Op:
                     self.fits.add(dtype)
         # 3. The arithmetic.
         try:
-            y = self.forward(xp, *arrays, **static)
+            y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise messages.explained(self, error, inputs, static) from error
         if y.__class__ is not xp.array_type:
@@ -105,12 +105,10 @@ class Op:
         if wanted and mode & GRAD and self.vjps:
             plan = self.plans.get(wanted) or self.plan(wanted, len(inputs))
             if plan.positions:
-                edges, saved, record = [], [], (*arrays, y, xp, static)
+                edges = []
                 for k in plan.positions:
                     edges.append(inputs[k]._edge or inputs[k])
-                for pick in plan.picks:
-                    saved.append(pick(record))
-                node = Node(self, xp, plan, edges, saved)
+                node = Node(self, xp, plan, edges, plan.save((*arrays, y, xp, static)))
                 if not self.elementwise:
                     node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
                 elif not one_shape:
@@ -123,9 +121,7 @@ class Op:
     def pull(self, node: "Node", g, create_graph: bool) -> Sequence:
         """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
         ops, saved = (TENSORS, node.saved_tensors()) if create_graph else (node.xp.raw or raw(node.xp), node.saved)
-        results = []
-        for vjp, needs in zip(node.plan.vjps, saved):  # noqa: B905  (as many; `strict` would cost time)
-            results.append(vjp(ops, g, *needs))
+        results = node.plan.run(ops, g, saved)
         return results if node.expected is None else self.fitted(node, ops, results)
 
     def fitted(self, node: "Node", ops, results) -> Sequence:
@@ -191,17 +187,26 @@ class Plan:
     """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
 
     kinds: for each VJP, what its parameters stand for, see `Op.need`.
-    picks: for each VJP, a function that picks them from the record.
+    save(record): for each VJP, a tuple of what its parameters stand for.
+    run(ops, g, saved): what the VJPs make of that.
     keeps: whether arrays are saved; a node without any is not used up by a backward.
     checks: where the array of an input with an edge is saved: (number of the edge, number of the VJP, place in what it saved).
     """
 
-    __slots__ = ("positions", "vjps", "kinds", "picks", "keeps", "checks")
-
     def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
-        self.positions, self.vjps = positions, vjps
-        self.kinds = [[kind for kind, _ in each] for each in needs]
-        self.picks = [picker([place for _, place in each]) for each in needs]
+        self.positions, self.kinds = positions, [[kind for kind, _ in each] for each in needs]
+        self.vjps, self.picks = vjps, (picks := [picker([place for _, place in each]) for each in needs])
+        if len(vjps) == 1:
+            (vjp,), (pick,) = vjps, picks
+            self.save: Callable = lambda record: (pick(record),)
+            self.run: Callable = lambda ops, g, saved: (vjp(ops, g, *saved[0]),)
+        elif len(vjps) == 2:
+            (one, two), (first, second) = vjps, picks
+            self.save = lambda record: (first(record), second(record))
+            self.run = lambda ops, g, saved: (one(ops, g, *saved[0]), two(ops, g, *saved[1]))
+        else:
+            self.save = lambda record: tuple([pick(record) for pick in picks])
+            self.run = lambda ops, g, saved: [vjp(ops, g, *each) for vjp, each in zip(vjps, saved, strict=True)]
         self.keeps = any(kind is not None for kinds in self.kinds for kind in kinds)
         numbers, kinds = {k: number for number, k in enumerate(positions)}, enumerate(self.kinds)
         self.checks = [(numbers[k], i, j) for i, each in kinds for j, k in enumerate(each) if k in numbers]
@@ -246,8 +251,8 @@ class Node:
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
-        for place, i, j in self.plan.checks if self.saved else ():
-            leaf = self.edges[place]
+        for number, i, j in self.plan.checks if self.plan.checks and self.saved else ():
+            leaf = self.edges[number]
             if isinstance(leaf, Tensor) and leaf._data is not self.saved[i][j]:
                 raise messages.changed(self, leaf)
         if self.outputs is not None:

@@ -33,7 +33,7 @@ class _ToDevice(Op):
         if not (a._requires_grad and is_grad_enabled()):
             return _tensor(array, target)
         plan, record = self.plan(1, 1), (array, array, target, static)
-        return _tensor(array, target, Node(self, target, plan, [a._edge or a], [pick(record) for pick in plan.picks]))
+        return _tensor(array, target, Node(self, target, plan, [a._edge or a], plan.save(record)))
 
 
 @functools.partial(_ToDevice, elementwise=True)
