@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import minigrad as mg  # before numpy: it chooses BLAS kernels
-from minigrad.backend import numpy_conv, numpy_depthwise, numpy_mlp
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.kernels.cpu import conv, conv_mlp, depthwise
 
 import common  # isort: skip
 import pvt_cpu  # isort: skip
@@ -28,11 +28,11 @@ OTHER = "the rest: residual sums, copies, loss, the engine"
 KINDS = {
     PRODUCTS: [
         (NumpyBackend, "linear transposed_product matmul"),
-        (numpy_mlp, "_product_into linear_into transposed_product column_sums"),
-        (numpy_conv, "linear_into transposed_product"),
+        (conv_mlp, "_product_into linear_into transposed_product column_sums"),
+        (conv, "linear_into transposed_product"),
     ],
-    DEPTHWISE: [(numpy_depthwise, "correlate correlate_taps scattered")],
-    GELU: [(numpy_mlp, "gelu_block"), (NumpyBackend, "gelu gelu_vjp")],
+    DEPTHWISE: [(depthwise, "correlate correlate_taps scattered")],
+    GELU: [(conv_mlp, "gelu_block"), (NumpyBackend, "gelu gelu_vjp")],
     "layer norm": [(NumpyBackend, "layer_norm layer_norm_vjp")],
     "attention": [(NumpyBackend, "attention attention_vjp")],
     WINDOWS: [(NumpyBackend, "conv2d conv2d_input conv2d_weight")],

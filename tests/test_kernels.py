@@ -15,18 +15,10 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY
-from minigrad.backend import (
-    numpy_attention,
-    numpy_conv,
-    numpy_depthwise,
-    numpy_fused,
-    numpy_gelu,
-    numpy_gemm,
-    numpy_mlp,
-    numpy_optim,
-)
+from minigrad.backend import numpy_gemm
 from minigrad.backend import numpy_threads as threads
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.kernels.cpu import adam, attention, conv, conv_mlp, depthwise, gelu, layer_norm
 from minigrad.kernels.fused import Fused
 from minigrad.nn import functional as F
 
@@ -42,21 +34,21 @@ layouts = st.sampled_from(["plain", "reversed", "strided", "expanded"])
 @pytest.fixture
 def tiny_blocks(monkeypatch):
     """Blocks so small that small arrays have several, of unequal size, for three threads."""
-    monkeypatch.setattr(numpy_fused, "BLOCK", 7)
-    monkeypatch.setattr(numpy_gelu, "BLOCK", 5)
-    monkeypatch.setattr(numpy_gelu, "PART", 15)
-    monkeypatch.setattr(numpy_mlp, "BLOCK", 5)
-    monkeypatch.setattr(numpy_mlp, "GEMM_BLOCK", 50)
-    monkeypatch.setattr(numpy_mlp, "HIDDEN", 60)
-    monkeypatch.setattr(numpy_mlp, "BAND", 60)
-    monkeypatch.setattr(numpy_attention, "QUERIES", 9)
-    monkeypatch.setattr(numpy_conv, "COLUMNS", 50)
-    monkeypatch.setattr(numpy_depthwise, "BLOCK", 40)
+    monkeypatch.setattr(layer_norm, "BLOCK", 7)
+    monkeypatch.setattr(gelu, "BLOCK", 5)
+    monkeypatch.setattr(gelu, "PART", 15)
+    monkeypatch.setattr(conv_mlp, "BLOCK", 5)
+    monkeypatch.setattr(conv_mlp, "GEMM_BLOCK", 50)
+    monkeypatch.setattr(conv_mlp, "HIDDEN", 60)
+    monkeypatch.setattr(conv_mlp, "BAND", 60)
+    monkeypatch.setattr(attention, "QUERIES", 9)
+    monkeypatch.setattr(conv, "COLUMNS", 50)
+    monkeypatch.setattr(depthwise, "BLOCK", 40)
     monkeypatch.setattr(numpy_gemm, "BLOCK", 10)
     monkeypatch.setattr(numpy_gemm, "WORTH", 30)
     monkeypatch.setattr(numpy_gemm, "ROWS", 2)
-    monkeypatch.setattr(numpy_optim, "BLOCK", 4)
-    monkeypatch.setattr(numpy_optim, "PART", 8)
+    monkeypatch.setattr(adam, "BLOCK", 4)
+    monkeypatch.setattr(adam, "PART", 8)
     monkeypatch.setattr(threads._State, "threads", 3)
 
 
@@ -518,8 +510,8 @@ def test_tokens_and_maps_share_memory(linear, monkeypatch):
         monkeypatch.setattr(op, "forward", noted)
     monkeypatch.setattr(mg.backend.get("cpu"), "raw", None)  # the operations as the backward sees them
     sizes = []
-    convolve = numpy_conv._nhwc
-    monkeypatch.setattr(numpy_conv, "_nhwc", lambda x: sizes.append((x, y := convolve(x))) or y)
+    convolve = conv._nhwc
+    monkeypatch.setattr(conv, "_nhwc", lambda x: sizes.append((x, y := convolve(x))) or y)
     model = mg.models.create_model(
         "pvt_v2_b0", num_classes=3, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1),
         linear=linear, hidden_act="gelu_new",

@@ -6,7 +6,9 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_distributed, mlx_fused, mlx_sums, tracing
+from minigrad.backend import mlx_compile, mlx_device, mlx_distributed, mlx_sums, tracing
+from minigrad.kernels.mlx import conv as mlx_conv
+from minigrad.kernels.mlx import fused as mlx_fused
 
 DTYPES = {
     "bool": mx.bool_,

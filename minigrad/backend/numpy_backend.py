@@ -9,17 +9,13 @@ import warnings
 
 import numpy as np
 
-from minigrad.backend import (
-    numpy_attention,
-    numpy_conv,
-    numpy_erf,
-    numpy_fused,
-    numpy_gelu,
-    numpy_gemm,
-    numpy_mlp,
-    numpy_optim,
-    numpy_sums,
-)
+from minigrad.backend import numpy_erf, numpy_gemm, numpy_sums
+from minigrad.kernels.cpu import adam as numpy_optim
+from minigrad.kernels.cpu import attention as numpy_attention
+from minigrad.kernels.cpu import conv as numpy_conv
+from minigrad.kernels.cpu import conv_mlp as numpy_mlp
+from minigrad.kernels.cpu import gelu as numpy_gelu
+from minigrad.kernels.cpu import layer_norm as numpy_fused
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
 # warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:

@@ -1,14 +1,14 @@
 """Convolution on MLX: the general one, and the forms in which PVT's are quicker.
 
 Arguments and results are (N, C, H, W) with weights (O, C/groups, kh, kw); the arithmetic is channels-last, so both are views.
-A kernel as large as its stride (patches that don't overlap) is one matrix product; depthwise ones are in `mlx_depthwise`.
+A kernel as large as its stride (patches that don't overlap) is one matrix product; depthwise ones are in `depthwise.py`.
 """
 
 import mlx.core as mx
 
-from minigrad.backend import mlx_depthwise as depthwise
 from minigrad.backend.mlx_sums import HALVES, wide
-from minigrad.backend.numpy_conv import out_size
+from minigrad.kernels.cpu.conv import out_size
+from minigrad.kernels.mlx import depthwise
 
 
 def nhwc(x):
