@@ -32,6 +32,7 @@ and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam
 
 import contextlib
 import os
+from collections.abc import Callable
 
 from minigrad.backend.numpy_backend import NumpyBackend
 from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads
@@ -41,7 +42,9 @@ from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num
 os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1")
 
 _BACKENDS: dict = {"cpu": NumpyBackend()}
-NAMES = ("cpu", "mlx", "gpu")
+_arrivals: list[Callable] = []  # called with each backend that is made
+LIBRARIES = ("cpu", "mlx")
+NAMES = (*LIBRARIES, "gpu")  # that one is MLX, where it has a GPU
 
 
 class BackendError(RuntimeError):
@@ -66,11 +69,26 @@ def get(device: str):
                 f"device {device!r} needs MLX, which can't be imported here ({error}); on Apple silicon install it with "
                 "pip install mlx, on Linux with pip install 'minigrad[mlx-cpu]' or 'minigrad[cuda12]'"
             ) from None
-        _BACKENDS["mlx"] = MLXBackend()
+        arrived = MLXBackend()
+        for function in _arrivals:
+            function(arrived)
+        _BACKENDS["mlx"] = arrived
     backend = _BACKENDS["mlx"]
     if device == "gpu" and not backend.has_gpu():
         raise BackendError("device 'gpu' was asked for, but MLX finds no GPU on this machine; use 'mlx' or 'cpu'")
     return backend
+
+
+def made() -> list:
+    """The backends that have been asked for so far."""
+    return list(_BACKENDS.values())
+
+
+def with_each(function: Callable) -> None:
+    """Calls function(backend) now for each backend that is made, and for each other one when it is."""
+    _arrivals.append(function)
+    for xp in made():
+        function(xp)
 
 
 def launched() -> bool:

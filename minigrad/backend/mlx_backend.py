@@ -7,8 +7,6 @@ import mlx.core as mx
 import numpy as np
 
 from minigrad.backend import mlx_compile, mlx_device, mlx_distributed, mlx_sums, tracing
-from minigrad.kernels.mlx import conv as mlx_conv
-from minigrad.kernels.mlx import fused as mlx_fused
 
 DTYPES = {
     "bool": mx.bool_,
@@ -221,17 +219,3 @@ class MLXBackend:
 
     def transposed_product(self, a, b):
         return a.T @ b
-
-    conv2d = staticmethod(mlx_conv.conv2d)
-    conv2d_input = staticmethod(mlx_conv.conv2d_input)
-    conv2d_weight = staticmethod(mlx_conv.conv2d_weight)
-
-    # Overrides of fused operations.
-    layer_norm = staticmethod(mlx_fused.layer_norm)
-    layer_norm_vjp = staticmethod(mlx_fused.layer_norm_vjp)
-    gelu = staticmethod(mlx_fused.gelu)
-    gelu_vjp = staticmethod(mlx_fused.gelu_vjp)
-    cross_entropy = staticmethod(mlx_fused.cross_entropy)
-    cross_entropy_vjp = staticmethod(mlx_fused.cross_entropy_vjp)
-    attention = staticmethod(mlx_fused.attention)
-    attention_vjp = staticmethod(mlx_fused.attention_vjp)

@@ -10,12 +10,6 @@ import warnings
 import numpy as np
 
 from minigrad.backend import numpy_erf, numpy_gemm, numpy_sums
-from minigrad.kernels.cpu import adam as numpy_optim
-from minigrad.kernels.cpu import attention as numpy_attention
-from minigrad.kernels.cpu import conv as numpy_conv
-from minigrad.kernels.cpu import conv_mlp as numpy_mlp
-from minigrad.kernels.cpu import gelu as numpy_gelu
-from minigrad.kernels.cpu import layer_norm as numpy_fused
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
 # warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:
@@ -39,17 +33,6 @@ DTYPE_NAMES = _Names()
 
 
 FLOAT16 = DTYPES["float16"]
-
-
-def _in_float32(function):
-    """`function`, with products of float16 computed in float32, for which there is BLAS, and rounded once."""
-
-    def computed(*arrays, **static):
-        if arrays[0].dtype != FLOAT16:
-            return function(*arrays, **static)
-        return function(*[a if a is None else a.astype(np.float32) for a in arrays], **static).astype(FLOAT16)
-
-    return computed
 
 
 BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # integers of a float's size
@@ -81,23 +64,9 @@ class NumpyBackend:
     raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     erf = staticmethod(numpy_erf.erf)
-    conv2d = staticmethod(_in_float32(numpy_conv.conv2d))
-    conv2d_input = staticmethod(_in_float32(numpy_conv.conv2d_input))
-    conv2d_weight = staticmethod(_in_float32(numpy_conv.conv2d_weight))
-    adam = staticmethod(numpy_optim.adam)
-    matmul = staticmethod(_in_float32(np.matmul))
-    linear = staticmethod(_in_float32(numpy_gemm.linear))
-    transposed_product = staticmethod(_in_float32(numpy_gemm.transposed_product))
-    layer_norm = staticmethod(numpy_fused.layer_norm)
-    layer_norm_vjp = staticmethod(numpy_fused.layer_norm_vjp)
-    gelu = staticmethod(numpy_gelu.gelu)
-    gelu_vjp = staticmethod(numpy_gelu.gelu_vjp)
-    attention = staticmethod(numpy_attention.attention)
-    attention_vjp = staticmethod(numpy_attention.attention_vjp)
-    attention_weights = staticmethod(numpy_attention.attention_weights)
-    attention_weights_vjp = staticmethod(numpy_attention.attention_weights_vjp)
-    conv_mlp = staticmethod(numpy_mlp.conv_mlp)
-    conv_mlp_vjp = staticmethod(numpy_mlp.conv_mlp_vjp)
+    matmul = staticmethod(numpy_gemm.in_float32(np.matmul))
+    linear = staticmethod(numpy_gemm.in_float32(numpy_gemm.linear))
+    transposed_product = staticmethod(numpy_gemm.in_float32(numpy_gemm.transposed_product))
 
     def __getattr__(self, name):
         value = getattr(np, name)
