@@ -18,6 +18,7 @@ import minigrad as mg
 from minigrad.autograd import REGISTRY
 from minigrad.backend import numpy_gemm
 from minigrad.backend import numpy_threads as threads
+from minigrad.backend.base import Backend
 from minigrad.kernels import KERNELS, find, kernel
 from minigrad.kernels.cpu import adam, attention, conv, conv_mlp, depthwise, gelu, layer_norm
 from minigrad.kernels.fused import Fused, fused
@@ -724,3 +725,41 @@ def test_conv_mlp_computes_what_its_modules_compute(change):
     with mock.patch.object(conv_mlp_room, "conv_mlp", wraps=conv_mlp_room.conv_mlp) as one:
         np.testing.assert_allclose(result(), parts, rtol=1e-5, atol=1e-6)
     assert "linear" in names and one.called == (change == "nothing")
+
+
+# --- the protocol of a backend ------------------------------------------------------------------------------------------------
+def test_every_backend_keeps_to_the_protocol(device):
+    """What `Backend` leaves to its classes is there; what they change takes the same arguments."""
+    xp = mg.backend.get(device)
+    for name, method in vars(Backend).items():
+        if not inspect.isfunction(method) or name.startswith("_"):
+            continue
+        assert method.__doc__, name
+        optional = name in ("rank_and_size", "all_sum", "all_gather") and not xp.exchanges
+        optional |= name in ("compiled", "random_keys") and xp.why_not_compiled() is not None
+        if "_lacks" in method.__code__.co_names and not optional:
+            assert getattr(type(xp), name) is not method, f"{device} has no {name}"
+        try:
+            mine = inspect.signature(getattr(xp, name))
+        except ValueError:
+            continue  # the library's own, which doesn't tell
+        assert list(mine.parameters) == list(inspect.signature(method).parameters)[1:], name
+
+
+def test_a_backend_with_nothing_of_its_own():
+    """Says what it lacks, falls back where it can, and has its library's functions."""
+
+    class Bare(Backend):
+        name, lib, dtypes = "bare", np, {"float32": np.float32}
+
+    xp = Bare()
+    x = np.array([[1.0, 4.0]], np.float32)
+    np.testing.assert_array_equal(xp.tanh(x), np.tanh(x))
+    assert xp.rsqrt(x).tolist() == [[1, 0.5]] and xp.linear(x, x.T, None).tolist() == [[17]]
+    assert xp.sigmoid(np.zeros(1)).tolist() == [0.5] and xp.after([x], []) == [x] and not xp.exchanges
+    with pytest.raises(NotImplementedError, match=r"^the backend 'bare' has no to_numpy\(a\); define it in its class$"):
+        xp.to_numpy(x)
+    with pytest.raises(TypeError, match=r"^device 'bare' has no float64; it has float32$"):
+        xp.dtype("float64")
+    with pytest.raises(AttributeError):
+        xp.no_such_function  # noqa: B018
