@@ -719,7 +719,7 @@ def test_conv_mlp_computes_what_its_modules_compute(change):
     def result(*watched):
         mg.manual_seed(1)
         with mg.autograd.observe(*watched) if watched else contextlib.nullcontext():
-            return mlp(x, (5, 6)).numpy()
+            return mlp(x, size=(5, 6)).numpy()
 
     parts = result(lambda name, *_: names.append(name))
     with mock.patch.object(conv_mlp_room, "conv_mlp", wraps=conv_mlp_room.conv_mlp) as one:

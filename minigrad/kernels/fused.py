@@ -92,14 +92,14 @@ def fused(definition: Callable | None = None, /, **options):
 
 
 def at_once(whole: Callable) -> Callable:
-    """Decorator for what computes in parts, such as a module's `forward`: `whole(*args)`, which computes the same at once or gives
-    None where it can't, runs instead, unless somebody observes operations, who wants to see the parts."""
+    """Decorator for what computes in parts, such as a module's `forward`: `whole`, which computes the same at once or gives None
+    where it can't, is called first with the same arguments. Somebody who observes operations sees the parts."""
 
     def decorate(in_parts: Callable) -> Callable:
         @functools.wraps(in_parts)
-        def function(*args):
-            y = None if state.mode & WATCH else whole(*args)
-            return in_parts(*args) if y is None else y
+        def function(*args, **options):
+            y = None if state.mode & WATCH else whole(*args, **options)
+            return in_parts(*args, **options) if y is None else y
 
         return function
 
