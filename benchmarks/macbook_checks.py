@@ -20,7 +20,7 @@ import numpy as np
 from mlx_native import training_step
 
 import minigrad as mg
-from minigrad.backend import mlx_depthwise
+from minigrad.kernels.mlx import depthwise as kernels
 from minigrad.nn import functional as F
 
 CONVOLUTIONS = [  # image (N, H, W, C), kernel, stride, padding, dilation; C of PVT v2, and others
@@ -105,7 +105,7 @@ def in_16_bits(low: str) -> float:
 
 
 def depthwise(form: str, dtype: str) -> float:
-    mlx_depthwise.set_forms(forward=form, input=form, weight=form)
+    kernels.set_forms(forward=form, input=form, weight=form)
     try:
         return max(
             against_numpy(
@@ -117,7 +117,7 @@ def depthwise(form: str, dtype: str) -> float:
             for (n, h, w, c), kernel, stride, padding, dilation in CONVOLUTIONS
         )  # fmt: skip
     finally:
-        mlx_depthwise.set_forms()
+        kernels.set_forms()
 
 
 def cross_entropy(dtype: str) -> float:
@@ -182,7 +182,7 @@ def checks(quick: bool) -> Iterator[tuple[str, Callable[[], float], float]]:
     yield "losses of 3 compiled steps, beside those of the model on mlx.nn", lambda: beside_native(quick), 1e-5
     for low, most in NARROW.items():
         yield f"gradients under autocast {low}, beside float32's", lambda low=low: in_16_bits(low), most
-    for form in mlx_depthwise.FORMS:
+    for form in kernels.FORMS:
         if form != "metal" or mx.metal.is_available():
             for dtype, most in {"float32": 1e-5, **NARROW}.items():
                 name = f"depthwise convolution, form {form}, {dtype}"

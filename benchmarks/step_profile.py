@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import minigrad as mg  # before numpy: it chooses BLAS kernels
-from minigrad.backend import numpy_conv, numpy_depthwise, numpy_mlp
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.kernels import KERNELS
+from minigrad.kernels.cpu import conv, conv_mlp, depthwise
 
 import common  # isort: skip
 import pvt_cpu  # isort: skip
@@ -28,16 +29,16 @@ OTHER = "the rest: residual sums, copies, loss, the engine"
 KINDS = {
     PRODUCTS: [
         (NumpyBackend, "linear transposed_product matmul"),
-        (numpy_mlp, "_product_into linear_into transposed_product column_sums"),
-        (numpy_conv, "linear_into transposed_product"),
+        (conv_mlp, "_product_into linear_into transposed_product column_sums"),
+        (conv, "linear_into transposed_product"),
     ],
-    DEPTHWISE: [(numpy_depthwise, "correlate correlate_taps scattered")],
-    GELU: [(numpy_mlp, "gelu_block"), (NumpyBackend, "gelu gelu_vjp")],
-    "layer norm": [(NumpyBackend, "layer_norm layer_norm_vjp")],
-    "attention": [(NumpyBackend, "attention attention_vjp")],
-    WINDOWS: [(NumpyBackend, "conv2d conv2d_input conv2d_weight")],
-    REST: [(NumpyBackend, "conv_mlp conv_mlp_vjp")],
-    "AdamW": [(NumpyBackend, "adam")],
+    DEPTHWISE: [(depthwise, "correlate correlate_taps scattered")],
+    GELU: [(conv_mlp, "gelu_block"), (KERNELS, "gelu")],
+    "layer norm": [(KERNELS, "layer_norm")],
+    "attention": [(KERNELS, "attention")],
+    WINDOWS: [(KERNELS, "conv2d conv2d_input conv2d_weight")],
+    REST: [(KERNELS, "conv_mlp")],
+    "AdamW": [(KERNELS, "adam")],
 }
 
 
@@ -80,6 +81,11 @@ class Clock:
         for kind, places in KINDS.items():
             for home, names in places:
                 for name in names.split():
+                    if home is KERNELS:
+                        found = KERNELS[name, "cpu"]
+                        found.forward = self.timed(kind, found.forward)
+                        found.vjp = found.vjp and self.timed(kind, found.vjp)
+                        continue
                     function = getattr(NumpyBackend(), name) if home is NumpyBackend else getattr(home, name)
                     timed = self.product_into(function) if name == "_product_into" else self.timed(kind, function)
                     setattr(home, name, staticmethod(timed) if home is NumpyBackend else timed)

@@ -252,7 +252,7 @@ def _peer_errors(xp) -> Iterator[None]:
 
 def _backend(tensors: Sequence[Tensor]):
     xp = tensors[0].backend
-    if any(t.backend is not xp for t in tensors) or not hasattr(xp, "all_sum"):
+    if any(t.backend is not xp for t in tensors) or not xp.exchanges:
         devices = ", ".join(sorted({t.device for t in tensors}))
         raise ValueError(
             f"processes exchange tensors on device 'mlx', these are on {devices}; move them with .to('mlx')"

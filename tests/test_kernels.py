@@ -1,6 +1,7 @@
 """The numpy backend's kernels against the definitions they stand in for: any shape, stride, layout and number of threads."""
 
 import contextlib
+import inspect
 import os
 import subprocess
 import sys
@@ -15,19 +16,14 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY
-from minigrad.backend import (
-    numpy_attention,
-    numpy_conv,
-    numpy_depthwise,
-    numpy_fused,
-    numpy_gelu,
-    numpy_gemm,
-    numpy_mlp,
-    numpy_optim,
-)
+from minigrad.backend import numpy_gemm
 from minigrad.backend import numpy_threads as threads
-from minigrad.backend.numpy_backend import NumpyBackend
-from minigrad.kernels.fused import Fused
+from minigrad.backend.base import Backend
+from minigrad.kernels import KERNELS, find, kernel
+from minigrad.kernels.cpu import adam, attention, conv, conv_mlp, depthwise, gelu, layer_norm
+from minigrad.kernels.fused import Fused, fused
+from minigrad.models import conv_mlp as conv_mlp_room
+from minigrad.models.blocks import ConvMLP
 from minigrad.nn import functional as F
 
 FORWARD = {"float32": 2e-6, "float64": 1e-13}
@@ -42,21 +38,21 @@ layouts = st.sampled_from(["plain", "reversed", "strided", "expanded"])
 @pytest.fixture
 def tiny_blocks(monkeypatch):
     """Blocks so small that small arrays have several, of unequal size, for three threads."""
-    monkeypatch.setattr(numpy_fused, "BLOCK", 7)
-    monkeypatch.setattr(numpy_gelu, "BLOCK", 5)
-    monkeypatch.setattr(numpy_gelu, "PART", 15)
-    monkeypatch.setattr(numpy_mlp, "BLOCK", 5)
-    monkeypatch.setattr(numpy_mlp, "GEMM_BLOCK", 50)
-    monkeypatch.setattr(numpy_mlp, "HIDDEN", 60)
-    monkeypatch.setattr(numpy_mlp, "BAND", 60)
-    monkeypatch.setattr(numpy_attention, "QUERIES", 9)
-    monkeypatch.setattr(numpy_conv, "COLUMNS", 50)
-    monkeypatch.setattr(numpy_depthwise, "BLOCK", 40)
+    monkeypatch.setattr(layer_norm, "BLOCK", 7)
+    monkeypatch.setattr(gelu, "BLOCK", 5)
+    monkeypatch.setattr(gelu, "PART", 15)
+    monkeypatch.setattr(conv_mlp, "BLOCK", 5)
+    monkeypatch.setattr(conv_mlp, "GEMM_BLOCK", 50)
+    monkeypatch.setattr(conv_mlp, "HIDDEN", 60)
+    monkeypatch.setattr(conv_mlp, "BAND", 60)
+    monkeypatch.setattr(attention, "QUERIES", 9)
+    monkeypatch.setattr(conv, "COLUMNS", 50)
+    monkeypatch.setattr(depthwise, "BLOCK", 40)
     monkeypatch.setattr(numpy_gemm, "BLOCK", 10)
     monkeypatch.setattr(numpy_gemm, "WORTH", 30)
     monkeypatch.setattr(numpy_gemm, "ROWS", 2)
-    monkeypatch.setattr(numpy_optim, "BLOCK", 4)
-    monkeypatch.setattr(numpy_optim, "PART", 8)
+    monkeypatch.setattr(adam, "BLOCK", 4)
+    monkeypatch.setattr(adam, "PART", 8)
     monkeypatch.setattr(threads._State, "threads", 3)
 
 
@@ -357,12 +353,9 @@ def test_adam(shape, layout, dtype, decoupled, decay, beta1):
         return [copy for row in seen for _, copy in row]
 
     got = steps()
-    kernel = NumpyBackend.adam
-    del NumpyBackend.adam
-    try:
+    with mock.patch.dict(KERNELS):
+        del KERNELS["adam", "cpu"]
         expected = steps()
-    finally:
-        NumpyBackend.adam = staticmethod(kernel)
     for a, b in zip(got, expected, strict=True):
         assert a.dtype == dtype
         np.testing.assert_array_equal(a, b)
@@ -518,8 +511,8 @@ def test_tokens_and_maps_share_memory(linear, monkeypatch):
         monkeypatch.setattr(op, "forward", noted)
     monkeypatch.setattr(mg.backend.get("cpu"), "raw", None)  # the operations as the backward sees them
     sizes = []
-    convolve = numpy_conv._nhwc
-    monkeypatch.setattr(numpy_conv, "_nhwc", lambda x: sizes.append((x, y := convolve(x))) or y)
+    convolve = conv._nhwc
+    monkeypatch.setattr(conv, "_nhwc", lambda x: sizes.append((x, y := convolve(x))) or y)
     model = mg.models.create_model(
         "pvt_v2_b0", num_classes=3, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1),
         linear=linear, hidden_act="gelu_new",
@@ -551,3 +544,222 @@ def test_inference_keeps_nothing():
             finally:
                 tracemalloc.stop()
     assert peaks[False][0] < 3 * y.data.nbytes + 20_000 and peaks[False][1] < 0.5 * peaks[True][0]
+
+
+# --- the registry ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def registry():
+    """Kernels registered in a test are gone afterwards, and what they stood before is as it was."""
+    forwards = {op: op.forward for op in REGISTRY.values()}
+    with mock.patch.dict(KERNELS):
+        yield
+    for op, forward in forwards.items():
+        op.forward = forward
+    for xp in mg.backend.made():
+        xp.raw = None
+
+
+def test_a_kernel_stands_before_a_plain_operation(registry):
+    """With the operation's own derivatives, dtypes, broadcasting and errors; it may decline."""
+    x = mg.tensor([0.5, -1.0, 2.0], requires_grad=True)
+    wide = mg.tensor([0.5, -1.0], dtype="float64")
+    expected = [t.numpy() for t in (mg.tanh(x), *mg.grad((mg.tanh(x) ** 2).sum(), x), mg.tanh(wide))]
+    ran = []
+
+    @kernel("tanh", "cpu")
+    def tanh(a):
+        if a.dtype != np.float32:
+            return None
+        ran.append(a.shape)
+        return np.tanh(a)
+
+    got = [t.numpy() for t in (mg.tanh(x), *mg.grad((mg.tanh(x) ** 2).sum(), x), mg.tanh(wide))]
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert ran == [(3,), (3,)]
+    mg.tanh(mg.tensor([1, 2]))  # whole numbers come as float32
+    assert ran.pop() == (2,)
+    with pytest.raises(TypeError, match=r"^tanh: expected a tensor, got list"):
+        mg.tanh([1.0])
+
+    @kernel("tanh", "cpu")  # the cell is run again
+    def tanh_again(a):
+        return np.zeros_like(a)
+
+    assert not np.any(mg.tanh(x).numpy()) and len(ran) == 2
+
+
+def test_a_kernel_is_what_derivatives_compute_with(registry):
+    """exp's derivative by the output needs none; sigmoid's in silu's derivative does, also where that was asked for before."""
+    x = mg.tensor([0.5, -1.0], requires_grad=True)
+    before = mg.grad(F.silu(x).sum(), x)[0].numpy()
+
+    @kernel("sigmoid", "cpu")
+    def sigmoid(a):
+        return np.ones_like(a)
+
+    after = mg.grad(F.silu(x).sum(), x)[0].numpy()
+    np.testing.assert_array_equal(after, [1, 1])  # s·(1 + a·(1 - s))
+    assert not np.allclose(before, after)
+
+
+def test_a_fused_kernel_without_a_derivative_serves_inference(registry):
+    @kernel("gelu", "cpu")
+    def gelu(x, *, save):
+        assert not save
+        return np.full_like(x, 7), None
+
+    x = mg.tensor([0.5, -1.0], requires_grad=True)
+    assert mg.nn.functional.gelu(x).numpy() == pytest.approx([0.34573123, -0.15865526])
+    with mg.no_grad():
+        assert F.gelu(x).tolist() == [7, 7]
+
+
+def test_a_kernel_of_an_operation_of_ones_own(registry):
+    """Whatever its name; minigrad's operation of that name keeps its kernel."""
+
+    def double(x):
+        return x * 2
+
+    double.__name__ = "gelu"
+    double.__module__ = "elsewhere"
+    mine = fused(double)
+
+    @kernel(mine, "cpu")
+    def triple(x, *, save):
+        return x * 3, None
+
+    @triple.defvjp
+    def triple_vjp(g, saved, x):
+        return (g * 3,)
+
+    x = mg.tensor([1.0], requires_grad=True)
+    y = mine(x)
+    y.backward()
+    assert y.item() == 3 and x.grad.item() == 3
+    assert F.gelu(x).item() == pytest.approx(0.8413447)
+    assert find(mine, "cpu") is triple and find(mine, "mlx") is None
+
+
+@pytest.mark.parametrize(
+    "name, on, text",
+    [
+        ("tahn", "cpu", "kernel: there is no operation 'tahn'; did you mean 'tanh'?"),
+        ("qqqq", "cpu", "kernel: there is no operation 'qqqq'; minigrad.autograd.REGISTRY has them"),
+        ("tanh", "gpu", "kernel: the backends are 'cpu', 'mlx', got 'gpu'"),
+    ],
+)
+def test_a_kernel_for_nothing(name, on, text):
+    with pytest.raises(ValueError) as error:
+        kernel(name, on)
+    assert str(error.value) == text
+
+
+def test_every_kernel_takes_its_operations_parameters():
+    """By name and in order; a fused one `save` besides, and its derivative `g, saved` first."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    mg.backend.get("mlx")
+    for (name, on), found in KERNELS.items():
+        assert (found.vjp is not None) == isinstance(REGISTRY.get(name), Fused), (name, on)
+        if name in REGISTRY:
+            op = REGISTRY[name]
+            mine = list(inspect.signature(found.forward).parameters)
+            assert mine == [*op.inputs, *op.static, *(["save"] if found.vjp else [])], (name, on)
+        if found.vjp:
+            assert list(inspect.signature(found.vjp).parameters)[2:] == [*op.inputs, *op.static], (name, on)
+
+
+# --- a module's parts in one kernel -----------------------------------------------------------------------------------------
+class Doubled(mg.nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def _doubled(mlp):
+    mlp.fc1 = Doubled(*mlp.fc1.weight.shape[::-1])
+
+
+def _dilated(mlp):
+    mlp.dwconv = mg.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8)
+
+
+def _whole(mlp):
+    mlp.dwconv = mg.nn.Conv2d(8, 8, 3, padding=1)
+
+
+def _dropping(mlp):
+    mlp.eval()
+    mlp.drop.p = 0.5
+    mlp.drop.train()
+
+
+def _silent(mlp):
+    mlp.fc2.forward = lambda x: 0 * x[..., :4]
+
+
+CHANGES = {
+    "nothing": lambda mlp: None,
+    "another kind of layer": _doubled,
+    "another geometry": _dilated,
+    "a full convolution": _whole,
+    "another activation": lambda mlp: setattr(mlp, "act", mg.nn.GELU(approximate="tanh")),
+    "dropout that stays on": _dropping,
+    "another forward": _silent,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_conv_mlp_computes_what_its_modules_compute(change):
+    """Part by part, as an observer sees it, and in one kernel where that is the same; however the parts were changed."""
+    mg.manual_seed(0)
+    config = mg.models.PVTV2Config(embed_dims=(4, 8, 8, 8), num_heads=(1, 1, 1, 1), mlp_ratios=(2, 2, 2, 2))
+    mlp, x, names = ConvMLP(config, 0), mg.randn(2, 30, 4), []
+    CHANGES[change](mlp)
+
+    def result(*watched):
+        mg.manual_seed(1)
+        with mg.autograd.observe(*watched) if watched else contextlib.nullcontext():
+            return mlp(x, size=(5, 6)).numpy()
+
+    parts = result(lambda name, *_: names.append(name))
+    with mock.patch.object(conv_mlp_room, "conv_mlp", wraps=conv_mlp_room.conv_mlp) as one:
+        np.testing.assert_allclose(result(), parts, rtol=1e-5, atol=1e-6)
+    assert "linear" in names and one.called == (change == "nothing")
+
+
+# --- the protocol of a backend ------------------------------------------------------------------------------------------------
+def test_every_backend_keeps_to_the_protocol(device):
+    """What `Backend` leaves to its classes is there; what they change takes the same arguments."""
+    xp = mg.backend.get(device)
+    for name, method in vars(Backend).items():
+        if not inspect.isfunction(method) or name.startswith("_"):
+            continue
+        assert method.__doc__, name
+        optional = name in ("rank_and_size", "all_sum", "all_gather") and not xp.exchanges
+        optional |= name in ("compiled", "random_keys") and xp.why_not_compiled() is not None
+        if "_lacks" in method.__code__.co_names and not optional:
+            assert getattr(type(xp), name) is not method, f"{device} has no {name}"
+        try:
+            mine = inspect.signature(getattr(xp, name))
+        except ValueError:
+            continue  # the library's own, which doesn't tell
+        assert list(mine.parameters) == list(inspect.signature(method).parameters)[1:], name
+
+
+def test_a_backend_with_nothing_of_its_own():
+    """Says what it lacks, falls back where it can, and has its library's functions."""
+
+    class Bare(Backend):
+        name, lib, dtypes = "bare", np, {"float32": np.float32}
+
+    xp = Bare()
+    x = np.array([[1.0, 4.0]], np.float32)
+    np.testing.assert_array_equal(xp.tanh(x), np.tanh(x))
+    assert xp.rsqrt(x).tolist() == [[1, 0.5]] and xp.linear(x, x.T, None).tolist() == [[17]]
+    assert xp.sigmoid(np.zeros(1)).tolist() == [0.5] and xp.after([x], []) == [x] and not xp.exchanges
+    with pytest.raises(NotImplementedError, match=r"^the backend 'bare' has no to_numpy\(a\); define it in its class$"):
+        xp.to_numpy(x)
+    with pytest.raises(TypeError, match=r"^device 'bare' has no float64; it has float32$"):
+        xp.dtype("float64")
+    with pytest.raises(AttributeError):
+        xp.no_such_function  # noqa: B018

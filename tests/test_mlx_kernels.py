@@ -13,7 +13,7 @@ import minigrad as mg
 from minigrad.nn import functional as F
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
-from minigrad.backend import mlx_depthwise, mlx_metal  # noqa: E402
+from minigrad.kernels.mlx import depthwise, metal  # noqa: E402
 
 SHAPES = [  # image (N, H, W, C), kernel, stride, padding, dilation
     ((2, 5, 6, 4), (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -37,8 +37,8 @@ def derivatives(image, kernel, stride, padding, dilation, device="mlx", dtype="f
 
 @pytest.fixture
 def forms():
-    yield mlx_depthwise.set_forms
-    mlx_depthwise.set_forms()
+    yield depthwise.set_forms
+    depthwise.set_forms()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -54,7 +54,7 @@ def test_every_form_of_the_depthwise_convolution(form, shape, forms):
 
 def test_forms_are_chosen_by_name(forms):
     forms(weight="native")
-    assert mlx_depthwise.forms()["weight"] == "native" and mlx_depthwise.forms()["forward"] in mlx_depthwise.FORMS
+    assert depthwise.forms()["weight"] == "native" and depthwise.forms()["forward"] in depthwise.FORMS
     for wrong in ({"forward": "fast"}, {"sideways": "shifts"}):
         with pytest.raises(ValueError, match="the parts are forward, input, weight, their forms native, shifts, metal"):
             forms(**wrong)
@@ -72,8 +72,8 @@ def as_cpp(tmp_path_factory):
     folder = tmp_path_factory.mktemp("metal")
     text = "struct uint3 { unsigned x, y, z; };\ntypedef float T;\n"
     for name, body, arguments in (
-        ("forward", mlx_metal.FORWARD, "const float* x, const float* taps, float* y"),
-        ("taps_sums", mlx_metal.TAPS, "const float* g, const float* x, float* sums"),
+        ("forward", metal.FORWARD, "const float* x, const float* taps, float* y"),
+        ("taps_sums", metal.TAPS, "const float* g, const float* x, float* sums"),
     ):
         text += f'extern "C" void {name}({arguments}, const int* geometry, const int* grid) {{\n'
         text += f"auto body = [&](uint3 thread_position_in_grid) {{ {body} }};\n"
@@ -104,13 +104,13 @@ def test_the_metal_kernels_texts(shape, as_cpp, monkeypatch, forms):
 
     monkeypatch.setattr(mx.fast, "metal_kernel", metal_kernel)
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
-    mlx_metal._kernel.cache_clear()
+    metal._kernel.cache_clear()
     forms(forward="metal", input="metal", weight="metal")
     try:
         for got, expected in zip(derivatives(*shape), derivatives(*shape, device="cpu", dtype="float64"), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     finally:
-        mlx_metal._kernel.cache_clear()
+        metal._kernel.cache_clear()
 
 
 # --- attention --------------------------------------------------------------------------------------------------------

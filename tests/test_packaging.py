@@ -16,7 +16,8 @@ import pytest
 import minigrad as mg
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 def run(code, **environment):
@@ -59,6 +60,14 @@ except mg.backend.BackendError as error:
 """
     total, message = run(code).splitlines()
     assert float(total) == 8 and "minigrad[mlx-cpu]" in message
+
+
+def test_the_contract_between_the_backends_names_all_their_files():
+    """`lint-imports` takes no patterns for them."""
+    [contract] = [c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["name"].startswith("MLX")]
+    for library, rest, listed in (("mlx", "mlx", "source_modules"), ("numpy", "cpu", "forbidden_modules")):
+        files = {f"minigrad.backend.{path.stem}" for path in (ROOT / "minigrad/backend").glob(f"{library}_*.py")}
+        assert {*files, f"minigrad.kernels.{rest}"} == set(contract[listed])
 
 
 def test_version():

@@ -12,6 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad.autograd import REGISTRY, checkpoint, gradcheck, gradgradcheck
 from minigrad.kernels.fused import Fused
+from minigrad.models.conv_mlp import conv_mlp_
 from minigrad.nn import functional as F
 from minigrad.ops import fused
 
@@ -53,7 +54,7 @@ MLP = (1, 6, 2), (3, 2), (3,), (3, 1, 3, 3), (3,), (2, 3), (2,)
 for relu in (False, True):
     row(
         "conv_mlp",
-        lambda *ts, relu=relu: fused.conv_mlp(*ts, size=(2, 3), relu=relu),
+        lambda *ts, relu=relu: conv_mlp_(*ts, size=(2, 3), relu=relu),
         *MLP,
         what="relu" if relu else "",
     )

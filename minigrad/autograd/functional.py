@@ -102,7 +102,6 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
     [[2.0, 0.0], [0.0, 4.0]]
     """
     from minigrad import ops
-    from minigrad.creation import zeros
 
     with enable_grad():
         xs = _fresh(inputs)
@@ -115,7 +114,7 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
             columns = (
                 ops.stack(*(line[k] for line in lines), dim=0).reshape((*y.shape, *x.shape))
                 if lines
-                else zeros(*y.shape, *x.shape, dtype=x.dtype, device=x.device)
+                else _tensor(x.backend.zeros((*y.shape, *x.shape), dtype=x.data.dtype), x.backend)
                 for k, x in enumerate(xs)
             )
             rows.append(_like(inputs, tuple(columns)))

@@ -6,11 +6,6 @@ from minigrad.engine.modes import WATCH, state
 from minigrad.switches import Switch
 
 
-def is_observed() -> bool:
-    """Whether somebody observes the operations of this thread, see `observe`."""
-    return bool(state.mode & WATCH)
-
-
 class observe(Switch):
     """Context manager and decorator that tells what the engine does.
 

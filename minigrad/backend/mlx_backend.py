@@ -6,7 +6,8 @@ import weakref
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import mlx_compile, mlx_conv, mlx_device, mlx_distributed, mlx_fused, mlx_sums, tracing
+from minigrad.backend import mlx_compile, mlx_device, mlx_distributed, mlx_sums, tracing
+from minigrad.backend.base import Backend
 
 DTYPES = {
     "bool": mx.bool_,
@@ -41,7 +42,7 @@ def _reduction(name, of_nothing):
     return reduce
 
 
-class MLXBackend:
+class MLXBackend(Backend):
     """mlx.core's functions under their own names, which are mostly numpy's, and the few that it has not."""
 
     name = "mlx"
@@ -49,16 +50,11 @@ class MLXBackend:
     array_type = mx.array
     dtypes = DTYPES
     eager = False  # reading a value waits for the device
-    raw = None  # the operations on this backend's raw arrays, once somebody differentiates
+    exchanges = True
 
     def __init__(self) -> None:
         self.carried: dict = {}  # id -> weak reference of a tensor whose array is to be computed soon
         mlx_device.set_default_limits()
-
-    def __getattr__(self, name):
-        value = getattr(mx, name)
-        setattr(self, name, value)
-        return value
 
     def has_gpu(self) -> bool:
         return mx.default_device().type == mx.DeviceType.gpu
@@ -84,9 +80,6 @@ class MLXBackend:
         native = self.dtype(name)
         return mx.array(values.astype(name, copy=False), native)
 
-    def astype(self, a, name: str):
-        return a.astype(self.dtype(name))
-
     def to_numpy(self, a):
         try:
             return np.array(a.astype(mx.float32) if a.dtype == mx.bfloat16 else a)
@@ -97,13 +90,10 @@ class MLXBackend:
                 "this tensor was made inside a compiled step and has no value outside; return it from the step"
             ) from None
 
-    def eval(self, *arrays) -> None:
-        """Computes the given lazy arrays now, in one go."""
-        mx.eval(*arrays)
+    eval = staticmethod(mx.eval)
 
     def start(self, arrays) -> None:
-        """Starts computing arrays that are carried from one step to the next, together with those of `carry`. Within a
-        trace nothing is computed."""
+        """Within a trace nothing is computed."""
         if tracing.state.active:
             return
         tensors = [reference() for reference in self.carried.values()]
@@ -115,17 +105,15 @@ class MLXBackend:
                 raise
 
     def carry(self, tensor) -> None:
-        """Has a tensor's array computed with the next `start`."""
         if not tracing.state.active:
             self.carried[id(tensor)] = weakref.ref(tensor)
 
     def after(self, arrays: list, earlier: list) -> list:
-        """The same arrays, to be computed after the others. A compiled function takes what is computed from them for something
-        else than what was computed from the arrays themselves, and does it again."""
+        """A compiled function takes what is computed from them for something else than what was computed from the arrays
+        themselves, and does it again."""
         return mx.depends(arrays, earlier) if arrays and earlier else arrays
 
     def peak_of(self, function) -> int:
-        """The most bytes held at once beyond those before, while the arrays that `function()` returns are computed."""
         mx.synchronize()
         before = mx.get_active_memory()
         mx.reset_peak_memory()
@@ -160,6 +148,7 @@ class MLXBackend:
         (key,) = self.after([key], [*after, *tracing.state.again])
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
+    erf, rsqrt, sigmoid, pad = (staticmethod(f) for f in (mx.erf, mx.rsqrt, mx.sigmoid, mx.pad))
     sum, mean, cumsum = (staticmethod(f) for f in (mlx_sums.total, mlx_sums.mean, mlx_sums.running))
     # Of no elements, mx's own may never return on the CPU (0.32.4).
     any, all = _reduction("any", False), _reduction("all", True)
@@ -216,20 +205,3 @@ class MLXBackend:
             y = x @ w
             return y if b is None else y + b
         return mx.addmm(b, x, w)
-
-    def transposed_product(self, a, b):
-        return a.T @ b
-
-    conv2d = staticmethod(mlx_conv.conv2d)
-    conv2d_input = staticmethod(mlx_conv.conv2d_input)
-    conv2d_weight = staticmethod(mlx_conv.conv2d_weight)
-
-    # Overrides of fused operations.
-    layer_norm = staticmethod(mlx_fused.layer_norm)
-    layer_norm_vjp = staticmethod(mlx_fused.layer_norm_vjp)
-    gelu = staticmethod(mlx_fused.gelu)
-    gelu_vjp = staticmethod(mlx_fused.gelu_vjp)
-    cross_entropy = staticmethod(mlx_fused.cross_entropy)
-    cross_entropy_vjp = staticmethod(mlx_fused.cross_entropy_vjp)
-    attention = staticmethod(mlx_fused.attention)
-    attention_vjp = staticmethod(mlx_fused.attention_vjp)

@@ -9,17 +9,8 @@ import warnings
 
 import numpy as np
 
-from minigrad.backend import (
-    numpy_attention,
-    numpy_conv,
-    numpy_erf,
-    numpy_fused,
-    numpy_gelu,
-    numpy_gemm,
-    numpy_mlp,
-    numpy_optim,
-    numpy_sums,
-)
+from minigrad.backend import numpy_erf, numpy_gemm, numpy_sums
+from minigrad.backend.base import Backend
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
 # warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:
@@ -45,17 +36,6 @@ DTYPE_NAMES = _Names()
 FLOAT16 = DTYPES["float16"]
 
 
-def _in_float32(function):
-    """`function`, with products of float16 computed in float32, for which there is BLAS, and rounded once."""
-
-    def computed(*arrays, **static):
-        if arrays[0].dtype != FLOAT16:
-            return function(*arrays, **static)
-        return function(*[a if a is None else a.astype(np.float32) for a in arrays], **static).astype(FLOAT16)
-
-    return computed
-
-
 BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # integers of a float's size
 
 
@@ -74,42 +54,18 @@ def _masked(condition, a):
     return mask.view(a.dtype)
 
 
-class NumpyBackend:
+class NumpyBackend(Backend):
     """numpy's functions under their own names, and the few that numpy has not."""
 
     name = "cpu"
     lib = np
     array_type = np.ndarray
     dtypes = DTYPES
-    eager = True  # values are there at once, so that reading them costs nothing
-    raw = None  # the operations on this backend's raw arrays, once somebody differentiates
 
     erf = staticmethod(numpy_erf.erf)
-    conv2d = staticmethod(_in_float32(numpy_conv.conv2d))
-    conv2d_input = staticmethod(_in_float32(numpy_conv.conv2d_input))
-    conv2d_weight = staticmethod(_in_float32(numpy_conv.conv2d_weight))
-    adam = staticmethod(numpy_optim.adam)
-    matmul = staticmethod(_in_float32(np.matmul))
-    linear = staticmethod(_in_float32(numpy_gemm.linear))
-    transposed_product = staticmethod(_in_float32(numpy_gemm.transposed_product))
-    layer_norm = staticmethod(numpy_fused.layer_norm)
-    layer_norm_vjp = staticmethod(numpy_fused.layer_norm_vjp)
-    gelu = staticmethod(numpy_gelu.gelu)
-    gelu_vjp = staticmethod(numpy_gelu.gelu_vjp)
-    attention = staticmethod(numpy_attention.attention)
-    attention_vjp = staticmethod(numpy_attention.attention_vjp)
-    attention_weights = staticmethod(numpy_attention.attention_weights)
-    attention_weights_vjp = staticmethod(numpy_attention.attention_weights_vjp)
-    conv_mlp = staticmethod(numpy_mlp.conv_mlp)
-    conv_mlp_vjp = staticmethod(numpy_mlp.conv_mlp_vjp)
-
-    def __getattr__(self, name):
-        value = getattr(np, name)
-        setattr(self, name, value)
-        return value
-
-    def has_gpu(self) -> bool:
-        return False
+    matmul = staticmethod(numpy_gemm.in_float32(np.matmul))
+    linear = staticmethod(numpy_gemm.in_float32(numpy_gemm.linear))
+    transposed_product = staticmethod(numpy_gemm.in_float32(numpy_gemm.transposed_product))
 
     def asarray(self, values, dtype_name: str | None = None):
         return np.asarray(values, None if dtype_name is None else self.dtype(dtype_name))
@@ -131,21 +87,8 @@ class NumpyBackend:
     def to_numpy(self, a):
         return a
 
-    def eval(self, *arrays) -> None:
-        """Nothing: numpy computes at once."""
-
-    def start(self, arrays) -> None:
-        """Nothing, likewise."""
-
-    def carry(self, tensor) -> None:
-        """Nothing, likewise."""
-
-    def after(self, arrays: list, earlier: list) -> list:
-        """The arrays themselves: numpy computes in the order of the program."""
-        return arrays
-
     def peak_of(self, function) -> int:
-        """The most bytes held at once beyond those before, while `function()` runs; numpy tells tracemalloc of its arrays."""
+        """As numpy tells tracemalloc."""
         running = tracemalloc.is_tracing()
         if not running:
             tracemalloc.start()
@@ -157,28 +100,6 @@ class NumpyBackend:
         finally:
             if not running:
                 tracemalloc.stop()
-
-    def low_precision(self) -> str:
-        """The 16-bit dtype for mixed precision; numpy computes it slowly."""
-        return "float16"
-
-    def memory(self) -> None:
-        """Nothing: numpy doesn't count."""
-
-    def exhausted(self, error: BaseException) -> bool:
-        """Whether an error says that there was no memory left."""
-        return isinstance(error, MemoryError)
-
-    def set_memory_limit(self, limit: int) -> int:
-        """Nothing: the system limits the process."""
-        return 0
-
-    set_cache_limit = set_memory_limit
-
-    def reset_peak_memory(self) -> None:
-        """Nothing, likewise."""
-
-    clear_cache = reset_peak_memory
 
     def why_not_compiled(self) -> str:
         return "numpy computes operation by operation"
@@ -215,9 +136,6 @@ class NumpyBackend:
         if a.__class__ is float and a == 0 and _masks(condition, b):
             return _masked(~condition, b)
         return np.where(condition, a, b)
-
-    def rsqrt(self, a):
-        return 1 / np.sqrt(a)
 
     def sign(self, a):
         positive = np.greater(a, 0).astype(a.dtype)

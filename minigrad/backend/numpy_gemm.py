@@ -1,5 +1,7 @@
 """Matrix products of tall matrices, rows at a time: what follows a product (a bias, a sum) finds its rows in the cache."""
 
+import functools
+
 import numpy as np
 
 from minigrad.backend import numpy_sums
@@ -8,6 +10,19 @@ from minigrad.backend.numpy_threads import free_threads, parallel
 BLOCK = 1 << 18  # numbers of the larger matrix in one block of rows
 WORTH = 1 << 24  # multiplications for which another thread is worth waking; about 0.2 ms
 ROWS = 32  # of a product that are worth a part of their own
+FLOAT16 = np.dtype(np.float16)
+
+
+def in_float32(function):
+    """`function`, with products of float16 computed in float32, for which there is BLAS, and rounded once."""
+
+    @functools.wraps(function)
+    def computed(*arrays, **static):
+        if arrays[0].dtype != FLOAT16:
+            return function(*arrays, **static)
+        return function(*[a if a is None else a.astype(np.float32) for a in arrays], **static).astype(FLOAT16)
+
+    return computed
 
 
 def shares(multiplications: int) -> int:

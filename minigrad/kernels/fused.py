@@ -1,4 +1,4 @@
-"""Fused operations: a definition in tensor operations, which kernels of a backend may override."""
+"""Fused operations: a definition in tensor operations, which a backend's kernels may override (see `registry.py`)."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,15 +9,16 @@ from minigrad.engine.backward import gradients
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, enable_grad, state
 from minigrad.engine.operation import Node, Op, Plan, alias, observed
 from minigrad.engine.tensor import _tensor
+from minigrad.kernels.registry import KERNELS, key
 
 
 class Fused(Op):
-    """An operation with a definition on tensors and optional kernels in the backends.
+    """An operation with a definition on tensors and optional kernels.
 
-    The definition is the documentation and the truth. A backend that has a method of the operation's name, returning
-    (output, saved) or None when it declines, and one called `<name>_vjp` returning a gradient for each input, is used in
-    ordinary training; `create_graph`, and backends without the methods, use the definition, from the saved inputs. The
-    method is told whether a derivative may follow (`save`); if not, it needn't keep anything.
+    The definition is the documentation and the truth. A backend's kernel gives (output, saved), or None when it declines, and
+    from what it saved a gradient for each input. It is used in ordinary training; `create_graph`, and backends without a
+    kernel, use the definition, from the saved inputs. The kernel is told whether a derivative may follow (`save`); if not, it
+    needn't keep anything.
 
     One with `parts` runs as its definition while somebody observes operations: whoever counts or draws them wants to see
     the parts. Kernels are for inputs of one dtype; those at the positions `integers` are left out of that.
@@ -26,6 +27,7 @@ class Fused(Op):
     def __init__(self, definition: Callable, parts: bool = False, integers: tuple[int, ...] = ()):
         super().__init__(definition)
         self.definition, self.parts, self.integers = definition, parts, integers
+        self.key = key(self)
 
     def __call__(self, *inputs, **static):
         static = {name: plain(value) for name, value in static.items()}
@@ -37,18 +39,20 @@ class Fused(Op):
             kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
         except AttributeError:
             raise messages.no_tensor(self, inputs) from None
-        kernel = getattr(xp, self.name, None) if self.own else None
+        kernel = KERNELS.get((self.key, xp.name))
         if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
             return self.definition(*inputs, **static)
         wanted = [k for k, t in enumerate(inputs) if t is not None and t._requires_grad] if state.mode & GRAD else []
+        if wanted and kernel.vjp is None:
+            return self.definition(*inputs, **static)
         arrays: list = [None if t is None else t._data for t in inputs]
-        result = kernel(*arrays, save=bool(wanted), **static)
+        result = kernel.forward(*arrays, save=bool(wanted), **static)
         if result is None:
             return self.definition(*inputs, **static)
         (y, statistics), node = result, None
         if wanted:
             edges = [inputs[k]._edge or inputs[k] for k in wanted]
-            node = Node(self, xp, FusedPlan(wanted, len(arrays)), edges, (arrays, (statistics,), static))
+            node = Node(self, xp, FusedPlan(wanted, len(arrays), kernel.vjp), edges, (arrays, (statistics,), static))
             node.expected = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
         out = _tensor(y, xp, node)
         observed(self, inputs, out, static, node)
@@ -65,19 +69,18 @@ class Fused(Op):
         others held fixed, also where one is computed from another."""
         arrays, (statistics,), static = node.saved
         if not create_graph:
-            grads = getattr(node.xp, self.name + "_vjp")(g, statistics, *arrays, **static)
+            grads = node.plan.vjps[0](g, statistics, *arrays, **static)
             return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
         inputs = [None if a is None else node.as_tensor(k, a) for k, a in enumerate(arrays)]
         return partial_derivatives(lambda *given: self.definition(*given, **static), inputs, node.plan.positions, g)
 
 
 class FusedPlan(Plan):
-    """That of a fused operation, which keeps all its inputs, and statistics of its kernel's choice."""
+    """That of a fused operation, which keeps all its inputs, and statistics of its kernel's choice, for that kernel's VJP."""
 
-    __slots__ = ()
-
-    def __init__(self, positions: Sequence[int], count: int):
+    def __init__(self, positions: Sequence[int], count: int, vjp):
         super().__init__(positions)
+        self.vjps = (vjp,)
         self.keeps, self.checks = True, [(place, 0, k) for place, k in enumerate(positions)]
         self.kinds = [list(range(count)), [None]]
 
@@ -85,6 +88,21 @@ class FusedPlan(Plan):
 def fused(definition: Callable | None = None, /, **options):
     """Decorator that makes a `Fused` operation of its definition, a function of tensors."""
     return functools.partial(Fused, **options) if definition is None else Fused(definition)
+
+
+def at_once(whole: Callable) -> Callable:
+    """Decorator for what computes in parts, such as a module's `forward`: `whole`, which computes the same at once or gives None
+    where it can't, is called first with the same arguments. Somebody who observes operations sees the parts."""
+
+    def decorate(in_parts: Callable) -> Callable:
+        @functools.wraps(in_parts)
+        def function(*args, **options):
+            y = None if state.mode & WATCH else whole(*args, **options)
+            return in_parts(*args, **options) if y is None else y
+
+        return function
+
+    return decorate
 
 
 def partial_derivatives(function: Callable, inputs: Sequence, positions: Sequence[int], g) -> list:

@@ -15,9 +15,10 @@ from functools import partial
 
 from minigrad import nn
 from minigrad.autograd import checkpoint
-from minigrad.autograd.observe import is_observed
 from minigrad.engine.tensor import Tensor
+from minigrad.kernels.fused import at_once
 from minigrad.models.config import POOL, PVTV2Config
+from minigrad.models.conv_mlp import as_one
 from minigrad.nn import functional as F
 from minigrad.nn import init
 
@@ -110,29 +111,12 @@ class ConvMLP(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(config.drop_rate)
 
+    @at_once(as_one)
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        if self._is_plain():
-            fc1, conv, fc2 = self.fc1, self.dwconv, self.fc2
-            relu = isinstance(self.relu, nn.ReLU)
-            return F.conv_mlp(
-                x, fc1.weight, fc1.bias, conv.weight, conv.bias, fc2.weight, fc2.bias, size=size, relu=relu
-            )
         x = self.relu(self.fc1(x))
         x = to_tokens(self.dwconv(to_map(x, size)))
         x = self.drop(self.act(x))
         return self.drop(self.fc2(x))
-
-    def _is_plain(self) -> bool:
-        """Whether nothing but the operation's own result is wanted: its modules are as the constructor makes them with
-        GELU, nothing is dropped, and nobody observes them."""
-        kinds = [type(m) for m in (self.fc1, self.dwconv, self.act, self.fc2, self.drop)]
-        return (
-            kinds == [nn.Linear, nn.Conv2d, nn.GELU, nn.Linear, nn.Dropout]
-            and self.act.approximate == "none"
-            and not (self.training and self.drop.p)
-            and type(self.relu) in (nn.ReLU, nn.Identity)
-            and not is_observed()
-        )
 
 
 ACTIVATION_LAYERS: dict[str, Callable] = {

@@ -2,6 +2,7 @@
 
 import math
 from types import FunctionType as _FunctionType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import numpy as np
 
@@ -38,7 +39,6 @@ from minigrad.functions import (  # noqa: F401  (those not used below are public
 )
 from minigrad.functions import index as _index
 from minigrad.functions import pool as _pool
-from minigrad.functions.arguments import _floating, _same_dtype
 from minigrad.functions.attention import check as _check_attention
 from minigrad.functions.attention import scaled_dot_product_attention as _attention
 from minigrad.functions.reduce import layer_norm as _layer_norm
@@ -495,37 +495,20 @@ def _root(x, exponent):
     return where(nothing, 0.0, where(nothing, 1.0, x) ** exponent)
 
 
-def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):  # noqa: F811  (a parameter, not the function)
-    """The feed-forward network of PVT v2, w2·gelu(taps ∗ (w1·x + b1) + b) + b2: (N, H·W, C) → (N, H·W, O).
-
-    `taps`, (hidden, 1, kh, kw) with kh and kw odd, are convolved with the hidden map of `size` (H, W), channel by channel
-    and zero-padded to the same size; with `relu` a ReLU stands before that. The biases may be None. Wang et al. 2022,
-    arXiv 2106.13797.
-    """
-    given = [x, w1, taps, w2, *(t for t in (b1, b, b2) if t is not None)]
-    _same_dtype("conv_mlp", *given)
-    _floating("conv_mlp", x)
-    hidden, out = w1.shape[0], w2.shape[0]
-    if (
-        x.ndim != 3
-        or x.shape[1] != math.prod(size)
-        or min(size) < 1
-        or w1.shape != (hidden, x.shape[2])
-        or w2.shape != (out, hidden)
-        or taps.ndim != 4
-        or taps.shape[:2] != (hidden, 1)
-        or not taps.shape[2] % 2
-        or not taps.shape[3] % 2
-        or any(t is not None and t.shape != (n,) for t, n in ((b1, hidden), (b, hidden), (b2, out)))
-    ):
-        raise ValueError(
-            f"conv_mlp: shapes {', '.join(str(t.shape) for t in given)} don't fit size {tuple(size)}; expected (N, H·W, C), "
-            "(hidden, C), (hidden, 1, odd, odd), (O, hidden) and biases (hidden,), (hidden,), (O,)"
-        )
-    return _ops.conv_mlp(x, w1, b1, taps, b, w2, b2, size=size, relu=relu)
-
-
 for _name, _function in list(globals().items()):
     if isinstance(_function, _FunctionType) and not _name.startswith("_") and _function.__module__ == __name__:
         globals()[_name] = _guarded(_function, __name__)
 unfold = _guarded(_pool.unfold, __name__)  # of images; `Tensor.unfold` is another one
+
+
+if _TYPE_CHECKING:
+    pass
+else:
+
+    def __getattr__(name: str):
+        """`conv_mlp` is PVT's and stands in the model's room; version 0.1 had it here."""
+        if name == "conv_mlp":
+            from minigrad.models.conv_mlp import conv_mlp
+
+            return conv_mlp
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

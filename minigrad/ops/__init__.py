@@ -10,6 +10,8 @@ reduce.py       sums, extremes, softmax        conv.py, pool.py  images
 shape.py        views, padding, dtype, device  fused.py     operations that a backend may override
 """
 
+from minigrad.backend import with_each as _with_each
+from minigrad.kernels.registry import load as _load
 from minigrad.ops import activation, compare, conv, elementwise, fused, index, join, linalg, pool, reduce, shape
 from minigrad.ops.activation import *  # noqa: F403
 from minigrad.ops.compare import *  # noqa: F403
@@ -22,6 +24,8 @@ from minigrad.ops.linalg import *  # noqa: F403
 from minigrad.ops.pool import *  # noqa: F403
 from minigrad.ops.reduce import *  # noqa: F403
 from minigrad.ops.shape import *  # noqa: F403
+
+_with_each(_load)  # the kernels for these operations, with their backend
 
 _FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, fused)
 # Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.

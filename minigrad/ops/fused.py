@@ -6,16 +6,14 @@ import numpy as np
 
 from minigrad.dtypes import promote
 from minigrad.kernels.fused import fused
-from minigrad.ops import activation
 from minigrad.ops.activation import exact_gelu
-from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import rsqrt, where
 from minigrad.ops.index import getitem
-from minigrad.ops.linalg import linear, matmul
+from minigrad.ops.linalg import matmul
 from minigrad.ops.reduce import log_softmax, mean, narrowed, softmax, sum, widened
-from minigrad.ops.shape import mT, permute, reshape
+from minigrad.ops.shape import mT
 
-__all__ = ["layer_norm", "gelu", "cross_entropy", "conv_mlp", "attention", "attention_weights"]
+__all__ = ["layer_norm", "gelu", "cross_entropy", "attention", "attention_weights"]
 
 
 @fused
@@ -52,21 +50,6 @@ def cross_entropy(x, classes, *, ignore_index, smoothing):
     if smoothing:
         losses = losses * (1 - smoothing) - sum(logp, dim=(1,), keepdim=False) * (smoothing / x.shape[1])
     return where(counts, losses, 0.0)
-
-
-@fused(parts=True)
-def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu):
-    """The feed-forward network of PVT v2, w2·gelu(taps ∗ (w1·x + b1) + b) + b2: (N, H·W, C) → (N, H·W, O).
-
-    `taps`, (hidden, 1, kh, kw) with kh and kw odd, are convolved with the hidden map of `size` (H, W), channel by channel
-    and zero-padded to the same size; with `relu` a ReLU stands before that. Wang et al. 2022, arXiv 2106.13797.
-    """
-    (n, length), (hidden, _, kh, kw) = x.shape[:2], taps.shape
-    h = linear(x, w1, b1)
-    h = activation.relu(h) if relu else h
-    image = reshape(permute(h, dims=(0, 2, 1)), shape=(n, hidden, *size))
-    image = conv2d(image, taps, b, stride=(1, 1), padding=(kh // 2, kw // 2), dilation=(1, 1), groups=hidden)
-    return linear(gelu(permute(reshape(image, shape=(n, hidden, length)), dims=(0, 2, 1))), w2, b2)
 
 
 @fused(parts=True)

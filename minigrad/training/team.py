@@ -119,7 +119,7 @@ class Team:
         Raises:
             ValueError: where the processes can't have the same number, or the device is one whose processes can't talk.
         """
-        if self.size > 1 and not hasattr(backend.get(device), "all_sum"):
+        if self.size > 1 and not backend.get(device).exchanges:
             raise ValueError(f"several processes train on device 'mlx', not on {device!r}; add --device mlx")
         if self.size > 1 and (batch % self.size or images < batch):
             raise ValueError(

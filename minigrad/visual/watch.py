@@ -86,6 +86,7 @@ def _wrapped(model: mg.nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
                 result = leave(name, module, result)
             return result
 
+        wrapped.announces = forward  # type: ignore[attr-defined]  # computes nothing itself
         module.__dict__["forward"] = wrapped
 
     modules = list(model.named_modules())

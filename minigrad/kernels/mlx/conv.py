@@ -1,14 +1,15 @@
 """Convolution on MLX: the general one, and the forms in which PVT's are quicker.
 
 Arguments and results are (N, C, H, W) with weights (O, C/groups, kh, kw); the arithmetic is channels-last, so both are views.
-A kernel as large as its stride (patches that don't overlap) is one matrix product; depthwise ones are in `mlx_depthwise`.
+A kernel as large as its stride (patches that don't overlap) is one matrix product; depthwise ones are in `depthwise.py`.
 """
 
 import mlx.core as mx
 
-from minigrad.backend import mlx_depthwise as depthwise
 from minigrad.backend.mlx_sums import HALVES, wide
-from minigrad.backend.numpy_conv import out_size
+from minigrad.kernels.mlx import depthwise
+from minigrad.kernels.registry import kernel
+from minigrad.kernels.sizes import out_size
 
 
 def nhwc(x):
@@ -41,6 +42,7 @@ def _taps(w):
     return mx.contiguous(mx.transpose(w[:, 0], (1, 2, 0)))
 
 
+@kernel("conv2d", "mlx")
 def conv2d(x, w, b, *, stride, padding, dilation, groups):
     image, kernel = nhwc(x), w.shape[2:]
     size = out_size(image.shape[1:3], kernel, stride, padding, dilation)
@@ -60,6 +62,7 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     return nchw((y if b is None else y + b).astype(x.dtype))
 
 
+@kernel("conv2d_input", "mlx")
 def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
     image, kernel = nhwc(g), w.shape[2:]
     if not g.size or not w.size or 0 in size:
@@ -109,6 +112,7 @@ def _scattered(g, w, size, stride, padding, dilation):
     return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].astype(dtype)
 
 
+@kernel("conv2d_weight", "mlx")
 def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     o, image, seed = g.shape[1], nhwc(x), nhwc(g)
     if not x.size or not g.size:

@@ -1,17 +1,19 @@
 """Convolution in numpy: the forward kernel and its two derivatives, each the derivative of the others.
 
 Arrays are (N, C, H, W) by shape; the work is done channels-last, and results are channels-last in memory. Weights are
-(O, C/groups, kh, kw). Three ways, by shape: depthwise (groups = C = O) by `numpy_depthwise`; kernels that don't overlap
+(O, C/groups, kh, kw). Three ways, by shape: depthwise (groups = C = O) by `depthwise.py`; kernels that don't overlap
 (kernel = stride, no padding) and 1×1 as one matrix product over rearranged pixels; all others over gathered windows (im2col),
 some images at a time.
 """
 
 import numpy as np
 
-from minigrad.backend import numpy_depthwise
-from minigrad.backend.numpy_depthwise import padded, pieces
-from minigrad.backend.numpy_gemm import linear_into, product_shares, transposed_product
+from minigrad.backend.numpy_gemm import in_float32, linear_into, product_shares, transposed_product
 from minigrad.backend.numpy_threads import parallel
+from minigrad.kernels.cpu import depthwise
+from minigrad.kernels.cpu.depthwise import padded, pieces
+from minigrad.kernels.registry import kernel
+from minigrad.kernels.sizes import out_size
 
 COLUMNS = 1 << 20  # numbers of gathered windows at a time; in derivatives those of one image, if they are more
 
@@ -30,14 +32,6 @@ def _shift(i, j, out_size, stride, dilation):
     rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh) if oh else slice(0, 0)
     columns = slice(j * dw, j * dw + sw * (ow - 1) + 1, sw) if ow else slice(0, 0)
     return slice(None), rows, columns
-
-
-def out_size(size, kernel, stride, padding, dilation):
-    """Output height and width: ⌊(size + 2·padding - dilation·(kernel - 1) - 1) / stride⌋ + 1."""
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
-    )
 
 
 def _windows(x, kernel, size, stride, dilation):
@@ -94,6 +88,8 @@ def _by_group(x, groups):
     return x.reshape(-1, groups, x.shape[3] // groups).transpose(1, 0, 2)
 
 
+@kernel("conv2d", "cpu")
+@in_float32
 def conv2d(x, w, b, *, stride, padding, dilation, groups):
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, i·s + u·d - p, j·s + v·d - p]."""
     kernel = w.shape[2:]
@@ -101,12 +97,12 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     x = _nhwc(x)
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     if _depthwise(w.shape, groups):
-        taps = numpy_depthwise.taps_of(w)
+        taps = depthwise.taps_of(w)
         batches = _batches(len(x), x[:1].size)
 
         def some(i):
             part = padded(x[batches[i]], padding)
-            numpy_depthwise.correlate(part, taps, b, y[batches[i]], stride, dilation)
+            depthwise.correlate(part, taps, b, y[batches[i]], stride, dilation)
 
         parallel(some, len(batches))
         return _nchw(y)
@@ -129,18 +125,20 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups):
     return _nchw(y)
 
 
+@kernel("conv2d_input", "cpu")
+@in_float32
 def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
     """The derivative by the input, an image of `size` (H, W): every window's gradient added where the window was."""
     kernel, (ph, pw) = w.shape[2:], padding
     out, channels = g.shape[2:], w.shape[1] * groups
     g = _nhwc(g)
     if _depthwise(w.shape, groups):
-        taps = numpy_depthwise.taps_of(w)
+        taps = depthwise.taps_of(w)
         batches = _batches(len(g), size[0] * size[1] * channels)
         maps = np.empty((len(g), *size, channels), g.dtype)
 
         def some(i):
-            maps[batches[i]] = numpy_depthwise.scattered(g[batches[i]], taps, size, padding, stride, dilation)
+            maps[batches[i]] = depthwise.scattered(g[batches[i]], taps, size, padding, stride, dilation)
 
         parallel(some, len(batches))
         return _nchw(maps)
@@ -183,6 +181,8 @@ def _tiles_back(g, matrix, kernel, dx, batches):
     return work
 
 
+@kernel("conv2d_weight", "cpu")
+@in_float32
 def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
     """The derivative by the weight (O, C/groups, kh, kw): every window times its output's gradient, summed."""
     out, channels = g.shape[2:], x.shape[1] // groups
@@ -192,7 +192,7 @@ def conv2d_weight(g, x, *, kernel, stride, padding, dilation, groups):
 
         def some(i):
             part = padded(x[batches[i]], padding)
-            return numpy_depthwise.correlate_taps(part, g[batches[i]], kernel, stride, dilation)
+            return depthwise.correlate_taps(part, g[batches[i]], kernel, stride, dilation)
 
         dw = sum(parallel(some, len(batches)), np.zeros((*kernel, groups), g.dtype))
         return dw.transpose(2, 0, 1)[:, None]

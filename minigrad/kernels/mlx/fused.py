@@ -8,6 +8,7 @@ import math
 import mlx.core as mx
 
 from minigrad.backend import mlx_sums
+from minigrad.kernels.registry import kernel
 
 SQRT_HALF, INV_SQRT_2PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
@@ -16,6 +17,7 @@ def _on_cpu() -> bool:
     return mx.default_device().type == mx.DeviceType.cpu
 
 
+@kernel("layer_norm", "mlx")
 def layer_norm(x, weight, bias, *, axes, eps, save):
     """For norms over the last axis of something."""
     if len(axes) != 1 or not x.size:
@@ -33,6 +35,7 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
     return y.astype(dtype), (mean, rstd)
 
 
+@layer_norm.defvjp
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     """dx = rstd·(gw - mean(gw) - x̂·mean(gw·x̂)) with gw = g·weight; dweight = Σ g·x̂; dbias = Σ g."""
     if saved:
@@ -57,17 +60,20 @@ def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     return tuple(None if a is None else next(grads) for a in (x, weight, bias))
 
 
+@kernel("gelu", "mlx")
 def gelu(x, *, save):
     """Keeps Φ(x). Sums up in float32: far below 0 the two terms of 1 + erf cancel."""
     cdf = (mx.erf(x.astype(mx.float32) * SQRT_HALF) * 0.5 + 0.5).astype(x.dtype)
     return x * cdf, (cdf,)
 
 
+@gelu.defvjp
 def gelu_vjp(g, saved, x):
     """g·(Φ(x) + x·φ(x))."""
     return (g * (saved[0] + x * mx.exp(x * x * -0.5) * INV_SQRT_2PI),)
 
 
+@kernel("cross_entropy", "mlx")
 def cross_entropy(x, classes, *, ignore_index, smoothing, save):
     """MLX's kernel, in float32, on logits less their largest: it subtracts the class's logit from the log of the sum, of which
     nothing is left where logits are huge."""
@@ -83,6 +89,7 @@ def cross_entropy(x, classes, *, ignore_index, smoothing, save):
     return mx.where(counts, losses, 0).astype(x.dtype), (counts, chosen)
 
 
+@cross_entropy.defvjp
 def cross_entropy_vjp(g, saved, x, classes, *, ignore_index, smoothing):
     """g·(softmax(x) - q)."""
     counts, chosen = saved
@@ -91,6 +98,7 @@ def cross_entropy_vjp(g, saved, x, classes, *, ignore_index, smoothing):
     return dx.astype(x.dtype), None
 
 
+@kernel("attention", "mlx")
 def attention(q, k, v, *, scale, save):
     """Keeps the weights: after PVT's spatial reduction the keys are few. MLX's kernel, where nothing is kept."""
     if not (q.size and k.size and v.size):
@@ -101,6 +109,7 @@ def attention(q, k, v, *, scale, save):
     return weights @ v, (weights,)
 
 
+@attention.defvjp
 def attention_vjp(g, saved, q, k, v, *, scale):
     """dv = Pᵀ·g; dS = P·(dP - Σ dP·P) with dP = g·vᵀ; dq = scale·dS·k, dk = scale·dSᵀ·q."""
     (p,) = saved

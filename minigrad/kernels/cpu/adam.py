@@ -3,11 +3,13 @@
 import numpy as np
 
 from minigrad.backend.numpy_threads import parallel, scratch
+from minigrad.kernels.registry import kernel
 
 BLOCK = 1 << 15
 PART = 1 << 17  # numbers that one thread takes at a time
 
 
+@kernel("adam", "cpu")
 def adam(p, g, m, v, *, lr, betas, correction, root, eps, decay, decoupled):
     """New arrays of a parameter and its two moments, see `minigrad.optim.Adam`; the given ones are only read."""
     beta1, beta2 = betas

@@ -8,11 +8,11 @@ convolution's padded input, GELU's slope and GELU's output; in inference nothing
 
 import numpy as np
 
-from minigrad.backend import numpy_depthwise as depthwise
-from minigrad.backend.numpy_gelu import BLOCK, gelu_block
 from minigrad.backend.numpy_gemm import BLOCK as GEMM_BLOCK
 from minigrad.backend.numpy_gemm import column_sums, linear_into, product_shares, row_blocks, shares, transposed_product
 from minigrad.backend.numpy_threads import parallel, scratch
+from minigrad.kernels.cpu import depthwise
+from minigrad.kernels.cpu.gelu import BLOCK, gelu_block
 
 HIDDEN = 1 << 20  # numbers of a hidden map at a time in training, or those of one image, if they are more
 BAND = 1 << 19  # numbers of a hidden map at a time in inference
@@ -64,7 +64,7 @@ def _fit(x, w1, b1, taps, b, w2, b2, size) -> bool:
 
 
 def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
-    """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.ops.fused.conv_mlp`."""
+    """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.models.conv_mlp`."""
     if not _fit(x, w1, b1, taps, b, w2, b2, size):
         return None
     n, length, hidden, (height, width) = len(x), x.shape[1], w1.shape[0], size

@@ -7,10 +7,12 @@ import numpy as np
 from minigrad.backend.numpy_gemm import column_sums, row_blocks
 from minigrad.backend.numpy_sums import products, total, weighted
 from minigrad.backend.numpy_threads import parallel
+from minigrad.kernels.registry import kernel
 
 BLOCK = 1 << 17  # numbers of a matrix worked on at a time
 
 
+@kernel("layer_norm", "cpu")
 def layer_norm(x, weight, bias, *, axes, eps, save):
     """y = (x - mean)·rstd·weight + bias over the last axes; saves mean and rstd, one number a row."""
     if x.dtype not in (np.float32, np.float64):
@@ -41,6 +43,7 @@ def layer_norm(x, weight, bias, *, axes, eps, save):
     return y.reshape(x.shape), (mean, rstd)
 
 
+@layer_norm.defvjp
 def layer_norm_vjp(g, saved, x, weight, bias, *, axes, eps):
     """dx = rstd·(gw - mean(gw) - c·rstd²·mean(gw·c)) with gw = g·weight, c = x - mean; dweight = Σ g·c·rstd; dbias = Σ g.
 

@@ -8,6 +8,7 @@ import numpy as np
 from minigrad.backend.numpy_gemm import row_blocks, shares
 from minigrad.backend.numpy_sums import total as sum_over
 from minigrad.backend.numpy_threads import parallel
+from minigrad.kernels.registry import kernel
 
 QUERIES = 1 << 17  # numbers of the weights (keys × queries) at a time
 NUMBER = 128  # multiplications of a matrix product that take as long as what is done for one weight
@@ -54,6 +55,7 @@ def _exponentials(q, k):
     return p, sum_over(p, p.ndim - 2, True)
 
 
+@kernel("attention", "cpu")
 def attention(q, k, v, *, scale, save):
     """(…, L, E), (…, S, E), (…, S, D) → (…, L, D), equal leading dimensions; keeps the weights, (…, S, L)."""
     if not _fit(q, k, v):
@@ -81,6 +83,7 @@ def attention(q, k, v, *, scale, save):
     return out.reshape(*lead, length, size) if len(lead) != 2 else out, weights
 
 
+@kernel("attention_weights", "cpu")
 def attention_weights(q, k, *, scale, save):
     """(…, L, E), (…, S, E) → (…, L, S), a view of (…, S, L): one array of this size is made, and nothing beside it."""
     if not _fit(q, k):
@@ -101,6 +104,7 @@ def attention_weights(q, k, *, scale, save):
     return y.reshape(*lead, *y.shape[2:]) if len(lead) != 2 else y, weights
 
 
+@attention.defvjp
 def attention_vjp(g, weights, q, k, v, *, scale):
     """dv = pᵀ·g; dq and dk by way of dp = g·vᵀ."""
     shape = v.shape
@@ -113,6 +117,7 @@ def attention_vjp(g, weights, q, k, v, *, scale):
     return *_weights_vjp(slope, weights, q, k, scale, dv), dv.reshape(shape)
 
 
+@attention_weights.defvjp
 def attention_weights_vjp(g, weights, q, k, *, scale):
     """dq and dk from dp = g."""
     (g,) = _four(g)

@@ -2,7 +2,7 @@
 
     native   mx.conv_general and its derivatives
     shifts   a sum of kh·kw shifted images, each times one number a channel
-    metal    kernels of our own for Apple's GPU (`mlx_metal.py`)
+    metal    kernels of our own for Apple's GPU (`metal.py`)
 
 Images are (N, H, W, C), taps (kh, kw, C).
 """
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 
-from minigrad.backend import mlx_metal
 from minigrad.backend.mlx_sums import total, wide
+from minigrad.kernels.mlx import metal
 
 PARTS = ("forward", "input", "weight")  # the convolution, its derivative by the image, and by the taps
 FORMS = ("native", "shifts", "metal")
@@ -112,14 +112,14 @@ def by_taps(g, x, kernel, stride, padding, dilation):
 
 
 def metal_forward(x, taps, bias, size, stride, padding, dilation):
-    y = mlx_metal.depthwise(x, taps, size, stride, padding, dilation)
+    y = metal.depthwise(x, taps, size, stride, padding, dilation)
     return y if bias is None else y + bias
 
 
 def metal_by_input(g, taps, size, stride, padding, dilation):
     reach = [d * (k - 1) for k, d in zip(taps.shape[:2], dilation, strict=True)]
     border = tuple(r - p for r, p in zip(reach, padding, strict=True))
-    return mlx_metal.depthwise(g, taps[::-1, ::-1], size, (1, 1), border, dilation)
+    return metal.depthwise(g, taps[::-1, ::-1], size, (1, 1), border, dilation)
 
 
-metal_by_taps = mlx_metal.depthwise_taps
+metal_by_taps = metal.depthwise_taps
