@@ -104,7 +104,7 @@ class MLXBackend:
     def start(self, arrays) -> None:
         """Starts computing arrays that are carried from one step to the next, together with those of `carry`. Within a
         trace nothing is computed."""
-        if tracing.state.active:
+        if tracing.port.tracer is not None:
             return
         tensors = [reference() for reference in self.carried.values()]
         self.carried.clear()
@@ -116,7 +116,7 @@ class MLXBackend:
 
     def carry(self, tensor) -> None:
         """Has a tensor's array computed with the next `start`."""
-        if not tracing.state.active:
+        if tracing.port.tracer is None:
             self.carried[id(tensor)] = weakref.ref(tensor)
 
     def after(self, arrays: list, earlier: list) -> list:
@@ -156,8 +156,8 @@ class MLXBackend:
     random_keys = staticmethod(mlx_compile.keys)
 
     def uniform(self, shape, dtype_name: str, seed: int, counter: int, after: list):
-        key = tracing.state.key(counter) if tracing.state.active else mlx_compile.key(seed, counter)
-        (key,) = self.after([key], [*after, *tracing.state.again])
+        key = tracing.key(counter)
+        (key,) = self.after([mlx_compile.key(seed, counter) if key is None else key], after)
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
     sum, mean, cumsum = (staticmethod(f) for f in (mlx_sums.total, mlx_sums.mean, mlx_sums.running))
