@@ -198,7 +198,7 @@ def test_after_a_trace_nobody_is_told(raises):
 
 def test_the_port_without_a_tracer():
     t = mg.ones(2)
-    tracing.read(t, 1, None)
+    tracing.read((t, 1, None))
     tracing.write(t)
     tracing.reach(t)
     tracing.require(t, "a tensor")

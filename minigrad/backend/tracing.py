@@ -6,6 +6,7 @@ floor, because the backends ask as well, and they import nothing from above.
 """
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -16,10 +17,10 @@ class Port(threading.local):
 port = Port()
 
 
-def read(*things) -> None:
+def read(things: Iterable) -> None:
     """Tells that the values of those among `things` that are tensors are used."""
     if port.tracer is not None:
-        port.tracer.read(*things)
+        port.tracer.read(things)
 
 
 def write(tensor) -> None:

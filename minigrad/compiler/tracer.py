@@ -41,7 +41,7 @@ class Tracer:
         state.mode &= ~TRACE
 
     # --- what it is told, see minigrad.backend.tracing ------------------------------------------------------------
-    def read(self, *things) -> None:
+    def read(self, things: Iterable) -> None:
         self.used.update(map(id, things))
 
     def write(self, tensor) -> None:

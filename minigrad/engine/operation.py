@@ -320,7 +320,8 @@ def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
 
 def observed(op: Op, inputs, out, static, node: Node | None) -> None:
     """Tells of an operation whom it concerns."""
-    tracing.read(*inputs)
+    if tracing.port.tracer is not None:
+        tracing.read(inputs)
     if state.collector is not None and node is not None:
         state.collector.append(node)
     for callback in state.observers:

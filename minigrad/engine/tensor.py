@@ -52,7 +52,8 @@ class Tensor(Methods):
     @property
     def data(self):
         """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
-        tracing.read(self)
+        if tracing.port.tracer is not None:
+            tracing.read((self,))
         return self._data
 
     @data.setter
