@@ -109,8 +109,8 @@ class Generator:
         lazy backend could draw all masks of a step before anything else."""
         if tracing.port.tracer is not None and self is not default:
             raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
-        after = [*after, *getattr(self._thread, "after", ())]
-        return xp.uniform(shape, dtype_name, *self._count(), after)
+        waiting = [a for a in getattr(self._thread, "after", ()) if isinstance(a, xp.array_type)]
+        return xp.uniform(shape, dtype_name, *self._count(), [*after, *waiting])
 
 
 default = Generator(0)

@@ -1,7 +1,9 @@
 """What a compiled step does besides its operations, and who hears of it."""
 
+import ast
 import copy
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,3 +205,23 @@ def test_the_port_without_a_tracer():
     tracing.reach(t)
     tracing.require(t, "a tensor")
     assert tracing.key(3) is None
+
+
+def test_the_port_is_all_that_others_know():
+    """Outside the compiler a tracer is compared with None, and told by the port's functions; nowhere does an object change its class."""
+    package = Path(mg.__file__).parent
+    for path in package.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+        for node in attributes:
+            assert node.attr != "__class__" or isinstance(node.ctx, ast.Load), f"{path}:{node.lineno}"
+        if path.parent.name == "compiler" or path.name == "tracing.py":
+            continue
+        compared = [
+            node.left for node in nodes if isinstance(node, ast.Compare) and ast.unparse(node).endswith(" None")
+        ]
+        for node in attributes:
+            if node.attr == "tracer":
+                assert node in compared, f"{path}:{node.lineno}"
+            if isinstance(node.value, ast.Name) and node.value.id == "tracing":
+                assert node.attr in ("port", "read", "write", "reach", "require", "key"), f"{path}:{node.lineno}"
