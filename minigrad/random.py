@@ -6,6 +6,7 @@ and compared, and the same seed gives the same initial weights on every device.
 
 import contextlib
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Generator:
 
     def __init__(self, seed: int = 0):
         self._lock = threading.Lock()
-        self._thread = threading.local()  # `place`, where a thread draws old numbers again
+        self._thread = threading.local()  # `place`, where a thread draws old numbers again, and `after`, when
         self._own = [0, 0]
         self.seed(seed)
 
@@ -43,14 +44,16 @@ class Generator:
             return place[0], place[1]
 
     @contextlib.contextmanager
-    def again(self, state):
-        """Inside, this thread draws from `state` on; afterwards the stream goes on where it was."""
-        before = getattr(self._thread, "place", None)
-        self._thread.place = [int(v) for v in state]
+    def again(self, state, after: Sequence = ()):
+        """Inside, this thread draws from `state` on, and on a lazy backend not before the arrays `after` are there; afterwards
+        the stream goes on where it was."""
+        thread = self._thread
+        before = getattr(thread, "place", None), getattr(thread, "after", ())
+        thread.place, thread.after = [int(v) for v in state], after
         try:
             yield
         finally:
-            self._thread.place = before
+            thread.place, thread.after = before
 
     def seed(self, seed: int) -> None:
         """Starts the stream of another seed (any whole number)."""
@@ -77,7 +80,7 @@ class Generator:
         self._place[1] += draws
 
     def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
-        if tracing.state.active:
+        if tracing.port.tracer is not None:
             raise RuntimeError(
                 "random numbers drawn on the host inside a compiled step would be the same at every step; draw them outside "
                 "and pass them in (dropout and drop_path draw on the device and may stay)"
@@ -104,9 +107,10 @@ class Generator:
     def device_uniform(self, xp, shape, dtype_name: str, after: list):
         """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks), when the arrays `after` are there: a
         lazy backend could draw all masks of a step before anything else."""
-        if tracing.state.active and self is not default:
+        if tracing.port.tracer is not None and self is not default:
             raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
-        return xp.uniform(shape, dtype_name, *self._count(), after)
+        waiting = [a for a in getattr(self._thread, "after", ()) if isinstance(a, xp.array_type)]
+        return xp.uniform(shape, dtype_name, *self._count(), [*after, *waiting])
 
 
 default = Generator(0)

@@ -85,7 +85,7 @@ def global_state() -> dict:
         **{name: getattr(state, name) for name in MODES},
         "default device": (*_default, *_devices.entered),
         "threads": mg.get_num_threads(),
-        "compiling": tracing.state.active,
+        "compiling": tracing.port.tracer,
         "numpy's handling of errors": np.geterr(),
         "folder": os.getcwd(),
         "environment": {k: v for k, v in os.environ.items() if k not in NOT_OURS},

@@ -82,3 +82,20 @@ def test_masks_after_a_recomputed_part_are_new(compiled):
     masks = [t.numpy() != 0 for _ in range(3) for t in run(mg.ones(4, 8, device="mlx"))]
     assert len({m.tobytes() for m in masks}) == 6
     assert mg.random.default.state[1] == 2 + 6  # two draws made the layer
+
+
+def test_a_recomputed_part_on_two_devices():
+    """Its masks wait for a gradient of their own device only."""
+
+    def part(x):
+        there = F.dropout(x.to("mlx" if x.device == "cpu" else "cpu"), 0.5)
+        return (there * there).to(x.device)
+
+    for device in ("cpu", "mlx"):
+        grads = []
+        for wrapped in (part, lambda x: mg.autograd.checkpoint(part, x)):
+            mg.manual_seed(0)
+            x = mg.ones(16, device=device, requires_grad=True)
+            wrapped(x).sum().backward()
+            grads.append(x.grad.tolist())
+        assert grads[0] == grads[1] and {0.0, 8.0} == set(grads[0])

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 from minigrad import random
 from minigrad.autograd.autocast import autocast_state
-from minigrad.backend import tracing
 from minigrad.engine.modes import COLLECT, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.engine.operation import Node, alias
 from minigrad.engine.tensor import Tensor, _tensor
@@ -65,18 +64,17 @@ class _Part:
     def again(self, node: Node, g) -> list:
         """Runs the function again: with the same random numbers, and on a lazy backend not before the gradient is there."""
         given = [d._data if isinstance(d, Tensor) else d for d in (g if isinstance(g, tuple) else (g,))]
-        before, mode, observers = tracing.state.again, state.mode, state.observers
-        tracing.state.again = given
+        mode, observers = state.mode, state.observers
         if not self.watched:  # an observer that came later would see other operations: those that kernels take together
             state.mode, state.observers = mode & ~WATCH, ()
         else:
             state.mode = mode | WATCH
         try:
-            with random.default.again(self.random), enable_grad(), self.autocast, collecting(False) as nodes:
+            with random.default.again(self.random, given), enable_grad(), self.autocast, collecting(False) as nodes:
                 inputs = _after(self.inputs, given, node.xp)
                 self.function(*(_on_tape(t) if r else t for t, r in zip(inputs, self.recorded, strict=True)))
         finally:
-            state.mode, state.observers, tracing.state.again = mode, observers, before
+            state.mode, state.observers = mode, observers
         names = [node.op.name for node in nodes]
         if names != self.names:
             raise RuntimeError(

@@ -94,7 +94,7 @@ class MLXBackend(Backend):
 
     def start(self, arrays) -> None:
         """Within a trace nothing is computed."""
-        if tracing.state.active:
+        if tracing.port.tracer is not None:
             return
         tensors = [reference() for reference in self.carried.values()]
         self.carried.clear()
@@ -105,7 +105,7 @@ class MLXBackend(Backend):
                 raise
 
     def carry(self, tensor) -> None:
-        if not tracing.state.active:
+        if tracing.port.tracer is None:
             self.carried[id(tensor)] = weakref.ref(tensor)
 
     def after(self, arrays: list, earlier: list) -> list:
@@ -144,8 +144,8 @@ class MLXBackend(Backend):
     random_keys = staticmethod(mlx_compile.keys)
 
     def uniform(self, shape, dtype_name: str, seed: int, counter: int, after: list):
-        key = tracing.state.key(counter) if tracing.state.active else mlx_compile.key(seed, counter)
-        (key,) = self.after([key], [*after, *tracing.state.again])
+        key = tracing.key(counter)
+        (key,) = self.after([mlx_compile.key(seed, counter) if key is None else key], after)
         return mx.random.uniform(shape=tuple(shape), key=key).astype(self.dtype(dtype_name))
 
     erf, rsqrt, sigmoid, pad = (staticmethod(f) for f in (mx.erf, mx.rsqrt, mx.sigmoid, mx.pad))

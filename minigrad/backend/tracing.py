@@ -1,55 +1,50 @@
-"""Whether this thread is tracing a step: running it on arrays that have no values yet, to record what it computes."""
+"""The port between `mg.compile` and the rest of minigrad: which tracer is at work in this thread, and what it wants to be told.
+
+A step that is traced runs on arrays without values. Its operations are recorded by the array library; what it does besides is told
+to the tracer (`minigrad.compiler.tracer`). Where none is at work, telling it does nothing. The port stands here, on the lowest
+floor, because the backends ask as well, and they import nothing from above.
+"""
 
 import threading
-import weakref
+from collections.abc import Iterable
 from typing import Any
 
 
-class _State(threading.local):
-    active = False
-    within = (
-        False  # in a compiled step that runs operation by operation, of which the compiled functions in it are parts
-    )
-    draws = 0  # random draws of this trace so far
-    first: int  # the counter of its first one
-    keys: Any  # an array with a key for each
-
-    again: list = []  # the gradients that a part waits for which is computed again now
-
-    known: set  # the ids of the objects and tensors whose changes are carried
-    reached: list  # (weak reference, gradient before) of other leaves that got a gradient
-    written: list  # (weak reference, array, backend and flag before) of other tensors whose array or flag was set
-
-    def require(self, thing, what: str, does: str = "is changed by it") -> None:
-        """Raises when something that is no part of the state is about to be changed in a trace."""
-        if self.active and id(thing) not in self.known:
-            raise RuntimeError(
-                f"{what} that is not in the state of the compiled step {does}; name it: "
-                "mg.compile(step, state=[model, optimizer, …])"
-            )
-
-    def reach(self, leaf) -> None:
-        """Notes a leaf that gets a gradient in a trace: one from outside has to be in the state."""
-        if id(leaf) not in self.known:
-            self.reached.append((weakref.ref(leaf), leaf.grad))
-
-    def write(self, tensor) -> None:
-        """Notes a tensor whose array or flag is about to be set in a trace: one from outside has to be in the state."""
-        if id(tensor) not in self.known:
-            before = tensor._data, tensor._backend, tensor._requires_grad
-            self.written.append((weakref.ref(tensor), *before))
-
-    def key(self, counter: int):
-        """The key of the draw with this counter, an array that is an input of the trace."""
-        i = counter - self.first
-        self.draws = max(self.draws, i + 1)  # a part that is recomputed draws its numbers again
-        if i >= len(self.keys):
-            raise KeysExhausted
-        return self.keys[i]
+class Port(threading.local):
+    tracer: Any = None  # the one at work; it has a method for each function of this file, and `key`
 
 
-class KeysExhausted(Exception):
-    """A trace drew more random numbers than it was given keys for."""
+port = Port()
 
 
-state = _State()
+def read(things: Iterable) -> None:
+    """Tells that the values of those among `things` that are tensors are used."""
+    if port.tracer is not None:
+        port.tracer.read(things)
+
+
+def write(tensor) -> None:
+    """Tells that a tensor's array or flag is about to be set."""
+    if port.tracer is not None:
+        port.tracer.write(tensor)
+
+
+def reach(leaf) -> None:
+    """Tells that a leaf is about to get a gradient."""
+    if port.tracer is not None:
+        port.tracer.reach(leaf)
+
+
+def require(thing, what: str, does: str = "is changed by it") -> None:
+    """Has an object be part of the step's state: `what` names it, `does` says what the step is about to do with it.
+
+    Raises:
+        RuntimeError: when it isn't.
+    """
+    if port.tracer is not None:
+        port.tracer.require(thing, what, does)
+
+
+def key(counter: int) -> Any:
+    """The key of the random draw with this number as an array that a compiled step is given, or None: make one."""
+    return None if port.tracer is None else port.tracer.key(counter)

@@ -7,21 +7,31 @@ carries to the next one (`minigrad.compiler.carried`) goes in and comes out as a
 import copy
 import dataclasses
 import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.backend import get, tracing
+from minigrad.backend import get
 from minigrad.backend.default import get_default_device
+from minigrad.backend.tracing import port
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
+from minigrad.compiler.tracer import KeysExhausted
 from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
 from minigrad.engine.tensor import Tensor
 from minigrad.nn.module import Module
 
 MANY = 16  # traces after which a warning says what makes them
+
+
+class _Thread(threading.local):
+    within = False  # a compiled step that runs operation by operation
+
+
+thread = _Thread()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +164,7 @@ class Compiled:
         return CompileInfo(device, self.reason, self.calls, self.uncompiled, tuple(self.traces))
 
     def __call__(self, *args, **kwargs):
-        if tracing.state.active or tracing.state.within:  # a compiled function inside another is part of it
+        if port.tracer is not None or thread.within:  # a compiled function inside another is part of it
             return self.step(*args, **kwargs)
         self.calls += 1
         leaves: list = []
@@ -205,7 +215,7 @@ class Compiled:
                 result = program(leaves, arrays)
             except GradientRead:
                 self.accumulating.add(key)
-            except tracing.KeysExhausted:
+            except KeysExhausted:
                 keys *= 4
             except StateGrew:
                 return self._uncompiled(args, kwargs)
@@ -240,14 +250,14 @@ class Compiled:
         """Runs the step operation by operation; where it raises, the state is put back."""
         self.uncompiled += 1
         before = Snapshot(self.carried)
-        tracing.state.within = True
+        thread.within = True
         try:
             return self.step(*args, **kwargs)
         except BaseException:
             before.restore()
             raise
         finally:
-            tracing.state.within = False
+            thread.within = False
 
     def _scattered(self) -> None:
         """Warns the second time that the state is on two devices: the first step may have moved something."""

@@ -1,7 +1,6 @@
 """One traced form of a step, and what can happen while it is traced."""
 
 import copy
-import gc
 import linecache
 import sys
 import traceback
@@ -9,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from minigrad import random
-from minigrad.backend import tracing
 from minigrad.compiler.carried import Carried, Leaked
+from minigrad.compiler.tracer import Tracer
 from minigrad.compiler.trees import Leaf, flatten, unflatten, without_leaves
-from minigrad.engine.modes import state
 from minigrad.engine.tensor import Tensor, _new, _tensor
 from minigrad.nn.module import Buffer
 
@@ -33,28 +31,6 @@ class GradientRead(Exception):
 
 class Elsewhere(Exception):
     """A tensor of the state is on another device than the others."""
-
-
-class _Watched(Tensor):
-    """What a plain tensor in a module is while a step is traced: it tells whether its value is used."""
-
-    __slots__ = ()
-    read: set[int] = set()  # ids
-
-    @property
-    def _data(self):
-        self.read.add(id(self))
-        return ARRAY.__get__(self)
-
-    @_data.setter
-    def _data(self, array) -> None:
-        ARRAY.__set__(self, array)
-
-    shape = property(lambda self: tuple(ARRAY.__get__(self).shape))  # no values
-    ndim = property(lambda self: ARRAY.__get__(self).ndim)
-
-
-ARRAY: Any = vars(Tensor)["_data"]
 
 
 class _Leftover(Tensor):
@@ -166,65 +142,45 @@ class Program:
     # --- tracing --------------------------------------------------------------------------------------------------
     def _trace(self, arrays: list) -> list:
         """What the array library calls with arrays that have no values yet."""
-        before, now = Snapshot(self.carried), tracing.state
+        carried, before, tracer = self.carried, Snapshot(self.carried), None
         try:
             inputs = iter(arrays)
-            self._bind(inputs)
-            now.active, now.draws, now.first = True, 0, random.default.position()[1]
-            state.tracer = now
-            now.known = {id(thing) for thing in (*self.carried.known, *self.carried.tensors.values())}
-            now.reached, now.written = [], []
-            for t in self.carried.fixed:
-                if t.__class__ is Tensor:
-                    t.__class__ = _Watched
-            self.arguments: list[Tensor | None] = []
-            tree = unflatten(self.structure, inputs, self._argument)
-            passed = self._look_at(tree)
-            self.passed: list = [(t._data, t._requires_grad) if t is not None else None for t in self.arguments]
-            now.known.update(id(t) for t in self.arguments)
-            outputs = self._outputs(self.step(*tree[0], **tree[1]), before)
-            if self._look_at(tree) != passed:
-                raise CompileError(
-                    "the step changes a list, a dictionary or an object among its arguments, of which it has a copy: return what it makes"
-                )
-            before.restore_tensors()
-            del (
-                tree,
-                self.given,
-                self.set,
-                self.arguments,
-                self.passed,
-            )  # arrays of the trace, which hold on to its graph
-            self._check_leaves(now.reached, now.written)
+            keys = self._bind(inputs)
+            known = (*carried.known, *carried.tensors.values())
+            with Tracer(known, keys, random.default.position()[1]) as tracer:
+                self.arguments: list[Tensor | None] = []
+                tree = unflatten(self.structure, inputs, self._argument)
+                passed = self._look_at(tree)
+                self.passed: list = [(t._data, t._requires_grad) if t is not None else None for t in self.arguments]
+                tracer.known.update(map(id, self.arguments))
+                outputs = self._outputs(self.step(*tree[0], **tree[1]), before, tracer)
+                if self._look_at(tree) != passed:
+                    raise CompileError(
+                        "the step changes a list, a dictionary or an object among its arguments, of which it has a copy: return what "
+                        "it makes"
+                    )
+                before.restore_tensors()
+                # Arrays of the trace hold on to its graph.
+                del tree, self.given, self.set, self.arguments, self.passed
+                tracer.check()
         except BaseException as error:
             self.failed = True
             before.restore()
-            for leaf, grad in reversed(now.reached):
-                if (t := leaf()) is not None:
-                    t._grad = grad
-            for leaf, *was in reversed(now.written):
-                if (t := leaf()) is not None:
-                    t._data, t._backend, t._requires_grad = was
+            if tracer is not None:
+                tracer.undo()
             if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
                 raise CompileError(_where(error)) from None
             raise
-        finally:
-            now.active = False
-            state.tracer = None
-            for t in self.carried.fixed:
-                if isinstance(t, _Watched):
-                    t.__class__ = Tensor  # type: ignore[assignment]
-            _Watched.read.clear()
-        self.draws, self.traced = now.draws, True
+        self.draws, self.traced = tracer.draws, True
         return outputs
 
-    def _bind(self, inputs: Iterator) -> None:
-        """Points the state at the trace's arrays."""
+    def _bind(self, inputs: Iterator):
+        """Points the state at the trace's arrays, and returns the keys for random draws."""
         carried = self.carried
         self.given = [next(inputs) for _ in carried.sources]
         for t, place in zip(carried.tensors.values(), carried.places, strict=True):
             t._data = self.given[place]
-        options, tracing.state.keys = next(inputs), next(inputs)
+        options, keys = next(inputs), next(inputs)
         self.set: dict[tuple[int, str], list] = {}  # the options' tensors
         for i, (group, name, position) in enumerate(carried.numbers):
             parts = self.set.setdefault((id(group), name), [group, name, []])
@@ -238,6 +194,7 @@ class Program:
                 self.stood.add(i)
                 g = t._grad = _new(_Leftover)
                 g._backend, g._edge, g._hooks, g._grad, g._requires_grad = t._backend, None, None, None, False
+        return keys
 
     def _argument(self, leaf: Leaf, array):
         if leaf.kind == "raw":
@@ -248,10 +205,12 @@ class Program:
         self.arguments.append(t)
         return t
 
-    def _outputs(self, result, before: Snapshot) -> list:
+    def _outputs(self, result, before: Snapshot, tracer: Tracer) -> list:
         """The arrays that come out, and where each goes."""
         self._check_options()
-        self._check_attributes(before)
+        _, returned = self._look_at(result) or (None, ())  # a value that is returned is used, too
+        tracer.used.update(returned)
+        self._check_attributes(before, tracer)
         for container, saved in before.containers:
             if any(container is group for group in self.carried.groups):
                 container.update(saved)
@@ -292,7 +251,7 @@ class Program:
         self.flags = [
             (i, flag) for i, (flag, (*_, was)) in enumerate(zip(now, before.tensors, strict=True)) if flag != was
         ]
-        self._keep_attributes(before)
+        self._keep_attributes(before, tracer.known)
         self.first_result = len(outputs)
         leaves: list = []
         self.result = flatten(result, leaves, "the results", strict=True)
@@ -308,27 +267,19 @@ class Program:
                     f"the optimizer's {name!r} was set inside the compiled step, where it would stay at this value; {SCHEDULE}"
                 )
 
-    def _check_attributes(self, before: Snapshot) -> None:
+    def _check_attributes(self, before: Snapshot, tracer: Tracer) -> None:
         for _, key, old, value in before.replaced():
-            if isinstance(value, Tensor) and (
-                id(old) in _Watched.read or isinstance(old, Buffer) and not isinstance(value, Buffer)
-            ):
+            if not isinstance(old, Tensor) or not isinstance(value, Tensor):
+                continue
+            lost = id(old) in tracer.used and id(old) not in tracer.known
+            if lost or isinstance(old, Buffer) and not isinstance(value, Buffer):
                 raise CompileError(
                     f"the step replaces the tensor {key!r} of a module after using it, and its value would be lost: keep it in an "
                     f"nn.Buffer, and assign to {key}.data"
                 )
 
-    def _check_leaves(self, reached: list, written: list) -> None:
-        noted = [*reached, *written]
-        if any(leaf() is not None for leaf, *_ in noted):
-            gc.collect()  # what the step itself made and nobody needs
-        for found, what, does in ((reached, "leaf", "gets a gradient in it"), (written, "tensor", "is changed by it")):
-            for t in (leaf() for leaf, *_ in found):
-                if t is not None:
-                    tracing.state.require(t, f"a {what} of shape {t.shape}", does)
-
-    def _look_at(self, tree: tuple) -> tuple | None:
-        """The structure of arguments and which objects are in it; None for what can be no argument."""
+    def _look_at(self, tree) -> tuple | None:
+        """The structure of arguments or results and which objects are in it; None for what can be neither."""
         leaves: list = []
         try:
             structure = flatten(tree, leaves, "the arguments", exact=True)
@@ -350,7 +301,7 @@ class Program:
                     "pass argument.detach(), or return the new values"
                 )
 
-    def _keep_attributes(self, before: Snapshot) -> None:
+    def _keep_attributes(self, before: Snapshot, named: set[int]) -> None:
         """Tensors that the step replaced come back (their arrays are outputs); what it cached loses its tape, having no
         value; plain values stay, and are set again by every call."""
         known = {id(t) for t, *_ in before.tensors}
@@ -358,11 +309,11 @@ class Program:
         self.after = []
         for container, key, old, value in before.replaced():
             if not isinstance(value, Tensor):
-                self.after.append((container, key, value if id(value) in opened else self._left(value)))
+                self.after.append((container, key, value if id(value) in opened else self._left(value, named)))
             elif id(old) in known:
                 container[key] = old
             elif id(value) not in known:
-                container[key] = self._left(value)
+                container[key] = self._left(value, named)
         for container, saved in before.containers:
             if isinstance(container, list):
                 if len(container) > len(saved) and any(isinstance(item, Leaked) for item in saved):
@@ -370,12 +321,12 @@ class Program:
                         "the step adds a tensor to a list in the state at every call, where it would have no value: return it from the step"
                     )
                 old_ones = {id(item) for item in saved}
-                container[:] = [item if id(item) in old_ones else self._left(item) for item in container]
+                container[:] = [item if id(item) in old_ones else self._left(item, named) for item in container]
 
-    def _left(self, value):
+    def _left(self, value, named: set[int]):
         """What remains of a new value in an attribute or a list: tensors of the trace have none."""
         if isinstance(value, Tensor):
-            if value._backend is not self.xp or isinstance(value, Leaked) or id(value) in tracing.state.known:
+            if value._backend is not self.xp or isinstance(value, Leaked) or id(value) in named:
                 return value
             try:
                 self.xp.eval(value._data)  # made of constants?
@@ -388,7 +339,7 @@ class Program:
             return leak
         if type(value) in (list, tuple, dict):
             items = value.values() if type(value) is dict else value
-            left = [self._left(item) for item in items]
+            left = [self._left(item, named) for item in items]
             if any(a is not b for a, b in zip(items, left, strict=True)):
                 return dict(zip(value, left, strict=True)) if type(value) is dict else type(value)(left)
         return value

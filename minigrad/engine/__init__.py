@@ -1,6 +1,5 @@
 """The engine. Read it in this order: modes.py (what is switched on), tensor.py (an array and its place on the tape), operation.py
-(operations and the nodes that record them), backward.py (the walk back). fast.py has short ways for small arrays; without it
-everything works, only slower."""
+(operations and the nodes that record them), backward.py (the walk back), fast.py (short ways; you can delete it)."""
 
 from minigrad.engine.tensor import Tensor  # noqa: I001  (first: the others need it)
 from minigrad.engine.operation import REGISTRY, Node, Op, elementwise, op

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from minigrad import messages
+from minigrad.backend import tracing
 from minigrad.engine.modes import AUTOCAST, GRAD, state
 from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
@@ -119,8 +120,7 @@ def backward(
         for leaf, g in grads.items():
             g = hooked(leaf, g, create_graph)
             if leaf._requires_grad:  # it may have been switched off since
-                if state.tracer is not None:
-                    state.tracer.reach(leaf)
+                tracing.reach(leaf)
                 add_to(leaf, g)
 
 
@@ -132,7 +132,7 @@ def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict
         if not t._requires_grad:
             raise messages.no_history()
         g = seed(t, g)
-        place, g = t._edge or t, g if create_graph else g._data
+        place, g = t._edge or t, g if create_graph else g.data
         found[place] = found[place] + g if place in found else g
     return found
 
@@ -156,7 +156,7 @@ def hooked(place, g, create_graph: bool):
         if result is None:
             continue
         messages.check_hook(given, result)
-        g = result if create_graph else result._data
+        g = result if create_graph else result.data
     for reference in retained:
         if (tensor := reference()) is not None:
             add_to(tensor, g)

@@ -6,9 +6,9 @@ from typing import Any
 
 from minigrad.switches import Switch
 
-# Bits of the mode: record the tape; somebody observes operations; mixed precision; somebody collects the nodes of the tape.
-GRAD, WATCH, AUTOCAST, COLLECT = 1, 2, 4, 8
-SLOW = WATCH | AUTOCAST | COLLECT  # what the short ways of common operations leave to the general one
+# Bits of the mode: record the tape; somebody observes operations; mixed precision; somebody collects nodes; a step is traced.
+GRAD, WATCH, AUTOCAST, COLLECT, TRACE = 1, 2, 4, 8, 16
+SLOW = WATCH | AUTOCAST | COLLECT | TRACE  # what the short ways of common operations leave to the general one
 
 
 class State(threading.local):
@@ -17,7 +17,6 @@ class State(threading.local):
     backward_observers: tuple = ()  # called after every derivative
     cast: Any = None  # gives an operation's inputs the dtypes in which it computes, where AUTOCAST is set
     low = "auto"  # the dtype of products there
-    tracer: Any = None  # hears of leaves that are changed or get a gradient (`mg.compile`)
     collector: list | None = None  # receives every node that is recorded, where COLLECT is set
 
 

@@ -26,6 +26,7 @@ from operator import itemgetter
 from typing import Any
 
 from minigrad import messages
+from minigrad.backend import tracing
 from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
 from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, state
 from minigrad.engine.tensor import Tensor, _tensor
@@ -324,6 +325,7 @@ def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
 
 def observed(op: Op, inputs, out, static, node: Node | None) -> None:
     """Tells of an operation whom it concerns."""
+    tracing.read(inputs)
     if state.collector is not None and node is not None:
         state.collector.append(node)
     for callback in state.observers:

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from minigrad import messages, values
+from minigrad.backend import tracing
 from minigrad.dtypes import ALL, DType
-from minigrad.engine.modes import state
 
 if TYPE_CHECKING:
     from minigrad.functions.methods import Methods
@@ -52,15 +52,16 @@ class Tensor(Methods):
     @property
     def data(self):
         """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
+        if tracing.port.tracer is not None:
+            tracing.read((self,))
         return self._data
 
     @data.setter
     def data(self, value) -> None:
         messages.check_data(self, value)
-        if state.tracer is not None:
-            state.tracer.write(self)
+        tracing.write(self)
         if isinstance(value, Tensor):
-            self._data, self._backend = value._data, value._backend
+            self._data, self._backend = value.data, value._backend
         else:
             self._data = value if self._backend.owns(value) else Tensor(value, device=self.device)._data
 

@@ -42,7 +42,7 @@ class Conversion:
     # --- values out -----------------------------------------------------------------------------------------------
     def numpy(self: Any) -> np.ndarray:
         """The values as a read-only numpy array: a view on the CPU, a copy from MLX (bfloat16 comes as float32)."""
-        view = self._backend.to_numpy(self._data).view()
+        view = self._backend.to_numpy(self.data).view()
         view.flags.writeable = False
         return view
 
@@ -52,18 +52,18 @@ class Conversion:
             raise ValueError(
                 f"item() needs a tensor with one element, this one has shape {self.shape}; index it, or use tolist()"
             )
-        return self._backend.to_numpy(self._data).item()
+        return self._backend.to_numpy(self.data).item()
 
     def tolist(self: Any):
         """Nested lists of Python numbers."""
-        return self._backend.to_numpy(self._data).tolist()
+        return self._backend.to_numpy(self.data).tolist()
 
     def __array__(self: Any, dtype=None, copy=None) -> np.ndarray:
-        array = self._backend.to_numpy(self._data)
+        array = self._backend.to_numpy(self.data)
         return np.array(array, dtype=dtype, copy=True if copy is None else copy)
 
     def __dlpack__(self: Any, **kwargs):
-        return self._data.__dlpack__(**kwargs)
+        return self.data.__dlpack__(**kwargs)
 
     def __dlpack_device__(self: Any):
         return self._data.__dlpack_device__()
@@ -88,7 +88,7 @@ class Conversion:
         return format(self.item(), spec) if spec and not self.ndim else format(str(self), spec)
 
     def __repr__(self: Any) -> str:
-        array = self._backend.to_numpy(self._data)
+        array = self._backend.to_numpy(self.data)
         text = np.array2string(array, separator=", ", prefix="tensor(", threshold=1000, precision=4)
         if not array.size and array.ndim > 1:
             text += f", size={self.shape}"
@@ -162,7 +162,7 @@ class Conversion:
         if self._edge is not None:
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
         out = _new(type(self))
-        out._data, out._backend, out._edge, out._hooks = self._data, self._backend, None, None
+        out._data, out._backend, out._edge, out._hooks = self.data, self._backend, None, None
         out._requires_grad, out._grad = self._requires_grad, None if self._grad is None else self._grad.detach()
         memo[id(self)] = out
         return out

@@ -121,7 +121,7 @@ def _positions(p: Tensor, input: Tensor, dim: int) -> Any:
 
     On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
     """
-    raw = p._data
+    raw = p.data
     if _kind(p) != "i":
         raise IndexError(f"positions must be integers, got {p.dtype.name}; use .long()")
     xp, length = input.backend, input.shape[dim]

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.engine.modes import state
+from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor, _tensor
 
 
@@ -36,14 +36,14 @@ class Tape:
             raise RuntimeError(
                 "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
             )
-        if state.tracer is not None and self._requires_grad != value:
-            state.tracer.write(self)
+        if self._requires_grad != value:
+            tracing.write(self)
         self._requires_grad = bool(value)
         return self
 
     def detach(self: Any) -> Tensor:
         """The same values, off the tape."""
-        return _tensor(self._data, self._backend)
+        return _tensor(self.data, self._backend)
 
     def retain_grad(self: Any) -> None:
         """Makes backward keep the gradient of a tensor that is no leaf, as its hooks leave it, in `.grad`.

@@ -56,7 +56,7 @@ class Buffer(Tensor):
 
     @data.setter
     def data(self, value) -> None:
-        tracing.state.require(self, f"a buffer of shape {self.shape}")
+        tracing.require(self, f"a buffer of shape {self.shape}")
         Tensor.data.fset(self, value)  # type: ignore[attr-defined]
         self._backend.carry(self)
 
@@ -136,9 +136,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method; define forward(self, ...)")
 
     def __call__(self, *args, **kwargs):
-        if tracing.state.active and any(isinstance(value, Parameter | Buffer) for value in vars(self).values()):
+        if tracing.port.tracer is not None and any(isinstance(v, Parameter | Buffer) for v in vars(self).values()):
             does = "is used by it, and would stay in it as it is now"
-            tracing.state.require(self, f"a {type(self).__name__}", does)
+            tracing.require(self, f"a {type(self).__name__}", does)
         return self.forward(*args, **kwargs)
 
     # --- the walk ---

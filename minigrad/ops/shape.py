@@ -29,7 +29,7 @@ class _ToDevice(Op):
     def __call__(self, a, *, device, source=None):
         target = backend.get(device)
         static = {"device": target.name, "source": a.device}
-        array = self.forward(a._backend, a._data, **static)
+        array = self.forward(a._backend, a.data, **static)
         if not (a._requires_grad and is_grad_enabled()):
             return _tensor(array, target)
         plan, record = self.plan(1, 1), (array, array, target, static)

@@ -37,7 +37,7 @@ class EMA:
 
     def update(self) -> None:
         """Takes the module's present values into the averages."""
-        tracing.state.require(self, "an EMA")
+        tracing.require(self, "an EMA")
         device = next((t.device for _, t in _tensors(self.module)), self.updates.device)
         self.updates = self.updates.to(device)  # the module may have been moved since
         self.updates.data = (self.updates + 1).data

@@ -83,7 +83,7 @@ class GradScaler:
         where it wasn't done; once between two calls of `update`."""
         if not self.enabled:
             return
-        tracing.state.require(self, "a GradScaler")
+        tracing.require(self, "a GradScaler")
         if id(optimizer) in self._found:
             raise RuntimeError(
                 "unscale_() has already been called on this optimizer since the last update(); call update() once a step"
@@ -132,7 +132,7 @@ class GradScaler:
         """
         if not self.enabled:
             return
-        tracing.state.require(self, "a GradScaler")
+        tracing.require(self, "a GradScaler")
         if self._scale is None or self._good is None or self._skipped is None:
             raise RuntimeError("GradScaler.update() comes after scale(loss).backward() and step(optimizer)")
         scale = self._scale

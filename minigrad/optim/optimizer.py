@@ -111,7 +111,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        tracing.state.require(self, "an optimizer")
+        tracing.require(self, "an optimizer")
         self.memo.clear()
         self.memo["skippable"] = skip is not None
         pending: dict = {}  # backend -> what is carried to the next step
