@@ -123,6 +123,7 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
     """
     if rounding_mode is None:
         return ops.div(input, other)
+    input, other = tensor_or_number("div", "input", input), tensor_or_number("div", "other", other)
     if rounding_mode == "floor":
         return ops.floor_divide(input, other)
     if rounding_mode == "trunc":
@@ -731,7 +732,9 @@ def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float 
     """
     if min is None and max is None:
         raise ValueError("clamp: expected min, max or both, got neither; give at least one")
-    min, max = plain(min), plain(max)
+    input = tensor("clamp", "input", input)
+    min = None if min is None else tensor_or_number("clamp", "min", min)
+    max = None if max is None else tensor_or_number("clamp", "max", max)
     if max is None:
         return ops.clamp_min(input, min)
     return ops.clamp_max(input, max) if min is None else ops.clamp(input, min, max)
