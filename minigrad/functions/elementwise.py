@@ -19,7 +19,7 @@ __all__ = [
 
 
 def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
-    """a + alpha·b.
+    """a + alpha·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -45,7 +45,7 @@ def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
 
 
 def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
-    """a - alpha·b.
+    """a - alpha·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -72,7 +72,7 @@ def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a·b.
+    """a·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -233,7 +233,7 @@ def _whole_power(base: Any, exponent: Any) -> Tensor:
 
 
 def neg(input: Tensor) -> Tensor:
-    """-a.
+    """-a, the negative of a.
 
     Shape: any; the result has the same.
 
