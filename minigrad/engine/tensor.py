@@ -2,6 +2,7 @@
 
 import builtins
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from minigrad import values
@@ -147,7 +148,7 @@ class Tensor(Methods):
         gradient: "Tensor | None" = None,
         retain_graph: builtins.bool | None = None,
         create_graph: builtins.bool = False,
-    ):
+    ) -> None:
         """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
         tape.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
 
@@ -164,7 +165,7 @@ class Tensor(Methods):
         if self._edge is not None:
             tape.retain_grad(self)
 
-    def register_hook(self, hook):
+    def register_hook(self, hook: Callable) -> Callable[[], None]:
         """Calls `hook(gradient)` during backward; a returned tensor replaces the gradient. Returns a function that removes it."""
         return tape.add_hook(self, hook)
 

@@ -299,7 +299,7 @@ def sign(input: Tensor) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """a².
+    """a², the square of a.
 
     Shape: any; the result has the same.
 

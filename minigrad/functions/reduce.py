@@ -13,7 +13,7 @@ from minigrad import ops
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, DTypeLike, _dim, _dims, _floating, number, renamed, tensor
+from minigrad.functions.arguments import Dims, DTypeLike, _dim, _dims, _floating, along, number, renamed, tensor
 from minigrad.functions.elementwise import where
 from minigrad.functions.index import take_along_dim
 from minigrad.functions.join import cat
@@ -33,15 +33,6 @@ def _reduced(who: str, input: Tensor, dim: Any, keepdim: bool, axis: Any, keepdi
     if keepdims is not None:
         keepdim = renamed(who, "keepdim", keepdim, "keepdims", keepdims)
     return dim, keepdim
-
-
-def _along(who: str, input: Tensor, dim: int | None, axis: int | None) -> int:
-    """The one dimension, under whichever of its names it was given, counted from the front."""
-    tensor(who, "input", input)
-    dim = renamed(who, "dim", dim, "axis", axis)
-    if dim is None:
-        raise TypeError(f"{who}: dim is missing; say along which dimension, as in dim=-1")
-    return _dim(dim, input.ndim, who)
 
 
 # --- sums and means ---------------------------------------------------------------------------------------------------
@@ -300,7 +291,7 @@ def cumsum(input: Tensor, dim: int | None = None, *, axis: int | None = None, dt
     >>> mg.cumsum(mg.tensor([1, 2, 3]), dim=0)
     tensor([1, 3, 6])
     """
-    dim = _along("cumsum", input, dim, axis)
+    dim = along("cumsum", dim, axis, tensor("cumsum", "input", input).ndim)
     return ops.cumsum(_summable(input, dtype), dim=dim, reverse=False)
 
 
@@ -709,7 +700,7 @@ def softmax(
     >>> mg.softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([0.2689, 0.7311])
     """
-    return _row(ops.softmax, input, _along("softmax", input, dim, axis), dtype)
+    return _row(ops.softmax, input, along("softmax", dim, axis, tensor("softmax", "input", input).ndim), dtype)
 
 
 def log_softmax(
@@ -741,7 +732,9 @@ def log_softmax(
     >>> mg.log_softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([-1.3133, -0.3133])
     """
-    return _row(ops.log_softmax, input, _along("log_softmax", input, dim, axis), dtype)
+    return _row(
+        ops.log_softmax, input, along("log_softmax", dim, axis, tensor("log_softmax", "input", input).ndim), dtype
+    )
 
 
 def _row(operation: Op, input: Tensor, dim: int, dtype: DTypeLike | None) -> Tensor:
