@@ -5,6 +5,7 @@ In the formulas a is an element of `input`.
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
+from minigrad.functions.arguments import number
 
 __all__ = ["relu", "leaky_relu", "elu", "softplus", "gelu"]
 
@@ -37,7 +38,7 @@ def leaky_relu(input: Tensor, *, slope: float) -> Tensor:
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor.
+        TypeError: if `input` is not a tensor, or an option no number.
 
     The operation (minigrad/ops/activation.py):
 
@@ -50,7 +51,7 @@ def leaky_relu(input: Tensor, *, slope: float) -> Tensor:
     >>> mg.leaky_relu(mg.tensor([-1.0, 2.0]), slope=0.1)
     tensor([-0.1,  2. ])
     """
-    return ops.leaky_relu(input, slope=slope)
+    return ops.leaky_relu(input, slope=number("leaky_relu", "slope", slope))
 
 
 def elu(input: Tensor, *, alpha: float) -> Tensor:
@@ -59,7 +60,7 @@ def elu(input: Tensor, *, alpha: float) -> Tensor:
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor.
+        TypeError: if `input` is not a tensor, or an option no number.
 
     The operation (minigrad/ops/activation.py):
 
@@ -73,7 +74,7 @@ def elu(input: Tensor, *, alpha: float) -> Tensor:
     >>> mg.elu(mg.tensor([-1.0, 2.0]), alpha=1.0)
     tensor([-0.6321,  2.    ])
     """
-    return ops.elu(input, alpha=alpha)
+    return ops.elu(input, alpha=number("elu", "alpha", alpha))
 
 
 def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
@@ -82,7 +83,7 @@ def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor.
+        TypeError: if `input` is not a tensor, or an option no number.
 
     The operation (minigrad/ops/activation.py):
 
@@ -97,6 +98,7 @@ def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
     >>> mg.softplus(mg.tensor([0.0, 30.0]), beta=1.0, threshold=20.0)
     tensor([ 0.6931, 30.    ])
     """
+    beta, threshold = number("softplus", "beta", beta), number("softplus", "threshold", threshold)
     return ops.softplus(input, beta=beta, threshold=threshold)
 
 

@@ -128,7 +128,8 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
         return ops.floor_divide(input, other)
     if rounding_mode == "trunc":
         return ops.trunc_divide(input, other)
-    raise ValueError(f"div: rounding_mode is None, 'floor' or 'trunc', not {rounding_mode!r}")
+    given = repr(rounding_mode) if isinstance(rounding_mode, str) else type(rounding_mode).__name__
+    raise ValueError(f"div: rounding_mode is None, 'floor' or 'trunc', not {given}")
 
 
 def floor_divide(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -25,13 +25,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _reduced(who: str, input: Tensor, dim: Any, keepdim: bool, axis: Any, keepdims: bool | None) -> tuple[Any, bool]:
+def _reduced(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
     """`dim` and `keepdim` under whichever of their names they were given, after a check of `input`."""
     tensor(who, "input", input)
     if axis is not None:
         dim = renamed(who, "dim", dim, "axis", axis)
     if keepdims is not None:
         keepdim = renamed(who, "keepdim", keepdim, "keepdims", keepdims)
+    if keepdim.__class__ is not bool:
+        keepdim = bool(number(who, "keepdim", keepdim))
     return dim, keepdim
 
 
