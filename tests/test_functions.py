@@ -4,6 +4,7 @@ that calls take."""
 import ast
 import importlib
 import inspect
+import random
 import re
 import subprocess
 import sys
@@ -87,6 +88,53 @@ def test_methods_have_docstrings():
     own = {name: f for name, f in vars(mg.Tensor).items() if not name.startswith("_") and callable(f)}
     assert {"to", "item", "sum", "backward"} <= set(own)
     assert not [name for name, f in own.items() if not f.__doc__]
+
+
+# --- wrong types ------------------------------------------------------------------------------------------------------
+class Thing:
+    """What no function knows."""
+
+
+def anything(rng: random.Random):
+    """A tensor, or a value of some type that is perhaps not the right one."""
+    tensors = mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), mg.arange(3), mg.tensor(1.0), mg.ones(2, 3) > 0
+    numbers = None, 0, 1, -1, 2.5, True, float("nan"), 10**30, 1j, np.float64(1), np.int64(1)
+    others = "x", b"x", "cpu", "float32", mg.float32, [1.0], [], (0,), (), {}, {1}, range(3), slice(1), ..., len, Thing
+    made = np.ones(2), np.array("x"), iter([1]), Thing(), mg.nn.Linear(2, 2)
+    return rng.choice(rng.choice((tensors, numbers, others, made)))
+
+
+def some_call(function, rng: random.Random) -> tuple[list, dict]:
+    args: list = []
+    kwargs = {}
+    for i, p in enumerate(inspect.signature(function).parameters.values()):
+        if p.kind is p.VAR_POSITIONAL:
+            args += [anything(rng) for _ in range(rng.randint(0, 2))]
+        elif p.kind is p.KEYWORD_ONLY or len(args) < i:
+            kwargs |= {p.name: anything(rng)} if rng.random() < 0.5 else {}
+        elif p.default is p.empty or rng.random() < 0.5:
+            args.append(
+                mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]) if i == 0 and rng.random() < 0.7 else anything(rng)
+            )
+    return args, kwargs
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_wrong_types_get_one_sentence(family, samples, seed):
+    """Whatever a function is called with, it gives a result or says in one line what is wrong; it never runs into an
+    AttributeError."""
+    rng = random.Random(f"{family} {seed}")
+    for name, function in functions(family).items():
+        for _ in range(samples(60)):
+            args, kwargs = some_call(function, rng)
+            called = f"{name}({', '.join(type(a).__name__ for a in args)}, {', '.join(kwargs)})"
+            try:
+                function(*args, **kwargs)
+            except (TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+                assert "\n" not in str(error) and 10 < len(str(error)) < 400, f"{called}: {error}"
+            except Exception as error:
+                pytest.fail(f"{called}: {type(error).__name__}: {error}")
 
 
 # --- the names that a call takes --------------------------------------------------------------------------------------

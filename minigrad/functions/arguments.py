@@ -158,7 +158,8 @@ def _pair(value: Any, name: str, who: str = "") -> tuple[int, int]:
     if len(pair) == 1:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {value!r}")
+        given = type(value).__name__ if any(isinstance(v, Tensor) for v in pair) else repr(value)
+        raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {given}")
     return pair  # type: ignore[return-value]
 
 
