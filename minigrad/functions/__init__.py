@@ -8,8 +8,6 @@ shape.py        views, padding, dtype, device  arguments.py  dimensions and size
 index.py        indexing, gather               methods.py    what Tensor has of all this
 """
 
-from types import FunctionType as _FunctionType
-
 from minigrad.autograd.guard import guarded as _guarded
 from minigrad.functions import (
     activation,
@@ -40,19 +38,8 @@ _FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linal
 # Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
 globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
 
-# These hand what they get to an operation, which says itself what is wrong with it.
-_PLAIN = frozenset(
-    "abs bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor cast ceil clone cos elu eq erf "
-    "exp expm1 floor floor_divide ge gelu gt isfinite isinf isnan le leaky_relu log log1p logical_and logical_not logical_or "
-    "lt maximum minimum mul ne neg pad_zeros reciprocal relu remainder rsqrt sigmoid sign sin softplus sqrt square tanh "
-    "to_device".split()
-)
-_guards: dict[_FunctionType, object] = {}
-for _name in globals()["__all__"]:
-    _function = globals()[_name]
-    if _function.__name__ not in _PLAIN:
-        if _function not in _guards:
-            _guards[_function] = _guarded(_function, __name__)
-        globals()[_name] = _guards[_function]
+# Functions of sums leave it to a wrapper to say which argument is no tensor.
+for _name in reduce.__all__:
+    globals()[_name] = _guarded(globals()[_name], __name__)
 
 from minigrad.functions import methods  # noqa: E402  (takes the functions from here)

@@ -176,3 +176,16 @@ def renamed(who: str, name: str, value: Any, other: str, alias: Any) -> Any:
     if value is None or value is False:
         return alias
     raise TypeError(f"{who}: {name} and {other} are two names of one parameter, got {value!r} and {alias!r}; give one")
+
+
+def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) -> int:
+    """The one dimension that a function goes along, under whichever of its names it was given, counted from the front.
+
+    Raises:
+        TypeError: when both names are given, or none and there is no default.
+        IndexError: when there is no such dimension.
+    """
+    dim = renamed(who, "dim", dim, "axis", axis)
+    if dim is None and default is None:
+        raise TypeError(f"{who}: dim is missing; say along which dimension, as in dim=-1")
+    return _dim(default if dim is None else dim, ndim, who)

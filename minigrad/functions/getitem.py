@@ -23,9 +23,14 @@ def getitem(input: Tensor, at: Any) -> Tensor:
     Raises:
         IndexError: for a position or a number of dimensions that isn't there, or an index of another kind.
 
-    @@ minigrad/ops/index.py getitem
+    The operation (minigrad/ops/index.py):
 
-    >>> import minigrad as mg
+        @op
+        def getitem(xp, a, *, index):
+            return a[index]
+
+        getitem.defvjp(lambda xp, g, a_shape, index: xp.scatter(g, shape=a_shape, index=index))
+
     >>> mg.getitem(mg.arange(4), slice(1, 3))
     tensor([1, 2])
     """
@@ -60,9 +65,7 @@ def _index(input: Tensor, index: Any) -> tuple[tuple, tuple]:
         elif not _span(p):
             new.append(len(out))
             out.append(xp.asarray(np.zeros(int(bool(p)), np.int64)))
-        elif isinstance(p, int | np.integer) or (
-            isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and kind(p) == "i"
-        ):
+        elif isinstance(p, int | np.integer) or (isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and kind(p) == "i"):
             out.append(position(operator.index(p.item() if not isinstance(p, int) else p), input.shape[dim], dim))
         elif isinstance(p, Tensor | np.ndarray | input.backend.array_type):
             out.extend(_array(p, input, dim, xp))
@@ -147,7 +150,6 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
         RuntimeError: when one of the tensors requires a gradient. IndexError: for an index that doesn't fit.
         ValueError: for values of another shape.
 
-    >>> import minigrad as mg
     >>> x = mg.zeros(3)
     >>> mg.setitem(x, 0, 5.0)
     >>> x

@@ -4,7 +4,7 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.functions.arguments import dim_or_axis, dimension, dimensions, integer
+from minigrad.functions.arguments import _boolean, _dim, _dims, _integer, along, renamed
 from minigrad.functions.arguments import tensor as checked  # `one_hot` has a parameter of that name
 from minigrad.functions.elementwise import where
 from minigrad.functions.getitem import getitem, kind, position, positions, setitem
@@ -19,8 +19,9 @@ __all__ = [
 def _along(who: str, input: Tensor, dim: int | None, axis: int | None) -> int:
     """The dimension that a function of a tensor with dimensions is asked to go along."""
     if not input.ndim:
-        raise IndexError(f"{who}: a tensor without dimensions has no dimension {dim_or_axis(who, dim, axis)} to take from")
-    return dimension(who, dim_or_axis(who, dim, axis), input.ndim)
+        given = renamed(who, "dim", dim, "axis", axis)
+        raise IndexError(f"{who}: a tensor without dimensions has no dimension {given} to take from")
+    return along(who, dim, axis, input.ndim)
 
 
 def narrow(
@@ -40,23 +41,20 @@ def narrow(
     Raises:
         IndexError: when there is no such dimension, or the elements aren't all in it. TypeError: for numbers that aren't whole.
 
-    >>> import minigrad as mg
     >>> mg.narrow(mg.arange(5), 0, 1, 3)
     tensor([1, 2, 3])
     """
     dim = _along("narrow", checked("narrow", "input", input), dim, axis)
     if isinstance(start, Tensor) and (start.ndim or kind(start) != "i"):
         raise TypeError(f"narrow: start is an integer or a tensor of one without dimensions, got {describe(start)}")
-    first, count = integer("narrow", "start", start), integer("narrow", "length", length)
+    first, count = _integer(start, "start", "narrow"), _integer(length, "length", "narrow")
     first = first + input.shape[dim] if first < 0 else first
     if not 0 <= first <= first + count <= input.shape[dim]:
         raise IndexError(f"narrow: {first} … {first + count} lies outside dimension {dim} of shape {input.shape}")
     return ops.getitem(input, index=(slice(None),) * dim + (slice(first, first + count),))
 
 
-def select(
-    input: Tensor, dim: int | None = None, index: int | None = None, *, axis: int | None = None
-) -> Tensor:
+def select(input: Tensor, dim: int | None = None, index: int | None = None, *, axis: int | None = None) -> Tensor:
     """The slice at one position of a dimension, without the dimension: (…, n, …) → (…, …).
 
     Args:
@@ -66,12 +64,11 @@ def select(
     Raises:
         IndexError: when there is no such dimension or position.
 
-    >>> import minigrad as mg
     >>> mg.select(mg.tensor([[1, 2], [3, 4]]), 1, 0)
     tensor([1, 3])
     """
     dim = _along("select", checked("select", "input", input), dim, axis)
-    place = position(integer("select", "index", index), input.shape[dim], dim, "select")
+    place = position(_integer(index, "position", "select"), input.shape[dim], dim, "select")
     return ops.getitem(input, index=(slice(None),) * dim + (place,))
 
 
@@ -87,13 +84,12 @@ def index_select(
     Raises:
         IndexError: when there is no such dimension or position, or the positions are no vector of integers.
 
-    >>> import minigrad as mg
     >>> mg.index_select(mg.tensor([[1, 2], [3, 4]]), 1, mg.tensor([1, 1]))
     tensor([[2, 2],
             [4, 4]])
     """
     who, whole = "index_select", checked("index_select", "input", input)
-    places, dim = checked(who, "index", index), dimension(who, dim_or_axis(who, dim, axis), input.ndim)
+    places, dim = checked(who, "index", index), along(who, dim, axis, input.ndim)
     if places.ndim > 1:
         raise IndexError(f"index_select takes a vector of positions, got shape {places.shape}; use gather or indexing")
     whole, places = (t if t.ndim else ops.reshape(t, shape=(1,)) for t in (whole, places))
@@ -108,15 +104,14 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     Raises:
         IndexError: when there is no such dimension. ValueError: when no window fits.
 
-    >>> import minigrad as mg
     >>> mg.arange(5).unfold(0, 3, 2)
     tensor([[0, 1, 2],
             [2, 3, 4]])
     """
     x = checked("unfold", "input", input)
     x = x if x.ndim else ops.reshape(x, shape=(1,))
-    dim = dimensions("unfold", dimension, x.ndim)[0]
-    size, step = integer("unfold", "size", size), integer("unfold", "step", step)
+    dim = _dims(dimension, x.ndim, "unfold")[0]
+    size, step = _integer(size, "window size", "unfold"), _integer(step, "step", "unfold")
     count = (x.shape[dim] - size) // step + 1 if step > 0 <= size <= x.shape[dim] else 0
     if count < 1:
         raise ValueError(f"unfold: windows of {size}, {step} apart, don't fit dimension {dim} of shape {input.shape}")
@@ -133,13 +128,11 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     Raises:
         TypeError: when the mask isn't boolean. ValueError: when the shapes don't broadcast together.
 
-    >>> import minigrad as mg
     >>> mg.masked_select(mg.tensor([1, 2, 3]), mg.tensor([True, False, True]))
     tensor([1, 3])
     """
     checked("masked_select", "input", input)
-    if checked("masked_select", "mask", mask).dtype != "bool":
-        raise TypeError(f"masked_select: the mask must be boolean, got {mask.dtype.name}; compare it, as in x != 0")
+    _boolean(mask, "mask", "masked_select")
     shape = _together("masked_select", input.shape, mask.shape) or (1,)
     return getitem(ops.broadcast_to(input, shape=shape), ops.broadcast_to(mask, shape=shape))
 
@@ -165,9 +158,7 @@ def _grid(index: Tensor, dim: int) -> list:
     return grid
 
 
-def gather(
-    input: Tensor, dim: int | None = None, index: Tensor | None = None, *, axis: int | None = None
-) -> Tensor:
+def gather(input: Tensor, dim: int | None = None, index: Tensor | None = None, *, axis: int | None = None) -> Tensor:
     """An element for each entry of `index`: y[i][j][k] = x[index[i][j][k]][j][k] for dimension 0, x[i][index[i][j][k]][k] for 1.
 
     Args:
@@ -178,18 +169,17 @@ def gather(
     Raises:
         IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
 
-    >>> import minigrad as mg
     >>> mg.gather(mg.tensor([[1, 2], [3, 4]]), 1, mg.tensor([[0], [1]]))
     tensor([[1],
             [4]])
     """
     checked("gather", "input", input)
-    return _gathered("gather", input, dim_or_axis("gather", dim, axis), checked("gather", "index", index))
+    return _gathered("gather", input, renamed("gather", "dim", dim, "axis", axis), checked("gather", "index", index))
 
 
 def _gathered(who: str, input: Tensor, dim: int | None, index: Tensor) -> Tensor:
     """`gather` on behalf of the function `who`."""
-    dim = dimension(who, dim, input.ndim)
+    dim = _dim(dim, input.ndim, who)
     if not (input.ndim and index.ndim and index.numel()):  # numbers count as vectors of one
         x = input if input.ndim else ops.reshape(input, shape=(1,))
         if not index.numel():
@@ -200,17 +190,13 @@ def _gathered(who: str, input: Tensor, dim: int | None, index: Tensor) -> Tensor
     if index.ndim != input.ndim:
         raise ValueError(f"{who}: index has {index.ndim} dimensions, the tensor {input.ndim}; they must be equal")
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if i != dim):
-        raise ValueError(
-            f"{who}: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}"
-        )
+        raise ValueError(f"{who}: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}")
     grid = _grid(index, dim)
     grid[dim] = positions(index, input, dim, who)
     return ops.getitem(input, index=tuple(grid))
 
 
-def take_along_dim(
-    input: Tensor, indices: Tensor, dim: int | None = None, *, axis: int | None = None
-) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """As `gather`, with the other dimensions broadcast together; without a dimension from the flattened tensor.
 
     Args:
@@ -220,18 +206,17 @@ def take_along_dim(
     Raises:
         IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
 
-    >>> import minigrad as mg
     >>> x = mg.tensor([[3, 1], [2, 4]])
     >>> mg.take_along_dim(x, x.argmax(1, keepdim=True), 1)
     tensor([[3],
             [4]])
     """
     who = "take_along_dim"
-    places, dim = checked(who, "indices", indices), dim_or_axis(who, dim, axis)
+    places, dim = checked(who, "indices", indices), renamed(who, "dim", dim, "axis", axis)
     if dim is None:
         flat = ops.reshape(checked(who, "input", input), shape=(input.numel(),))
         return _gathered(who, flat, 0, ops.reshape(places, shape=(places.numel(),)))
-    dim = dimension(who, dim, checked(who, "input", input).ndim)
+    dim = _dim(dim, checked(who, "input", input).ndim, who)
     if places.ndim != input.ndim:
         raise ValueError(
             f"take_along_dim: indices have {places.ndim} dimensions, the tensor {input.ndim}; they must be equal"
@@ -240,9 +225,7 @@ def take_along_dim(
         return _gathered(who, input, dim, places)
     others = [(*shape[:dim], 1, *shape[dim + 1 :]) for shape in (input.shape, places.shape)]
     common = _together(who, *others)
-    x, places = (
-        ops.broadcast_to(t, shape=(*common[:dim], t.shape[dim], *common[dim + 1 :])) for t in (input, places)
-    )
+    x, places = (ops.broadcast_to(t, shape=(*common[:dim], t.shape[dim], *common[dim + 1 :])) for t in (input, places))
     return _gathered(who, x, dim, places)
 
 
@@ -266,19 +249,16 @@ def scatter_add(
         IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
         TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.scatter_add(mg.zeros(3), 0, mg.tensor([0, 2, 2]), mg.tensor([1.0, 2.0, 3.0]))
     tensor([1., 0., 5.])
     """
     who = "scatter_add"
     x, places, added = checked(who, "input", input), checked(who, "index", index), checked(who, "src", src)
-    dim = dimension(who, dim_or_axis(who, dim, axis), x.ndim)
+    dim = along(who, dim, axis, x.ndim)
     if not input.ndim:
         x, places, added = (ops.reshape(t, shape=(t.numel(),)) for t in (x, places, added))
     if places.ndim != x.ndim or added.ndim != x.ndim:
-        raise ValueError(
-            f"scatter_add: dimensions differ: tensor {x.shape}, index {places.shape}, src {added.shape}"
-        )
+        raise ValueError(f"scatter_add: dimensions differ: tensor {x.shape}, index {places.shape}, src {added.shape}")
     if added.dtype is not x.dtype:
         raise TypeError(f"scatter_add: the tensor is {x.dtype.name}, src {added.dtype.name}; cast it with .astype")
     if any(n > m for n, m in zip(places.shape, added.shape, strict=True)):
@@ -311,13 +291,12 @@ def index_add(
         IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
         TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.index_add(mg.zeros(3), 0, mg.tensor([0, 0]), mg.tensor([1.0, 2.0]))
     tensor([3., 0., 0.])
     """
     who = "index_add"
     x, places, added = checked(who, "input", input), checked(who, "index", index), checked(who, "source", source)
-    dim = dimension(who, dim_or_axis(who, dim, axis), x.ndim)
+    dim = along(who, dim, axis, x.ndim)
     expected = tuple(places.numel() if i == dim else n for i, n in enumerate(x.shape))
     if places.ndim > 1 or added.shape != expected:
         raise ValueError(
@@ -325,9 +304,7 @@ def index_add(
             f"{expected}, got {added.shape}"
         )
     if added.dtype is not x.dtype:
-        raise TypeError(
-            f"index_add: the tensor is {x.dtype.name}, the source {added.dtype.name}; cast it with .astype"
-        )
+        raise TypeError(f"index_add: the tensor is {x.dtype.name}, the source {added.dtype.name}; cast it with .astype")
     if not x.ndim:
         x, added = (ops.reshape(t, shape=(1,)) for t in (x, added))
     places = places if places.ndim else ops.reshape(places, shape=(1,))
@@ -345,14 +322,13 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     Raises:
         TypeError: when the numbers aren't integers. ValueError: for a number outside 0 … num_classes - 1 (on MLX unchecked).
 
-    >>> import minigrad as mg
     >>> mg.one_hot(mg.tensor([0, 2]))
     tensor([[1, 0, 0],
             [0, 0, 1]])
     """
     if checked("one_hot", "tensor", tensor).is_floating_point() or tensor.dtype == "bool":
         raise TypeError(f"one_hot needs integers, got {tensor.dtype.name}; use .long()")
-    count = integer("one_hot", "num_classes", num_classes)
+    count = _integer(num_classes, "number of classes", "one_hot")
     if count == -1 or tensor.backend.eager:
         values = tensor.numpy()
         top = int(values.max()) + 1 if values.size else 0
@@ -372,7 +348,6 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     Raises:
         ValueError: when the weight is no matrix. IndexError: for positions that aren't integers or not there (on MLX unchecked).
 
-    >>> import minigrad as mg
     >>> mg.nn.functional.embedding(mg.tensor([1, 1]), mg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[3., 4.],
             [3., 4.]])
@@ -381,7 +356,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if checked("embedding", "weight", weight).ndim != 2:
         raise ValueError(f"embedding: the weight has one row an entry, (V, D); got shape {weight.shape}")
     if padding_idx is not None:
-        row = integer("embedding", "padding_idx", padding_idx) % max(weight.shape[0], 1)
+        row = _integer(padding_idx, "row number", "embedding") % max(weight.shape[0], 1)
         keep = one_hot(Tensor([row], device=weight.device), weight.shape[0])
         weight = where(ops.reshape(keep, shape=(-1, 1)) != 0, weight.detach(), weight)
     return ops.getitem(weight, index=(positions(input, weight, 0, "embedding"),))
@@ -393,15 +368,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     Raises:
         IndexError: when there is no such dimension. ValueError: when both are the same.
 
-    >>> import minigrad as mg
     >>> mg.diagonal(mg.tensor([[1, 2], [3, 4]]))
     tensor([1, 4])
     """
     ndim = checked("diagonal", "input", input).ndim
     if ndim < 2:
         raise IndexError(f"diagonal: needs at least 2 dimensions, got shape {input.shape}")
-    a, b = dimensions("diagonal", (dim1, dim2), ndim)
-    offset = integer("diagonal", "offset", offset)
+    a, b = _dims((dim1, dim2), ndim, "diagonal")
+    offset = _integer(offset, "diagonal", "diagonal")
     rest = [i for i in range(ndim) if i not in (a, b)]
     x = ops.permute(input, dims=(*rest, a, b))
     n = max(0, min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)))

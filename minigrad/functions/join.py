@@ -5,33 +5,38 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.dtypes import promote
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import FIRST, dim_or_axis, dimension, integer, whole_numbers
+from minigrad.functions.arguments import _dim, _integer, _sizes, along
 from minigrad.functions.arguments import tensor as checked  # `split` has a parameter of that name
 
 __all__ = ["cat", "stack", "split", "chunk", "unbind", "concat"]
 
 
-def cat(tensors: Sequence[Tensor], dim: int = FIRST, *, axis: int | None = None) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """Tensors one after the other along a dimension: (…, n₁, …), (…, n₂, …), … → (…, n₁ + n₂ + …, …). Their dtypes are
     promoted.
 
     Args:
         tensors: at least one, equal in all other dimensions. Those of shape (0,) are left out.
-        dim: the dimension (under numpy's name: `axis`).
+        dim: the dimension, 0 by default (under numpy's name: `axis`).
 
     Raises:
         TypeError: for anything but a list of tensors. ValueError: when their shapes differ elsewhere.
         IndexError: when there is no such dimension.
 
-    @@ minigrad/ops/join.py cat
+    The operation (minigrad/ops/join.py):
 
-    >>> import minigrad as mg
+        @op
+        def cat(xp, *tensors, dim):
+            return xp.concatenate(tensors, axis=dim)
+
+        cat.defvjp(lambda xp, g, i, tensors_shape, dim: xp.getitem(g, index=_part(tensors_shape, i, dim)))
+
     >>> mg.cat([mg.tensor([1, 2]), mg.tensor([3])])
     tensor([1, 2, 3])
     """
     promoted = _promoted(tensors, "cat")
     given = [t for t in promoted if t.shape != (0,)] or promoted[:1]
-    dim = dimension("cat", dim_or_axis("cat", dim, axis), given[0].ndim)
+    dim = along("cat", dim, axis, given[0].ndim, 0)
     if len({(t.ndim, t.shape[:dim] + t.shape[dim + 1 :]) for t in given}) > 1 or not given[0].ndim:
         raise ValueError(
             f"cat: tensors of shapes {', '.join(str(t.shape) for t in given)} can't be joined along dimension {dim}; they "
@@ -40,20 +45,25 @@ def cat(tensors: Sequence[Tensor], dim: int = FIRST, *, axis: int | None = None)
     return ops.cat(*given, dim=dim)
 
 
-def stack(tensors: Sequence[Tensor], dim: int = FIRST, *, axis: int | None = None) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """k tensors of one shape along a new dimension: (a, b), … → (k, a, b) for 0. Their dtypes are promoted.
 
     Args:
         tensors: at least one.
-        dim: the new dimension (under numpy's name: `axis`).
+        dim: the new dimension, 0 by default (under numpy's name: `axis`).
 
     Raises:
         TypeError: for anything but a list of tensors. ValueError: when the shapes differ.
         IndexError: when the result has no such dimension.
 
-    @@ minigrad/ops/join.py stack
+    The operation (minigrad/ops/join.py):
 
-    >>> import minigrad as mg
+        @op
+        def stack(xp, *tensors, dim):
+            return xp.stack(tensors, axis=dim)
+
+        stack.defvjp(lambda xp, g, i, dim: xp.getitem(g, index=(slice(None),) * dim + (i,)))
+
     >>> mg.stack([mg.tensor([1, 2]), mg.tensor([3, 4])], 1)
     tensor([[1, 3],
             [2, 4]])
@@ -63,7 +73,7 @@ def stack(tensors: Sequence[Tensor], dim: int = FIRST, *, axis: int | None = Non
         raise ValueError(
             f"stack: the shapes {', '.join(str(t.shape) for t in given)} differ; tensors are stacked that have one shape"
         )
-    return ops.stack(*given, dim=dimension("stack", dim_or_axis("stack", dim, axis), given[0].ndim + 1))
+    return ops.stack(*given, dim=along("stack", dim, axis, given[0].ndim + 1, 0))
 
 
 def _promoted(tensors: Sequence[Tensor], who: str) -> list[Tensor]:
@@ -88,21 +98,30 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     Raises:
         IndexError: when there is no such dimension. ValueError: when the lengths don't add up to n, or aren't positive.
 
-    @@ minigrad/ops/join.py split
+    The operation (minigrad/ops/join.py):
 
-    >>> import minigrad as mg
+        @op
+        def split(xp, a, *, sizes, dim):
+            parts, start = [], 0
+            for n in sizes:
+                parts.append(a[(slice(None),) * dim + (slice(start, start + n),)])
+                start += n
+            return tuple(parts)
+
+        split.defvjp(lambda xp, g, dim: xp.cat(*g, dim=dim))
+
     >>> mg.split(mg.arange(3), 2)
     (tensor([0, 1]), tensor([2]))
     """
     shape = checked("split", "tensor", tensor).shape
     if not shape:
         raise IndexError("split: a tensor without dimensions, of shape (), can't be split")
-    dim, lengths = dimension("split", dim, len(shape)), split_size_or_sections
+    dim, lengths = _dim(dim, len(shape), "split"), split_size_or_sections
     n = shape[dim]
     if isinstance(lengths, tuple | list):
-        pieces = whole_numbers("split", lengths)
+        pieces = _sizes((lengths,), "split")
     else:
-        size = integer("split", "the piece size", lengths)
+        size = _integer(lengths, "piece size", "split")
         if size <= 0 and not (size == 0 == n):
             raise ValueError(f"split: the piece size must be positive, got {size}")
         pieces = tuple([min(size, n - i) for i in range(0, n, max(size, 1))]) or (0,)
@@ -111,49 +130,53 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     return ops.split(tensor, sizes=pieces, dim=dim)
 
 
-def chunk(input: Tensor, chunks: int, dim: int = FIRST, *, axis: int | None = None) -> tuple[Tensor, ...]:
+def chunk(input: Tensor, chunks: int, dim: int | None = None, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of length ⌈n / chunks⌉ along a dimension of length n; the last may be shorter.
 
     Args:
-        dim: the dimension (under numpy's name: `axis`).
+        dim: the dimension, 0 by default (under numpy's name: `axis`).
 
     Raises:
         IndexError: when there is no such dimension. ValueError: when `chunks` isn't positive.
 
-    >>> import minigrad as mg
     >>> mg.chunk(mg.arange(5), 2)
     (tensor([0, 1, 2]), tensor([3, 4]))
     """
     shape = checked("chunk", "input", input).shape
-    if integer("chunk", "the number of pieces", chunks) <= 0:
+    if _integer(chunks, "number of pieces", "chunk") <= 0:
         raise ValueError(f"chunk: the number of pieces must be positive, got {chunks}")
     if not shape:
         raise IndexError("chunk: a tensor without dimensions, of shape (), can't be split")
-    dim = dimension("chunk", dim_or_axis("chunk", dim, axis), len(shape))
+    dim = along("chunk", dim, axis, len(shape), 0)
     if shape[dim] == 0:
         return split(input, [0] * chunks, dim)
     return split(input, -(-shape[dim] // chunks), dim)
 
 
-def unbind(input: Tensor, dim: int = FIRST, *, axis: int | None = None) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int | None = None, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """The slices along a dimension, without it: (…, n, …) → n tensors of shape (…, …).
 
     Args:
-        dim: the dimension (under numpy's name: `axis`).
+        dim: the dimension, 0 by default (under numpy's name: `axis`).
 
     Raises:
         IndexError: when there is no such dimension.
 
-    @@ minigrad/ops/join.py unbind
+    The operation (minigrad/ops/join.py):
 
-    >>> import minigrad as mg
+        @op
+        def unbind(xp, a, *, dim):
+            return tuple(a[(slice(None),) * dim + (i,)] for i in range(a.shape[dim]))
+
+        unbind.defvjp(lambda xp, g, dim: xp.stack(*g, dim=dim))
+
     >>> mg.unbind(mg.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))
     """
     ndim = checked("unbind", "input", input).ndim
     if not ndim:
         raise IndexError("unbind: a tensor without dimensions, of shape (), has no slices")
-    return ops.unbind(input, dim=dimension("unbind", dim_or_axis("unbind", dim, axis), ndim))
+    return ops.unbind(input, dim=along("unbind", dim, axis, ndim, 0))
 
 
 concat = cat

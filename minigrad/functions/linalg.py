@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from minigrad import ops
 from minigrad.dtypes import promote
@@ -21,9 +20,17 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     Raises:
         ValueError: when the sizes K differ, or a tensor has no dimensions. TypeError: when the dtypes differ.
 
-    @@ minigrad/ops/linalg.py matmul
+    The operation (minigrad/ops/linalg.py):
 
-    >>> import minigrad as mg
+        @op
+        def matmul(xp, a, b):
+            return xp.matmul(a, b)
+
+        matmul.defvjp(
+            lambda xp, g, b, a_shape: xp.sum_to(xp.matmul(g, xp.mT(b)), shape=a_shape),
+            lambda xp, g, a, b_shape: xp.sum_to(xp.matmul(xp.mT(a), g), shape=b_shape),
+        )
+
     >>> mg.matmul(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.tensor([1.0, 1.0]))
     tensor([3., 7.])
     """
@@ -39,9 +46,7 @@ def _product(who: str, input: Tensor, other: Tensor, parameter: str) -> Tensor:
     row, column = a.ndim == 1, b.ndim == 1
     inner = b.shape[0] if column else b.shape[-2]
     if a.shape[-1] != inner:
-        raise ValueError(
-            f"{who}: the inner sizes of shapes {a.shape} and {b.shape} differ: {a.shape[-1]} and {inner}"
-        )
+        raise ValueError(f"{who}: the inner sizes of shapes {a.shape} and {b.shape} differ: {a.shape[-1]} and {inner}")
     a = ops.reshape(a, shape=(1, inner)) if row else a
     b = ops.reshape(b, shape=(inner, 1)) if column else b
     y = ops.matmul(a, b)
@@ -65,7 +70,6 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     Raises:
         ValueError: for other numbers of dimensions, or when the sizes K differ. TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.mm(mg.ones(2, 3), mg.ones(3, 4)).shape
     (2, 4)
     """
@@ -78,7 +82,6 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     Raises:
         ValueError: for other numbers of dimensions, or when the sizes B or K differ. TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.bmm(mg.ones(5, 2, 3), mg.ones(5, 3, 4)).shape
     (5, 2, 4)
     """
@@ -93,7 +96,6 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     Raises:
         ValueError: for other numbers of dimensions, or when the sizes K differ. TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.mv(mg.ones(2, 3), mg.ones(3))
     tensor([3., 3.])
     """
@@ -106,7 +108,6 @@ def dot(input: Tensor, other: Tensor) -> Tensor:
     Raises:
         ValueError: for other numbers of dimensions, or when the lengths differ. TypeError: when the dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.dot(mg.tensor([1.0, 2.0]), mg.tensor([3.0, 4.0]))
     tensor(11.)
     """
@@ -119,7 +120,6 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     Raises:
         ValueError: for other numbers of dimensions.
 
-    >>> import minigrad as mg
     >>> mg.outer(mg.tensor([1, 2]), mg.tensor([3, 4]))
     tensor([[3, 4],
             [6, 8]])
@@ -136,7 +136,6 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     Raises:
         ValueError: when the shapes don't fit. TypeError: when the matrices' dtypes differ.
 
-    >>> import minigrad as mg
     >>> mg.addmm(mg.tensor([1.0, 2.0]), mg.ones(2, 3), mg.ones(3, 2))
     tensor([[4., 5.],
             [4., 5.]])
@@ -156,11 +155,21 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: when the shapes don't fit. TypeError: when the dtypes differ.
 
-    @@ minigrad/ops/linalg.py linear
+    The operation (minigrad/ops/linalg.py):
 
-    >>> import minigrad as mg
+        @op
+        def linear(xp, x, w, b):
+            y = xp.linear(_rows(xp, x), xp.transpose(w), b)
+            return xp.reshape(y, (*x.shape[:-1], w.shape[0]))
+
+        linear.defvjp(
+            lambda xp, g, w: xp.linear(g, xp.mT(w), None),
+            lambda xp, g, x: xp.linear_weight(g, x),
+            lambda xp, g, x_shape: xp.sum(g, dim=tuple(range(len(x_shape) - 1)), keepdim=False),
+        )
+
     >>> mg.nn.functional.linear(mg.tensor([1.0, 2.0]), mg.tensor([[1.0, 1.0]]), mg.tensor([0.5]))
-    tensor([3.5000])
+    tensor([3.5])
     """
     given = [tensor("linear", "input", input), tensor("linear", "weight", weight)]
     if not input.ndim or weight.ndim not in (1, 2) or input.shape[-1] != weight.shape[-1]:
@@ -196,7 +205,6 @@ def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: when letters, dimensions and sizes don't fit. TypeError: when something else than tensors is given.
 
-    >>> import minigrad as mg
     >>> mg.einsum("ij,j->i", mg.ones(2, 3), mg.ones(3))
     tensor([3., 3.])
     """
@@ -218,6 +226,10 @@ def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
     x = _summed(x, tuple([i for i, c in enumerate(letters) if c not in result]))
     letters = [c for c in letters if c in result]
     return ops.permute(x, dims=tuple([letters.index(c) for c in result])) if letters else x
+
+
+def _summed(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return ops.sum(x if x.is_floating_point() else x.astype("int64"), dim=dims, keepdim=False) if dims else x
 
 
 def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], list[str], dict[str, int]]:
@@ -281,17 +293,19 @@ def _contract(
     both = [c for c in a if c in b]
     alone_x = tuple(i for i, c in enumerate(a) if c not in b and c not in later)
     alone_y = tuple(i for i, c in enumerate(b) if c not in a and c not in later)
-    x = sum(x, alone_x) if alone_x else x
-    y = sum(y, alone_y) if alone_y else y
+    x = _summed(x, alone_x)
+    y = _summed(y, alone_y)
     a, b = [c for i, c in enumerate(a) if i not in alone_x], [c for i, c in enumerate(b) if i not in alone_y]
     batch, inner = [c for c in both if c in later], [c for c in both if c not in later]
     left, right = [c for c in a if c not in b], [c for c in b if c not in a]
 
-    def grouped(t, letters, groups):
-        t = t.permute(*[letters.index(c) for group in groups for c in group]) if letters else t
-        t = t.broadcast_to(tuple(sizes[c] for group in groups for c in group))
-        return reshape(t, [math.prod(sizes[c] for c in group) for group in groups])
+    def grouped(t: Tensor, letters: list[str], groups: tuple[list[str], ...]) -> Tensor:
+        order = [c for group in groups for c in group]
+        t = ops.permute(t, dims=tuple([letters.index(c) for c in order])) if letters else t
+        t = ops.broadcast_to(t, shape=tuple([sizes[c] for c in order]))
+        return ops.reshape(t, shape=tuple([math.prod([sizes[c] for c in group]) for group in groups]))
 
-    product = matmul(grouped(x, a, (batch, left, inner)), grouped(y, b, (batch, inner, right)))
+    first = grouped(x, a, (batch, left, inner))
+    product = _product("einsum", first, grouped(y, b, (batch, inner, right)), "operands")
     letters = batch + left + right
-    return reshape(product, [sizes[c] for c in letters]), letters
+    return ops.reshape(product, shape=tuple([sizes[c] for c in letters])), letters

@@ -9,12 +9,13 @@ from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import (
     Dims,
     DTypeLike,
-    dim_or_axis,
-    dimension,
-    dimensions,
-    integer,
+    _dim,
+    _dims,
+    _integer,
+    _sizes,
+    along,
+    renamed,
     tensor,
-    whole_numbers,
 )
 
 __all__ = [
@@ -31,9 +32,14 @@ def cast(input: Tensor, *, dtype: DTypeLike) -> Tensor:
     Raises:
         TypeError: for a dtype that doesn't exist, or that the tensor's device lacks.
 
-    @@ minigrad/ops/shape.py cast
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @elementwise
+        def cast(xp, a, *, dtype):
+            return xp.astype(a, dtype)
+
+        cast.defvjp(lambda xp, g, a_dtype: xp.cast(g, dtype=a_dtype))
+
     >>> mg.cast(mg.tensor([1.5, -1.5]), dtype="int64")
     tensor([ 1, -1])
     """
@@ -46,9 +52,14 @@ def to_device(input: Tensor, *, device: str) -> Tensor:
     Raises:
         BackendError: for a device that doesn't exist here.
 
-    @@ minigrad/ops/shape.py to_device
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @functools.partial(_ToDevice, elementwise=True)
+        def to_device(xp, a, *, device, source=None):
+            return backend.get(device).asarray(xp.to_numpy(a))
+
+        to_device.defvjp(lambda xp, g, source, device: xp.to_device(g, device=source, source=device))
+
     >>> mg.to_device(mg.ones(2), device="cpu").device
     'cpu'
     """
@@ -58,9 +69,14 @@ def to_device(input: Tensor, *, device: str) -> Tensor:
 def clone(input: Tensor) -> Tensor:
     """y = x, with a place of its own on the tape: (…) → (…). Arrays are never written, so both share one.
 
-    @@ minigrad/ops/shape.py clone
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @elementwise
+        def clone(xp, a):
+            return a
+
+        clone.defvjp(lambda xp, g: g)
+
     >>> mg.clone(mg.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
@@ -70,7 +86,6 @@ def clone(input: Tensor) -> Tensor:
 def contiguous(input: Tensor) -> Tensor:
     """The tensor itself: the layout in memory is left to the operations.
 
-    >>> import minigrad as mg
     >>> mg.contiguous(mg.ones(2, 3).t()).shape
     (3, 2)
     """
@@ -88,9 +103,14 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: int | Sequence[in
     Raises:
         ValueError: when the elements don't fit into the shape.
 
-    @@ minigrad/ops/shape.py reshape
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def reshape(xp, a, *, shape):
+            return xp.reshape(a, shape)
+
+        reshape.defvjp(lambda xp, g, a_shape: xp.reshape(g, shape=a_shape))
+
     >>> mg.reshape(mg.arange(6), 2, -1)
     tensor([[0, 1, 2],
             [3, 4, 5]])
@@ -100,7 +120,7 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: int | Sequence[in
 
 def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
     """`reshape` on behalf of the function `who`."""
-    input, shape = tensor(who, "input", input), whole_numbers(who, *shape)
+    input, shape = tensor(who, "input", input), _sizes(shape, who)
     known = math.prod([n for n in shape if n != -1])
     total = input.numel()
     if (
@@ -120,7 +140,6 @@ def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: when the elements don't fit into the shape.
 
-    >>> import minigrad as mg
     >>> mg.view(mg.arange(4), 2, 2).shape
     (2, 2)
     """
@@ -133,7 +152,6 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
     Raises:
         ValueError: when the tensors have different numbers of elements.
 
-    >>> import minigrad as mg
     >>> mg.view_as(mg.arange(4), mg.ones(2, 2)).shape
     (2, 2)
     """
@@ -146,14 +164,15 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     Raises:
         IndexError: when there is no such dimension. ValueError: when `start_dim` comes after `end_dim`.
 
-    >>> import minigrad as mg
     >>> mg.flatten(mg.ones(2, 3, 4), 1).shape
     (2, 12)
     """
     shape = tensor("flatten", "input", input).shape
-    first, last = dimension("flatten", start_dim, len(shape)), dimension("flatten", end_dim, len(shape))
+    first, last = _dim(start_dim, len(shape), "flatten"), _dim(end_dim, len(shape), "flatten")
     if first > last:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}; exchange them")
+        raise ValueError(
+            f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}; exchange them"
+        )
     shape = shape or (1,)
     merged = math.prod(shape[first : last + 1])
     return ops.reshape(input, shape=(*shape[:first], merged, *shape[last + 1 :]))
@@ -171,13 +190,12 @@ def unflatten(
     Raises:
         IndexError: when there is no such dimension. ValueError: when the product of the sizes isn't its length.
 
-    >>> import minigrad as mg
     >>> mg.unflatten(mg.ones(2, 12), 1, (3, -1)).shape
     (2, 3, 4)
     """
     shape = tensor("unflatten", "input", input).shape
-    dim = dimension("unflatten", dim_or_axis("unflatten", dim, axis), len(shape))
-    parts = whole_numbers("unflatten", sizes)
+    dim = along("unflatten", dim, axis, len(shape))
+    parts = _sizes((sizes,), "unflatten")
     n = (shape or (1,))[dim]
     parts = tuple([n // max(-math.prod(parts), 1) if part == -1 else part for part in parts])
     return _reshaped("unflatten", input, ((*shape[:dim], *parts, *shape[dim + 1 :]),))
@@ -193,15 +211,20 @@ def permute(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int]
     Raises:
         ValueError: when the dimensions aren't named once each.
 
-    @@ minigrad/ops/shape.py permute
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def permute(xp, a, *, dims):
+            return xp.transpose(a, dims)
+
+        permute.defvjp(lambda xp, g, dims: xp.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+
     >>> mg.permute(mg.ones(2, 3, 4), 2, 0, 1).shape
     (4, 2, 3)
     """
     ndim = tensor("permute", "input", input).ndim
-    given = whole_numbers("permute", *(axes or (dims,)))
-    order = tuple([dimension("permute", d, ndim) for d in given])
+    given = _sizes(axes or (dims,), "permute")
+    order = tuple([_dim(d, ndim, "permute") for d in given])
     if sorted(order) != list(range(ndim)):
         raise ValueError(f"permute: {given} doesn't name each dimension of shape {input.shape} once")
     return ops.permute(input, dims=order)
@@ -213,7 +236,6 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     Raises:
         IndexError: when there is no such dimension.
 
-    >>> import minigrad as mg
     >>> mg.transpose(mg.ones(2, 3, 4), 0, -1).shape
     (4, 3, 2)
     """
@@ -226,7 +248,6 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     Raises:
         IndexError: when there is no such dimension.
 
-    >>> import minigrad as mg
     >>> mg.swapaxes(mg.ones(2, 3, 4), 0, -1).shape
     (4, 3, 2)
     """
@@ -236,7 +257,7 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 def _exchanged(who: str, input: Tensor, first: int, second: int) -> Tensor:
     ndim = tensor(who, "input", input).ndim
     order = list(range(ndim))
-    a, b = dimension(who, first, ndim), dimension(who, second, ndim)
+    a, b = _dim(first, ndim, who), _dim(second, ndim, who)
     if order:
         order[a], order[b] = order[b], order[a]
     return ops.permute(input, dims=tuple(order))
@@ -248,7 +269,6 @@ def t(input: Tensor) -> Tensor:
     Raises:
         ValueError: for more than two dimensions.
 
-    >>> import minigrad as mg
     >>> mg.t(mg.ones(2, 3)).shape
     (3, 2)
     """
@@ -267,12 +287,12 @@ def squeeze(input: Tensor, dim: Dims = None, *, axis: Dims = None) -> Tensor:
     Raises:
         IndexError: when there is no such dimension.
 
-    >>> import minigrad as mg
     >>> mg.squeeze(mg.ones(1, 2, 1)).shape, mg.squeeze(mg.ones(1, 2, 1), 0).shape
     ((2,), (2, 1))
     """
     shape = tensor("squeeze", "input", input).shape
-    dims = dimensions("squeeze", dim_or_axis("squeeze", dim, axis), len(shape))
+    named = renamed("squeeze", "dim", dim, "axis", axis)
+    dims = () if named == () else _dims(named, len(shape), "squeeze")
     return ops.reshape(input, shape=tuple([n for i, n in enumerate(shape) if i not in dims or n != 1]))
 
 
@@ -282,12 +302,11 @@ def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None)
     Raises:
         IndexError: when the result has no such dimension.
 
-    >>> import minigrad as mg
     >>> mg.unsqueeze(mg.ones(2, 3), -1).shape
     (2, 3, 1)
     """
     shape = tensor("unsqueeze", "input", input).shape
-    dim = dimension("unsqueeze", dim_or_axis("unsqueeze", dim, axis), len(shape) + 1)
+    dim = along("unsqueeze", dim, axis, len(shape) + 1)
     return ops.reshape(input, shape=(*shape[:dim], 1, *shape[dim:]))
 
 
@@ -297,14 +316,19 @@ def broadcast_to(input: Tensor, shape: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: when another dimension would have to change.
 
-    @@ minigrad/ops/shape.py broadcast_to
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def broadcast_to(xp, a, *, shape):
+            return xp.broadcast_to(a, shape)
+
+        broadcast_to.defvjp(lambda xp, g, a_shape: xp.sum_to(g, shape=a_shape))
+
     >>> mg.broadcast_to(mg.tensor([1, 2]), (2, 2))
     tensor([[1, 2],
             [1, 2]])
     """
-    return ops.broadcast_to(tensor("broadcast_to", "input", input), shape=whole_numbers("broadcast_to", shape))
+    return ops.broadcast_to(tensor("broadcast_to", "input", input), shape=_sizes((shape,), "broadcast_to"))
 
 
 def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
@@ -313,7 +337,6 @@ def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: when another dimension would have to change.
 
-    >>> import minigrad as mg
     >>> mg.expand(mg.ones(3, 1), -1, 4).shape
     (3, 4)
     """
@@ -321,7 +344,7 @@ def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
 
 
 def _expanded(who: str, input: Tensor, shape: Sequence) -> Tensor:
-    own, wanted = tensor(who, "input", input).shape, whole_numbers(who, *shape)
+    own, wanted = tensor(who, "input", input).shape, _sizes(shape, who)
     lead = len(wanted) - len(own)
     return ops.broadcast_to(
         input, shape=tuple([own[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
@@ -334,7 +357,6 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes don't allow it.
 
-    >>> import minigrad as mg
     >>> mg.expand_as(mg.ones(3, 1), mg.ones(2, 3, 4)).shape
     (2, 3, 4)
     """
@@ -348,12 +370,11 @@ def repeat(input: Tensor, *sizes: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: for fewer sizes than dimensions.
 
-    >>> import minigrad as mg
     >>> mg.repeat(mg.tensor([1, 2]), 2, 2)
     tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]])
     """
-    own, counts = tensor("repeat", "input", input).shape, whole_numbers("repeat", *sizes)
+    own, counts = tensor("repeat", "input", input).shape, _sizes(sizes, "repeat")
     if len(counts) < len(own):
         raise ValueError(f"repeat: {len(counts)} counts for {len(own)} dimensions; give one for each")
     shape = (1,) * (len(counts) - len(own)) + own
@@ -374,14 +395,19 @@ def flip(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int] = 
     Raises:
         IndexError: when there is no such dimension.
 
-    @@ minigrad/ops/shape.py flip
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def flip(xp, a, *, dims):
+            return a[tuple(slice(None, None, -1) if i in dims else slice(None) for i in range(a.ndim))]
+
+        flip.defvjp(lambda xp, g, dims: xp.flip(g, dims=dims))
+
     >>> mg.flip(mg.arange(3), 0)
     tensor([2, 1, 0])
     """
     ndim = tensor("flip", "input", input).ndim
-    return ops.flip(input, dims=tuple([dimension("flip", d, ndim) for d in whole_numbers("flip", *(axes or (dims,)))]))
+    return ops.flip(input, dims=tuple([_dim(d, ndim, "flip") for d in _sizes(axes or (dims,), "flip")]))
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
@@ -394,14 +420,19 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     Raises:
         IndexError: when there is no such dimension. ValueError: when the numbers of shifts and dimensions differ.
 
-    @@ minigrad/ops/shape.py roll
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def roll(xp, a, *, shifts, dims):
+            return xp.roll(a, shifts, axis=dims)
+
+        roll.defvjp(lambda xp, g, shifts, dims: xp.roll(g, shifts=tuple(-s for s in shifts), dims=dims))
+
     >>> mg.roll(mg.arange(4), 1)
     tensor([3, 0, 1, 2])
     """
-    input, places = tensor("roll", "input", input), whole_numbers("roll", shifts)
-    named = () if dims is None else whole_numbers("roll", dims)
+    input, places = tensor("roll", "input", input), _sizes((shifts,), "roll")
+    named = () if dims is None else _sizes((dims,), "roll")
     if not places:
         raise ValueError("roll: no shifts given; say by how many places the elements move")
     if not named:
@@ -411,7 +442,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
         raise IndexError(f"roll: a tensor without dimensions has no dimension {named[0]}; leave dims out")
     if len(named) != len(places):
         raise ValueError(f"roll: {len(places)} shifts for {len(named)} dimensions; give one for each")
-    return ops.roll(input, shifts=places, dims=tuple([dimension("roll", d, input.ndim) for d in named]))
+    return ops.roll(input, shifts=places, dims=tuple([_dim(d, input.ndim, "roll") for d in named]))
 
 
 def pad_zeros(input: Tensor, *, widths: tuple[tuple[int, int], ...]) -> Tensor:
@@ -420,15 +451,20 @@ def pad_zeros(input: Tensor, *, widths: tuple[tuple[int, int], ...]) -> Tensor:
     Raises:
         ValueError: when there isn't one pair for each dimension.
 
-    @@ minigrad/ops/shape.py pad_zeros
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def pad_zeros(xp, a, *, widths):
+            return xp.pad(a, widths)
+
+        pad_zeros.defvjp(lambda xp, g, a_shape, widths: xp.getitem(g, index=_crop(a_shape, widths)))
+
     >>> mg.pad_zeros(mg.tensor([1, 2]), widths=((1, 2),))
     tensor([0, 1, 2, 0, 0])
     """
     ndim = tensor("pad_zeros", "input", input).ndim
     pairs = isinstance(widths, tuple | list) and all(isinstance(w, tuple | list) and len(w) == 2 for w in widths)
-    if not pairs or len(widths) != ndim or any(integer("pad_zeros", "a width", n) < 0 for w in widths for n in w):
+    if not pairs or len(widths) != ndim or any(_integer(n, "width", "pad_zeros") < 0 for w in widths for n in w):
         raise ValueError(
             f"pad_zeros: expected a pair (before, after) of numbers ≥ 0 for each of {ndim} dimensions, got {widths!r}"
         )
@@ -441,14 +477,19 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     Raises:
         ValueError: for fewer than two dimensions.
 
-    @@ minigrad/ops/shape.py tril
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def tril(xp, a, *, diagonal):
+            return xp.tril(a, diagonal)
+
+        tril.defvjp(lambda xp, g, diagonal: xp.tril(g, diagonal=diagonal))
+
     >>> mg.tril(mg.ones(2, 2))
     tensor([[1., 0.],
             [1., 1.]])
     """
-    return ops.tril(_matrices(input, "tril"), diagonal=integer("tril", "diagonal", diagonal))
+    return ops.tril(_matrices(input, "tril"), diagonal=_integer(diagonal, "diagonal", "tril"))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -457,14 +498,19 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     Raises:
         ValueError: for fewer than two dimensions.
 
-    @@ minigrad/ops/shape.py triu
+    The operation (minigrad/ops/shape.py):
 
-    >>> import minigrad as mg
+        @op
+        def triu(xp, a, *, diagonal):
+            return xp.triu(a, diagonal)
+
+        triu.defvjp(lambda xp, g, diagonal: xp.triu(g, diagonal=diagonal))
+
     >>> mg.triu(mg.ones(2, 2))
     tensor([[1., 1.],
             [0., 1.]])
     """
-    return ops.triu(_matrices(input, "triu"), diagonal=integer("triu", "diagonal", diagonal))
+    return ops.triu(_matrices(input, "triu"), diagonal=_integer(diagonal, "diagonal", "triu"))
 
 
 def _matrices(input: Tensor, who: str) -> Tensor:
