@@ -39,10 +39,6 @@ class Tensor(Methods):
     __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "__weakref__")
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
     def __init__(self, data, dtype=None, device: str | None = None, requires_grad: builtins.bool = False):
         self._data, self._backend = values.raw_array(data, dtype, device)
         self._edge = self._hooks = self._grad = None

@@ -8,7 +8,6 @@ shape.py        views, padding, dtype, device  arguments.py  dimensions and size
 index.py        indexing, gather               methods.py    what Tensor has of all this
 """
 
-from minigrad.autograd.guard import guarded as _guarded
 from minigrad.functions import (
     activation,
     attention,
@@ -37,9 +36,5 @@ from minigrad.functions.shape import *  # noqa: F403
 _FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, attention)
 # Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
 globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
-
-# Functions of sums leave it to a wrapper to say which argument is no tensor.
-for _name in reduce.__all__:
-    globals()[_name] = _guarded(globals()[_name], __name__)
 
 from minigrad.functions import methods  # noqa: E402  (takes the functions from here)

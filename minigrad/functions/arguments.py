@@ -175,7 +175,7 @@ def renamed(who: str, name: str, value: Any, other: str, alias: Any) -> Any:
         return value
     if value is None or value is False:
         return alias
-    raise TypeError(f"{who}: {name} and {other} are two names of one parameter, got {value!r} and {alias!r}; give one")
+    raise TypeError(f"{who}: {name} and {other} are two names of one parameter; give only one of them")
 
 
 def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) -> int:

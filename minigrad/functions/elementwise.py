@@ -19,7 +19,7 @@ __all__ = [
 
 
 def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
-    """a + alpha·b.
+    """a + alpha·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -45,7 +45,7 @@ def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
 
 
 def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
-    """a - alpha·b.
+    """a - alpha·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -72,7 +72,7 @@ def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a·b.
+    """a·b, with broadcasting.
 
     Shapes: any two that broadcast together; the result has the broadcast shape.
 
@@ -123,6 +123,7 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
     """
     if rounding_mode is None:
         return ops.div(input, other)
+    input, other = tensor_or_number("div", "input", input), tensor_or_number("div", "other", other)
     if rounding_mode == "floor":
         return ops.floor_divide(input, other)
     if rounding_mode == "trunc":
@@ -232,7 +233,7 @@ def _whole_power(base: Any, exponent: Any) -> Tensor:
 
 
 def neg(input: Tensor) -> Tensor:
-    """-a.
+    """-a, the negative of a.
 
     Shape: any; the result has the same.
 
@@ -731,7 +732,9 @@ def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float 
     """
     if min is None and max is None:
         raise ValueError("clamp: expected min, max or both, got neither; give at least one")
-    min, max = plain(min), plain(max)
+    input = tensor("clamp", "input", input)
+    min = None if min is None else tensor_or_number("clamp", "min", min)
+    max = None if max is None else tensor_or_number("clamp", "max", max)
     if max is None:
         return ops.clamp_min(input, min)
     return ops.clamp_max(input, max) if min is None else ops.clamp(input, min, max)
