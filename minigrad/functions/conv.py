@@ -1,6 +1,7 @@
 """Convolution of images and sequences."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
@@ -20,7 +21,7 @@ def conv2d(
 ) -> Tensor:
     """y[n, o, i, j] = b[o] + Σ over c, u, v of w[o, c, u, v]·x[n, c, i·stride + u·dilation - padding, j·stride + v·dilation - padding].
 
-    (N, C, H, W) images, weights (O, C/groups, kh, kw), bias (O,) → (N, O, H', W') with
+    Shape: (N, C, H, W) images, weights (O, C/groups, kh, kw), bias (O,) → (N, O, H', W') with
     H' = ⌊(H + 2·padding - dilation·(kh - 1) - 1) / stride⌋ + 1. An image (C, H, W) gives (O, H', W').
 
     Args:
@@ -56,10 +57,12 @@ def conv2d(
     tensor([[[[4., 4.],
               [4., 4.]]]])
     """
-    return _convolved("conv2d", input, weight, bias, stride, padding, dilation, groups)
+    image, options = _prepared("conv2d", input, weight, bias, stride, padding, dilation, groups)
+    y = ops.conv2d(image, weight, bias, **options)
+    return y if input.ndim == 4 else ops.reshape(y, shape=y.shape[1:])
 
 
-def _convolved(
+def _prepared(
     who: str,
     input: Tensor,
     weight: Tensor,
@@ -68,12 +71,10 @@ def _convolved(
     padding: Pair | str,
     dilation: Pair,
     groups: int,
-) -> Tensor:
-    """`conv2d` on behalf of the function `who`."""
+) -> tuple[Tensor, dict[str, Any]]:
+    """What the function `who` convolves, as a batch of images, and the operation's options."""
     if tensor(who, "input", input).ndim == 3:
-        image = ops.reshape(input, shape=(1, *input.shape))
-        y = _convolved(who, image, weight, bias, stride, padding, dilation, groups)
-        return ops.reshape(y, shape=y.shape[1:])
+        input = ops.reshape(input, shape=(1, *input.shape))
     steps, spread = _pair(stride, "stride", who), _pair(dilation, "dilation", who)
     _check(who, input, weight, bias, tensor(who, "weight", weight).shape[:1], groups)
     if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups or not weight.shape[0]:
@@ -92,7 +93,7 @@ def _convolved(
         raise ValueError(
             f"{who}: the kernel reaches over {tuple(reach)} pixels, the input of {input.shape[2:]} with padding {around} is smaller"
         )
-    return ops.conv2d(input, weight, bias, stride=steps, padding=around, dilation=spread, groups=groups)
+    return input, {"stride": steps, "padding": around, "dilation": spread, "groups": groups}
 
 
 def conv1d(
@@ -106,7 +107,7 @@ def conv1d(
 ) -> Tensor:
     """y[n, o, i] = b[o] + Σ over c, u of w[o, c, u]·x[n, c, i·stride + u·dilation - padding]: `conv2d` along one dimension.
 
-    (N, C, L) with weights (O, C/groups, k), bias (O,) → (N, O, L'); (C, L) → (O, L'). For the options see `conv2d`.
+    Shape: (N, C, L), weights (O, C/groups, k), bias (O,) → (N, O, L'); (C, L) → (O, L'). For the options see `conv2d`.
 
     Raises:
         ValueError: when channels, groups or sizes don't fit. TypeError: when the dtypes differ.
@@ -120,8 +121,9 @@ def conv1d(
         )
     image, kernel = (ops.reshape(t, shape=(*t.shape[:-1], 1, t.shape[-1])) for t in (input, weight))
     around = padding if isinstance(padding, str) else _row(padding, 0)
-    y = _convolved("conv1d", image, kernel, bias, _row(stride, 1), around, _row(dilation, 1), groups)
-    return ops.reshape(y, shape=(*y.shape[:-2], y.shape[-1]))
+    batch, options = _prepared("conv1d", image, kernel, bias, _row(stride, 1), around, _row(dilation, 1), groups)
+    y = ops.conv2d(batch, kernel, bias, **options)
+    return ops.reshape(y, shape=(*y.shape[3 - input.ndim : -2], y.shape[-1]))
 
 
 def _row(value: Pair, rows: int) -> tuple[int, ...]:
@@ -171,7 +173,7 @@ def conv_transpose2d(
     """The transpose of `conv2d` in the image, b[o] + Σ of w[c, o, u, v]·x[n, c, i, j] at row i·stride + u·dilation - padding and
     column j·stride + v·dilation - padding.
 
-    (N, C, H, W) images, weights (C, O/groups, kh, kw), bias (O,) → (N, O, H', W') with
+    Shape: (N, C, H, W) images, weights (C, O/groups, kh, kw), bias (O,) → (N, O, H', W') with
     H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1. An image (C, H, W) gives (O, H', W').
 
     Args:

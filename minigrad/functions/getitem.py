@@ -18,6 +18,8 @@ __all__ = ["getitem", "setitem"]
 def getitem(input: Tensor, at: Any) -> Tensor:
     """x[at], with everything that numpy accepts: numbers, slices, None, Ellipsis, arrays of integers or booleans.
 
+    Shape: (n₁, n₂, …) → as numpy gives it: a number takes its dimension away, a slice shortens it, None adds one of length 1.
+
     On MLX a boolean array costs one read by the host, as the result's size depends on its values.
 
     Raises:
@@ -66,7 +68,7 @@ def _index(input: Tensor, index: Any) -> tuple[tuple, tuple]:
             new.append(len(out))
             out.append(xp.asarray(np.zeros(int(bool(p)), np.int64)))
         elif isinstance(p, int | np.integer) or (isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and kind(p) == "i"):
-            out.append(position(operator.index(p.item() if not isinstance(p, int) else p), input.shape[dim], dim))
+            out.append(position(operator.index(p if isinstance(p, int) else int(p)), input.shape[dim], dim))
         elif isinstance(p, Tensor | np.ndarray | input.backend.array_type):
             out.extend(_array(p, input, dim, xp))
         else:
@@ -141,6 +143,8 @@ def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:
 
 def setitem(input: Tensor, at: Any, values: Any) -> None:
     """x[at] = values, on a tensor without history: its data is replaced by a changed copy.
+
+    Shape: any; `values` broadcast to the shape of x[at].
 
     Args:
         at: an index as for `getitem`.

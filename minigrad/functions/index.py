@@ -161,6 +161,8 @@ def _grid(index: Tensor, dim: int) -> list:
 def gather(input: Tensor, dim: int | None = None, index: Tensor | None = None, *, axis: int | None = None) -> Tensor:
     """An element for each entry of `index`: y[i][j][k] = x[index[i][j][k]][j][k] for dimension 0, x[i][index[i][j][k]][k] for 1.
 
+    Shape: x and the index of as many dimensions → that of the index.
+
     Args:
         dim: the dimension (under numpy's name: `axis`).
         index: integers, with as many dimensions as the tensor and nowhere larger but along `dim`; y has its shape. On MLX
@@ -198,6 +200,8 @@ def _gathered(who: str, input: Tensor, dim: int | None, index: Tensor) -> Tensor
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """As `gather`, with the other dimensions broadcast together; without a dimension from the flattened tensor.
+
+    Shape: (…, n, …), (…, k, …) → (…, k, …).
 
     Args:
         indices: integers, with as many dimensions as the tensor. On MLX the positions aren't checked.
@@ -238,6 +242,8 @@ def scatter_add(
     axis: int | None = None,
 ) -> Tensor:
     """x with every src[i][j][k] added at [index[i][j][k]][j][k] for dimension 0, and so on; what comes to one place is summed.
+
+    Shape: x, an index and a `src` of as many dimensions → that of x.
 
     Args:
         dim: the dimension (under numpy's name: `axis`).

@@ -8,7 +8,7 @@ from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _dim, _integer, _sizes, along
 from minigrad.functions.arguments import tensor as checked  # `split` has a parameter of that name
 
-__all__ = ["cat", "stack", "split", "chunk", "unbind", "concat"]
+__all__ = ["cat", "concat", "stack", "split", "chunk", "unbind"]
 
 
 def cat(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None = None) -> Tensor:
@@ -34,15 +34,39 @@ def cat(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None =
     >>> mg.cat([mg.tensor([1, 2]), mg.tensor([3])])
     tensor([1, 2, 3])
     """
-    promoted = _promoted(tensors, "cat")
+    given, place = _joinable("cat", tensors, dim, axis)
+    return ops.cat(*given, dim=place)
+
+
+def concat(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None = None) -> Tensor:
+    """As `cat`, under another of its names: (…, n₁, …), (…, n₂, …), … → (…, n₁ + n₂ + …, …).
+
+    Args:
+        tensors: at least one, equal in all other dimensions. Those of shape (0,) are left out.
+        dim: the dimension, 0 by default (under numpy's name: `axis`).
+
+    Raises:
+        TypeError: for anything but a list of tensors. ValueError: when their shapes differ elsewhere.
+        IndexError: when there is no such dimension.
+
+    >>> mg.concat([mg.tensor([1, 2]), mg.tensor([3])])
+    tensor([1, 2, 3])
+    """
+    given, place = _joinable("concat", tensors, dim, axis)
+    return ops.cat(*given, dim=place)
+
+
+def _joinable(who: str, tensors: Sequence[Tensor], dim: int | None, axis: int | None) -> tuple[list[Tensor], int]:
+    """The tensors that make up the result, and the dimension."""
+    promoted = _promoted(tensors, who)
     given = [t for t in promoted if t.shape != (0,)] or promoted[:1]
-    dim = along("cat", dim, axis, given[0].ndim, 0)
-    if len({(t.ndim, t.shape[:dim] + t.shape[dim + 1 :]) for t in given}) > 1 or not given[0].ndim:
+    place = along(who, dim, axis, given[0].ndim, 0)
+    if len({(t.ndim, t.shape[:place] + t.shape[place + 1 :]) for t in given}) > 1 or not given[0].ndim:
         raise ValueError(
-            f"cat: tensors of shapes {', '.join(str(t.shape) for t in given)} can't be joined along dimension {dim}; they "
+            f"{who}: tensors of shapes {', '.join(str(t.shape) for t in given)} can't be joined along dimension {place}; they "
             "must agree in all others"
         )
-    return ops.cat(*given, dim=dim)
+    return given, place
 
 
 def stack(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None = None) -> Tensor:
@@ -133,6 +157,8 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
 def chunk(input: Tensor, chunks: int, dim: int | None = None, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of length ⌈n / chunks⌉ along a dimension of length n; the last may be shorter.
 
+    Shape: (…, n, …) → (…, ⌈n / chunks⌉, …), …
+
     Args:
         dim: the dimension, 0 by default (under numpy's name: `axis`).
 
@@ -177,6 +203,3 @@ def unbind(input: Tensor, dim: int | None = None, *, axis: int | None = None) ->
     if not ndim:
         raise IndexError("unbind: a tensor without dimensions, of shape (), has no slices")
     return ops.unbind(input, dim=along("unbind", dim, axis, ndim, 0))
-
-
-concat = cat

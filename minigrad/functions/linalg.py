@@ -34,25 +34,34 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> mg.matmul(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.tensor([1.0, 1.0]))
     tensor([3., 7.])
     """
-    return _product("matmul", input, other, "other")
+    a, b = _operands("matmul", input, other, "other")
+    return _without(ops.matmul(a, b), input.ndim == 1, other.ndim == 1)
 
 
-def _product(who: str, input: Tensor, other: Tensor, parameter: str) -> Tensor:
-    """`matmul` on behalf of the function `who`, whose second parameter has the given name."""
+def _operands(who: str, input: Tensor, other: Tensor, parameter: str) -> tuple[Tensor, Tensor]:
+    """What the function `who` is to multiply, vectors as matrices; its second parameter has the given name."""
     a, b = tensor(who, "input", input), tensor(who, parameter, other)
     if not a.ndim or not b.ndim:
         raise ValueError(f"{who} needs at least 1 dimension on both sides, got shapes {a.shape} and {b.shape}; use *")
     _same_dtype(who, a, b)
-    row, column = a.ndim == 1, b.ndim == 1
-    inner = b.shape[0] if column else b.shape[-2]
+    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] != inner:
         raise ValueError(f"{who}: the inner sizes of shapes {a.shape} and {b.shape} differ: {a.shape[-1]} and {inner}")
-    a = ops.reshape(a, shape=(1, inner)) if row else a
-    b = ops.reshape(b, shape=(inner, 1)) if column else b
-    y = ops.matmul(a, b)
+    row = a if a.ndim > 1 else ops.reshape(a, shape=(1, inner))
+    return row, b if b.ndim > 1 else ops.reshape(b, shape=(inner, 1))
+
+
+def _without(y: Tensor, row: bool, column: bool) -> Tensor:
+    """A product without the dimensions that vectors were given."""
     if row:
         y = ops.reshape(y, shape=(*y.shape[:-2], y.shape[-1]))
     return ops.reshape(y, shape=y.shape[:-1]) if column else y
+
+
+def _product(who: str, input: Tensor, other: Tensor, parameter: str) -> Tensor:
+    """`matmul` on behalf of the function `who`."""
+    a, b = _operands(who, input, other, parameter)
+    return _without(ops.matmul(a, b), input.ndim == 1, other.ndim == 1)
 
 
 def _ranked(who: str, a: Tensor, b: Tensor, parameter: str, ranks: tuple[int, int]) -> Tensor:
@@ -192,7 +201,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 # --- einsum -----------------------------------------------------------------------------------------------------------
 def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
-    """Σ over the letters that the result lacks: einsum("bik,bkj->bij", a, b) is yᵦᵢⱼ = Σₖ aᵦᵢₖ·bᵦₖⱼ.
+    """Σ over the letters that the result lacks: einsum("nik,nkj->nij", a, b) is yₙᵢⱼ = Σₖ aₙᵢₖ·bₙₖⱼ.
+
+    Shape: a dimension for each letter of the operand → one for each letter of the result.
 
     Operands are contracted from left to right, each pair as one batched matrix product.
 

@@ -59,7 +59,7 @@ def avg_pool2d(
 ) -> Tensor:
     """The mean of each window: y[n, c, i, j] = Σ over u, v of x[n, c, i·stride + u - padding, j·stride + v - padding] / (kh·kw).
 
-    (N, C, H, W) → (N, C, H', W') with H' = ⌊(H + 2·padding - kh) / stride⌋ + 1, or ⌈…⌉ + 1 with `ceil_mode`; (C, H, W) →
+    Shape: (N, C, H, W) → (N, C, H', W') with H' = ⌊(H + 2·padding - kh) / stride⌋ + 1, or ⌈…⌉ + 1 with `ceil_mode`; (C, H, W) →
     (C, H', W'). Whole numbers are divided towards 0.
 
     Args:
@@ -155,7 +155,7 @@ def max_pool2d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The largest element of each window: y[n, c, i, j] = max over u, v of x[n, c, i·stride + u·dilation - padding, …].
 
-    (N, C, H, W) → (N, C, H', W') with H' = ⌊(H + 2·padding - dilation·(kh - 1) - 1) / stride⌋ + 1, or ⌈…⌉ + 1 with
+    Shape: (N, C, H, W) → (N, C, H', W') with H' = ⌊(H + 2·padding - dilation·(kh - 1) - 1) / stride⌋ + 1, or ⌈…⌉ + 1 with
     `ceil_mode`; (C, H, W) → (C, H', W').
 
     Args:
@@ -202,7 +202,7 @@ def _resample(input: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
     """The mean of windows that cover the image: place i of n takes rows ⌊i·H/n⌋ … ⌈(i + 1)·H/n⌉ - 1.
 
-    (N, C, H, W) → (N, C, H', W'), (C, H, W) → (C, H', W').
+    Shape: (N, C, H, W) → (N, C, H', W'), (C, H, W) → (C, H', W').
 
     Args:
         output_size: H' and W': one number, or two; None keeps the image's. A larger image than there was repeats pixels.
@@ -329,7 +329,7 @@ def unfold(input: Tensor, kernel_size: Pair, dilation: Pair = 1, padding: Pair =
     """The windows of images as columns, in which `conv2d` is one matrix product: y[n, (c, u, v), (i, j)] =
     x[n, c, i·stride + u·dilation - padding, j·stride + v·dilation - padding].
 
-    (N, C, H, W) → (N, C·kh·kw, H'·W'), (C, H, W) → (C·kh·kw, H'·W'), H' and W' those of `conv2d`.
+    Shape: (N, C, H, W) → (N, C·kh·kw, H'·W'), (C, H, W) → (C·kh·kw, H'·W'), H' and W' those of `conv2d`.
 
     Args:
         kernel_size, dilation, padding, stride: of the windows, one number each, or two (rows, columns).

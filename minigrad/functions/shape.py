@@ -69,6 +69,9 @@ def to_device(input: Tensor, *, device: str) -> Tensor:
 def clone(input: Tensor) -> Tensor:
     """y = x, with a place of its own on the tape: (…) → (…). Arrays are never written, so both share one.
 
+    Raises:
+        TypeError: for anything but a tensor.
+
     The operation (minigrad/ops/shape.py):
 
         @elementwise
@@ -84,7 +87,10 @@ def clone(input: Tensor) -> Tensor:
 
 
 def contiguous(input: Tensor) -> Tensor:
-    """The tensor itself: the layout in memory is left to the operations.
+    """x itself: the layout in memory is left to the operations. (…) → (…).
+
+    Raises:
+        TypeError: for anything but a tensor.
 
     >>> mg.contiguous(mg.ones(2, 3).t()).shape
     (3, 2)
@@ -115,12 +121,12 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: int | Sequence[in
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
-    return _reshaped("reshape", input, sizes or (shape,))
+    return ops.reshape(input, shape=_fitting("reshape", input, sizes or (shape,)))
 
 
-def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
-    """`reshape` on behalf of the function `who`."""
-    input, shape = tensor(who, "input", input), _sizes(shape, who)
+def _fitting(who: str, input: Tensor, given: Sequence) -> tuple[int, ...]:
+    """The shape that is asked for, with the size that -1 stands for, if the elements of `input` fit into it."""
+    input, shape = tensor(who, "input", input), _sizes(given, who)
     known = math.prod([n for n in shape if n != -1])
     total = input.numel()
     if (
@@ -131,11 +137,16 @@ def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
         raise ValueError(
             f"{who}: {total} elements of shape {input.shape} don't fit into {shape}; the products must be equal"
         )
-    return ops.reshape(input, shape=tuple([total // known if n == -1 else n for n in shape]))
+    return tuple([total // known if n == -1 else n for n in shape])
+
+
+def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
+    """`reshape` on behalf of the function `who`."""
+    return ops.reshape(input, shape=_fitting(who, input, shape))
 
 
 def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """As `reshape`, whatever the layout in memory.
+    """As `reshape`, whatever the layout in memory: (n₁, …) → `shape`, whose product is the same.
 
     Raises:
         ValueError: when the elements don't fit into the shape.
@@ -147,7 +158,7 @@ def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:
-    """The elements in the shape of another tensor, `other`.
+    """The elements in the shape of another tensor, `other`: (n₁, …), (m₁, …) → (m₁, …).
 
     Raises:
         ValueError: when the tensors have different numbers of elements.
@@ -202,7 +213,7 @@ def unflatten(
 
 
 def permute(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int] = ()) -> Tensor:
-    """The dimensions in another order: y's dimension i is x's dimension dims[i].
+    """The dimensions in another order: (n₀, n₁, …) → (n_dims[0], n_dims[1], …).
 
     Args:
         axes: the dimensions, each once, as separate numbers or as one sequence.
@@ -243,7 +254,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """As `transpose`, under numpy's name.
+    """As `transpose`, under numpy's name: (…, a, …, b, …) → (…, b, …, a, …).
 
     Raises:
         IndexError: when there is no such dimension.
@@ -352,7 +363,7 @@ def _expanded(who: str, input: Tensor, shape: Sequence) -> Tensor:
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """Broadcast to the shape of another tensor, `other`.
+    """Broadcast to the shape of another tensor, `other`: (3, 1), (2, 3, 4) → (2, 3, 4).
 
     Raises:
         ValueError: when the shapes don't allow it.

@@ -4,11 +4,15 @@ from minigrad import ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import number, tensor
 
+__all__ = ["gelu", "silu", "leaky_relu", "elu", "selu", "softplus", "logsigmoid"]
+
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x·Φ(x) with Φ the normal distribution function. Hendrycks & Gimpel 2016, arXiv 1606.08415.
+
+    Shape: any; the result has the same.
 
     Args:
         approximate: "none" for the exact function, "tanh" for ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
@@ -36,6 +40,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def silu(input: Tensor) -> Tensor:
     """x·σ(x), also called swish. Elfwing et al. 2017, arXiv 1702.03118.
 
+    Shape: any; the result has the same.
+
     Raises:
         TypeError: for anything but a tensor.
 
@@ -57,6 +63,8 @@ def silu(input: Tensor) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, negative_slope·x elsewhere.
 
+    Shape: any; the result has the same.
+
     Raises:
         TypeError: for anything but a tensor, or a slope that is no number.
 
@@ -76,6 +84,8 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, alpha·(eˣ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289.
+
+    Shape: any; the result has the same.
 
     Raises:
         TypeError: for anything but a tensor, or an alpha that is no number.
@@ -99,6 +109,8 @@ def selu(input: Tensor) -> Tensor:
     """λ·elu(x, α) with α = 1.6733 and λ = 1.0507, which keep mean 0 and variance 1 from layer to layer. Klambauer et al. 2017,
     arXiv 1706.02515.
 
+    Shape: any; the result has the same.
+
     Raises:
         TypeError: for anything but a tensor.
 
@@ -110,6 +122,8 @@ def selu(input: Tensor) -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta·x)) / beta, and x itself where beta·x > threshold.
+
+    Shape: any; the result has the same.
 
     Raises:
         TypeError: for anything but a tensor, or options that are no numbers.
@@ -133,6 +147,8 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log σ(x) = min(x, 0) - log(1 + e^-|x|), which doesn't overflow.
+
+    Shape: any; the result has the same.
 
     Raises:
         TypeError: for anything but a tensor.

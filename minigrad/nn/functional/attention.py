@@ -13,6 +13,8 @@ from minigrad.functions.arguments import tensor
 from minigrad.nn.functional import noise
 from minigrad.ops.reduce import widened
 
+__all__ = ["scaled_dot_product_attention"]
+
 
 @overload
 def scaled_dot_product_attention(

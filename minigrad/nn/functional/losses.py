@@ -11,6 +11,8 @@ from minigrad.functions import gather, log_softmax, mean, sum, where
 from minigrad.functions.arguments import _floating, _integer, number, tensor
 from minigrad.ops.reduce import narrowed, widened
 
+__all__ = ["cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits"]
+
 
 def _reduce(who: str, loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
@@ -34,8 +36,8 @@ def cross_entropy(
 ) -> Tensor:
     """-Σ over c of w[c]·q[c]·log softmax(x)[c], with q[c] = (1 - ε)·(1 for the target's class, 0 for others) + ε/C.
 
-    Logits (N, C, …) and targets (N, …), or (C,) and (): class numbers; or probabilities of the logits' shape, which take the
-    place of 1 and 0. Losses have the shape (N, …). Label smoothing: Szegedy et al. 2016, arXiv 1512.00567.
+    Shape: logits (N, C, …) and class numbers (N, …) → losses (N, …), or (C,) and () → (); reduced to (). In place of class numbers,
+    targets may be probabilities of the logits' shape, which stand for 1 and 0. Label smoothing: Szegedy et al. 2016, arXiv 1512.00567.
 
     Args:
         weight: (C,), each class's factor w; 1 by default.
@@ -46,6 +48,19 @@ def cross_entropy(
     Raises:
         ValueError: when the shapes don't fit. TypeError: for booleans. IndexError: for a class number outside 0 … C - 1 (on MLX
             unchecked).
+
+    The operation (minigrad/ops/fused.py):
+
+        @fused(integers=(1,))
+        def cross_entropy(x, classes, *, ignore_index, smoothing):
+            if (wide := widened(x)) is not x:
+                return cross_entropy(wide, classes, ignore_index=ignore_index, smoothing=smoothing).astype(x.dtype)
+            logp, counts = log_softmax(x, dim=1), classes != ignore_index
+            rows = x.backend.asarray(np.arange(x.shape[0]))
+            losses = -getitem(logp, index=(rows, where(counts, classes, 0).long().data))
+            if smoothing:
+                losses = losses * (1 - smoothing) - sum(logp, dim=(1,), keepdim=False) * (smoothing / x.shape[1])
+            return where(counts, losses, 0.0)
 
     >>> mg.nn.functional.cross_entropy(mg.tensor([[2.0, 0.0], [0.0, 0.0]]), mg.tensor([0, 1]), reduction="none")
     tensor([0.1269, 0.6931])
@@ -109,7 +124,9 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """-w[t]·x[t], for log-probabilities (N, C, …) and class numbers (N, …), or (C,) and (). Losses have the targets' shape.
+    """-w[t]·x[t], of log-probabilities x and class numbers t.
+
+    Shape: (N, C, …) and (N, …) → losses (N, …), or (C,) and () → (); reduced to ().
 
     Args:
         weight: (C,), each class's factor w; 1 by default.
@@ -188,7 +205,9 @@ def _ratio(losses: Tensor, weights: Tensor) -> Tensor:
 
 # --- pairs of numbers -------------------------------------------------------------------------------------------------
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """(x - t)², for tensors of one shape.
+    """(x - t)².
+
+    Shape: (…), (…) → losses (…), reduced to ().
 
     Raises:
         ValueError: when the shapes differ.
@@ -205,7 +224,9 @@ def _mse(reduction: str, x: Tensor, t: Tensor) -> Tensor:
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """|x - t|, for tensors of one shape.
+    """|x - t|.
+
+    Shape: (…), (…) → losses (…), reduced to ().
 
     Raises:
         ValueError: when the shapes differ.
@@ -222,7 +243,9 @@ def _l1(reduction: str, x: Tensor, t: Tensor) -> Tensor:
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """½·d²/beta where |d| < beta, else |d| - ½·beta, for d = x - t and tensors of one shape. Girshick 2015, arXiv 1504.08083.
+    """½·d²/beta where |d| < beta, else |d| - ½·beta, for d = x - t. Girshick 2015, arXiv 1504.08083.
+
+    Shape: (…), (…) → losses (…), reduced to ().
 
     Raises:
         ValueError: when the shapes differ, or beta is negative.
@@ -248,7 +271,9 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """-w·(p·t·log σ(x) + (1 - t)·log(1 - σ(x))), which doesn't overflow, for tensors of one shape.
+    """-w·(p·t·log σ(x) + (1 - t)·log(1 - σ(x))), which doesn't overflow.
+
+    Shape: (…), (…) → losses (…), reduced to ().
 
     Args:
         weight, pos_weight: the factors w and p, which are broadcast to x; 1 by default.

@@ -7,6 +7,8 @@ from minigrad import ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _floating, _same_dtype, tensor
 
+__all__ = ["conv_mlp"]
+
 
 def conv_mlp(
     x: Tensor,

@@ -6,6 +6,8 @@ from minigrad import random
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions.arguments import number, tensor
 
+__all__ = ["dropout", "drop_path"]
+
 
 def keep_mask(input: Tensor, shape: Sequence[int], p: float, who: str) -> Tensor:
     """1/(1 - p) with probability 1 - p, else 0, in the input's dtype, for the function `who`."""

@@ -11,6 +11,8 @@ from minigrad.functions import amax, amin, sum, where
 from minigrad.functions.arguments import _floating, _integer, number, tensor
 from minigrad.ops.reduce import narrowed, widened
 
+__all__ = ["layer_norm", "group_norm", "batch_norm", "normalize"]
+
 
 def layer_norm(
     input: Tensor,

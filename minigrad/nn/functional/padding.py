@@ -10,6 +10,8 @@ from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions import index_select, narrow, where
 from minigrad.functions.arguments import _integer, number, tensor
 
+__all__ = ["pad"]
+
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Elements around x along its last dimensions: (…, n, m) → (…, n + p₂ + p₃, m + p₀ + p₁) for the widths p₀ … p₃.
