@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import indent
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [*sorted((ROOT / "minigrad" / "functions").glob("*.py")), ROOT / "minigrad" / "nn" / "functional.py"]
+SOURCES = [path for room in ("functions", "nn/functional") for path in sorted((ROOT / "minigrad" / room).glob("*.py"))]
 HEAD = re.compile(r"^( *)The operation \((minigrad/\S+\.py)\):\n\n", re.M)
 
 

@@ -8,9 +8,6 @@ shape.py        views, padding, dtype, device  arguments.py  dimensions and size
 index.py        indexing, gather               methods.py    what Tensor has of all this
 """
 
-from types import FunctionType as _FunctionType
-
-from minigrad.autograd.guard import guarded as _guarded
 from minigrad.functions import (
     activation,
     attention,
@@ -39,22 +36,5 @@ from minigrad.functions.shape import *  # noqa: F403
 _FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, attention)
 # Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
 globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
-
-# Families whose functions leave it to a wrapper to say which argument is no tensor. All others check what they must know.
-_GUARDED = (shape, join, index, linalg, conv, pool, attention)
-_PLAIN = (
-    "cast",
-    "clone",
-    "pad_zeros",
-    "to_device",
-)  # hand what they get to an operation, which says what is wrong with it
-_guards: dict[_FunctionType, object] = {}
-for _family in _GUARDED:
-    for _name in _family.__all__:
-        _function = globals()[_name]
-        if _function.__name__ not in _PLAIN:
-            if _function not in _guards:
-                _guards[_function] = _guarded(_function, __name__)
-            globals()[_name] = _guards[_function]
 
 from minigrad.functions import methods  # noqa: E402  (takes the functions from here)

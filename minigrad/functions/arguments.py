@@ -72,6 +72,12 @@ def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | 
     raise TypeError(f"{who}: {parameter} must be a tensor or a number, got {_kind(value)}{_remedy(value)}")
 
 
+def told(value: object) -> str:
+    """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
+    text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
+    return text if 0 < len(text) <= 80 and "\n" not in text else _kind(value)
+
+
 def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
@@ -158,8 +164,7 @@ def _pair(value: Any, name: str, who: str = "") -> tuple[int, int]:
     if len(pair) == 1:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        given = type(value).__name__ if any(isinstance(v, Tensor) for v in pair) else repr(value)
-        raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {given}")
+        raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {told(value)}")
     return pair  # type: ignore[return-value]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from minigrad import ops
 from minigrad.dtypes import fitted, plain
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import _boolean, tensor, tensor_or_number
+from minigrad.functions.arguments import _boolean, tensor, tensor_or_number, told
 
 __all__ = [
     "add", "sub", "mul", "div", "floor_divide", "remainder", "pow", "neg", "abs", "sign", "square", "sqrt",
@@ -128,8 +128,7 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
         return ops.floor_divide(input, other)
     if rounding_mode == "trunc":
         return ops.trunc_divide(input, other)
-    given = repr(rounding_mode) if isinstance(rounding_mode, str) else type(rounding_mode).__name__
-    raise ValueError(f"div: rounding_mode is None, 'floor' or 'trunc', not {given}")
+    raise ValueError(f"div: rounding_mode is None, 'floor' or 'trunc', not {told(rounding_mode)}")
 
 
 def floor_divide(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from minigrad import functions, ops
-from minigrad.autograd.guard import guarded
 from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import index
@@ -259,7 +258,8 @@ class Methods(Conversion):
     flatten = functions.flatten
     unflatten = functions.unflatten
     permute = functions.permute
-    transpose = swapaxes = functions.transpose
+    transpose = functions.transpose
+    swapaxes = functions.swapaxes
     t = functions.t
     squeeze = functions.squeeze
     unsqueeze = functions.unsqueeze
@@ -288,7 +288,7 @@ class Methods(Conversion):
     scatter_add = functions.scatter_add
     index_add = functions.index_add
     diagonal = functions.diagonal
-    unfold = guarded(index.unfold, index.__name__)  # PyTorch's function of this name is another one, F.unfold
+    unfold = index.unfold  # PyTorch's function of this name is another one, F.unfold
 
     # --- matrix products ---------------------------------------------------------------------------------------------
     matmul = functions.matmul
