@@ -326,7 +326,7 @@ def test_mixed_devices():
     for call, name in [
         (lambda: x23 + other, "add"), (lambda: x23 @ other.t(), "matmul"), (lambda: mg.cat([x23, other]), "cat"),
         (lambda: F.linear(x23, other), "linear"), (lambda: mg.where(x23 > 0, x23, other), "where"),
-        (lambda: F.mse_loss(x23, other), "mse_loss"),
+        (lambda: F.mse_loss(x23, other), "mse_loss"), (lambda: F.cross_entropy(x23, other[:, 0].long()), "cross_entropy"),
         (lambda: F.layer_norm(x23, 3, other[0]), "layer_norm"), (lambda: mg.maximum(other, x23), "maximum"),
     ]:  # fmt: skip
         with pytest.raises(BackendError) as error:

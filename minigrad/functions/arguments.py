@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
+from minigrad.backend import BackendError
 from minigrad.dtypes import DType, bool_, plain
 from minigrad.engine.tensor import Tensor
 
@@ -103,6 +104,12 @@ def _same_dtype(name: str, *tensors: Tensor) -> None:
         raise TypeError(
             f"{name}: the inputs' dtypes differ ({', '.join(t.dtype.name for t in tensors)}); cast one with .astype"
         )
+
+
+def _same_device(who: str, *tensors: Tensor) -> None:
+    if any(t.backend is not tensors[0].backend for t in tensors):
+        devices = ", ".join(t.device for t in tensors)
+        raise BackendError(f"{who}: inputs on different devices ({devices}); move one with .to(device)")
 
 
 def _floating(name: str, tensor: Tensor) -> None:

@@ -8,7 +8,7 @@ from minigrad.autograd.autocast import is_autocast_enabled
 from minigrad.dtypes import DType, promote
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import gather, log_softmax, mean, sum, where
-from minigrad.functions.arguments import _floating, _integer, number, tensor, told
+from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, told
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits"]
@@ -152,6 +152,7 @@ def nll_loss(
 
 def _class_first(who: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Logits as (rows, C) and class numbers as int64 (rows,), with the shape that a loss without reduction has."""
+    _same_device(who, input, target)
     dim = 0 if input.ndim == 1 else 1
     if input.ndim == 0 or target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
         raise ValueError(
@@ -301,6 +302,7 @@ def _binary(reduction: str, x: Tensor, t: Tensor, weight: Tensor | None, pos_wei
 def _pairwise(who: str, input: Tensor, target: Tensor) -> None:
     if tensor(who, "input", input).shape != tensor(who, "target", target).shape:
         raise ValueError(f"{who}: input {input.shape} and target {target.shape} must have the same shape")
+    _same_device(who, input, target)
 
 
 def _in_float32(loss: Callable[..., Tensor], reduction: str, *tensors: Tensor | None) -> Tensor:
