@@ -107,9 +107,10 @@ def _same_dtype(name: str, *tensors: Tensor) -> None:
 
 
 def _same_device(who: str, *tensors: Tensor) -> None:
-    if any(t.backend is not tensors[0].backend for t in tensors):
-        devices = ", ".join(t.device for t in tensors)
-        raise BackendError(f"{who}: inputs on different devices ({devices}); move one with .to(device)")
+    for t in tensors:
+        if t.backend is not tensors[0].backend:
+            devices = ", ".join(t.device for t in tensors)
+            raise BackendError(f"{who}: inputs on different devices ({devices}); move one with .to(device)")
 
 
 def _floating(name: str, tensor: Tensor) -> None:

@@ -8,7 +8,7 @@ from minigrad.autograd import no_grad
 from minigrad.dtypes import DType, promote
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import amax, amin, sum, where
-from minigrad.functions.arguments import _floating, _integer, number, tensor, told
+from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, told
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["layer_norm", "group_norm", "batch_norm", "normalize"]
@@ -55,6 +55,8 @@ def layer_norm(
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and tensor("layer_norm", name, p).shape != shape:
             raise ValueError(f"layer_norm: {name} has shape {p.shape}, expected normalized_shape {shape}")
+        if p is not None:
+            _same_device("layer_norm", input, p)
     _floating("layer_norm", input)
     return ops.layer_norm(input, weight, bias, axes=tuple(range(input.ndim - len(shape), input.ndim)), eps=eps)
 
@@ -84,18 +86,22 @@ def group_norm(
     if len(shape) < 2 or groups < 1 or shape[1] % groups:
         raise ValueError(f"group_norm: the channels of shape {shape} can't be split into {groups} equal groups")
     _floating("group_norm", input)
-    _check_channels("group_norm", shape, weight=weight, bias=bias)
+    _check_channels("group_norm", input, weight=weight, bias=bias)
     inner = input.numel() // (shape[0] * groups) if input.numel() else 0
     grouped = ops.reshape(widened(input), shape=(shape[0], groups, inner))
     y = ops.reshape(ops.layer_norm(grouped, None, None, axes=(2,), eps=eps), shape=shape)
     return _affine(y, weight, bias, input.dtype)
 
 
-def _check_channels(who: str, shape: tuple[int, ...], **parameters: Tensor | None) -> None:
-    """What has one number a channel must be a tensor of so many."""
+def _check_channels(who: str, input: Tensor, **parameters: Tensor | None) -> None:
+    """What has one number a channel must be a tensor of so many, on the input's device."""
     for name, p in parameters.items():
-        if p is not None and tensor(who, name, p).numel() != shape[1]:
-            raise ValueError(f"{who}: {name} has shape {p.shape}, expected ({shape[1]},): one number a channel")
+        if p is not None:
+            if tensor(who, name, p).numel() != input.shape[1]:
+                raise ValueError(
+                    f"{who}: {name} has shape {p.shape}, expected ({input.shape[1]},): one number a channel"
+                )
+            _same_device(who, input, p)
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: DType) -> Tensor:
@@ -137,9 +143,7 @@ def batch_norm(
         if input.numel():
             raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
         return ops.clone(input)
-    _check_channels(
-        "batch_norm", input.shape, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
-    )
+    _check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
     dims, dtype, input = (0, *range(2, input.ndim)), input.dtype, widened(input)
