@@ -4,9 +4,9 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.functions.arguments import _boolean, _dim, _dims, _integer, along, renamed
+from minigrad.functions.arguments import _boolean, _dim, _dims, _integer, along, renamed, told
 from minigrad.functions.arguments import tensor as checked  # `one_hot` has a parameter of that name
-from minigrad.functions.elementwise import where
+from minigrad.functions.choice import where
 from minigrad.functions.getitem import getitem, kind, position, positions, setitem
 from minigrad.messages import describe
 
@@ -20,7 +20,7 @@ def _along(who: str, input: Tensor, dim: int | None, axis: int | None) -> int:
     """The dimension that a function of a tensor with dimensions is asked to go along."""
     if not input.ndim:
         given = renamed(who, "dim", dim, "axis", axis)
-        raise IndexError(f"{who}: a tensor without dimensions has no dimension {given} to take from")
+        raise IndexError(f"{who}: a tensor without dimensions has no dimension {told(given)} to take from")
     return along(who, dim, axis, input.ndim)
 
 
