@@ -203,3 +203,19 @@ def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) 
     if dim is None and default is None:
         raise TypeError(f"{who}: dim is missing; say along which dimension, as in dim=-1")
     return _dim(default if dim is None else dim, ndim, who)
+
+
+def reduced(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+    """`dim` and `keepdim` of a reduction, under whichever of their names they were given, after a check of `input`.
+
+    Raises:
+        TypeError: when both names of one are given, `input` is no tensor, or `keepdim` neither True nor False.
+    """
+    tensor(who, "input", input)
+    if axis is not None:
+        dim = renamed(who, "dim", dim, "axis", axis)
+    if keepdims is not None:
+        keepdim = renamed(who, "keepdim", keepdim, "keepdims", keepdims)
+    if keepdim.__class__ is not bool:
+        keepdim = bool(number(who, "keepdim", keepdim))
+    return dim, keepdim

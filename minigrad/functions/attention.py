@@ -5,9 +5,9 @@ import math
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _floating, _same_dtype, tensor
-from minigrad.functions.elementwise import where
+from minigrad.functions.choice import where
 from minigrad.functions.linalg import matmul
-from minigrad.functions.reduce import softmax
+from minigrad.functions.normalization import softmax
 
 __all__ = ["scaled_dot_product_attention"]
 

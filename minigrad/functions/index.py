@@ -6,7 +6,7 @@ from minigrad import ops
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions.arguments import _boolean, _dim, _dims, _integer, along, renamed, told
 from minigrad.functions.arguments import tensor as checked  # `one_hot` has a parameter of that name
-from minigrad.functions.elementwise import where
+from minigrad.functions.choice import where
 from minigrad.functions.getitem import getitem, kind, position, positions, setitem
 from minigrad.messages import describe
 
