@@ -337,7 +337,17 @@ def broadcast_to(input: Tensor, shape: int | Sequence[int]) -> Tensor:
     tensor([[1, 2],
             [1, 2]])
     """
-    return ops.broadcast_to(tensor("broadcast_to", "input", input), shape=_sizes((shape,), "broadcast_to"))
+    wanted = _sizes((shape,), "broadcast_to")
+    try:
+        return ops.broadcast_to(tensor("broadcast_to", "input", input), shape=wanted)
+    except ValueError:
+        raise _unfit("broadcast_to", input, wanted) from None
+
+
+def _unfit(who: str, input: Tensor, wanted: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{who}: shape {input.shape} can't become {wanted}; dimensions of length 1 are repeated and leading ones added, the others stay"
+    )
 
 
 def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
@@ -355,9 +365,11 @@ def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
 def _expanded(who: str, input: Tensor, shape: Sequence) -> Tensor:
     own, wanted = tensor(who, "input", input).shape, _sizes(shape, who)
     lead = len(wanted) - len(own)
-    return ops.broadcast_to(
-        input, shape=tuple([own[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
-    )
+    wanted = tuple([own[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
+    try:
+        return ops.broadcast_to(input, shape=wanted)
+    except ValueError:
+        raise _unfit(who, input, wanted) from None
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
