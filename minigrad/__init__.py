@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from minigrad import autograd, backend, functions, nn, ops, optim, random
 from minigrad.autograd import autocast, enable_grad, grad, is_autocast_enabled, is_grad_enabled, no_grad
@@ -36,26 +36,37 @@ from minigrad.memory import MemoryInfo, empty_cache, memory_info, reset_peak_mem
 from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from minigrad import data, distributed, models, training, visual
     from minigrad.compiler import CompileError, compile
     from minigrad.serialize import load, save
 
-LATER = dict.fromkeys(("data", "distributed", "models", "training", "visual"), "")
-LATER |= {
-    "CompileError": "compiler",
-    "compile": "compiler",
-    "load": "serialize",
-    "save": "serialize",
-}  # name -> its module
+__all__ = [
+    "CompileError", "DType", "GradScaler", "MemoryInfo", "Tensor", "arange", "as_tensor", "autocast", "autograd", "backend",
+    "bfloat16", "bool", "compile", "data", "device", "distributed", "empty_cache", "enable_grad", "eye", "float16", "float32",
+    "float64", "from_numpy", "full", "full_like", "get_default_device", "get_num_threads", "grad", "int16", "int32", "int64",
+    "int8", "is_autocast_enabled", "is_grad_enabled", "linspace", "load", "manual_seed", "memory_info", "models", "nn", "no_grad",
+    "ones", "ones_like", "ops", "optim", "rand", "rand_like", "randint", "randn", "randn_like", "random", "randperm",
+    "reset_peak_memory", "save", "set_cache_limit", "set_default_device", "set_memory_limit", "set_num_threads", "tensor",
+    "training", "uint8", "visual", "zeros", "zeros_like",
+]  # fmt: skip
+__all__ += vars(functions)["__all__"]
+
+_LATER = dict.fromkeys(("data", "distributed", "models", "training", "visual"), "")
+_LATER |= dict.fromkeys(("CompileError", "compile"), "compiler") | dict.fromkeys(("load", "save"), "serialize")
 
 
 def __getattr__(name: str):
     """What not every program needs, or needs Pillow, tqdm or pictures, is imported when it is first used."""
-    if name not in LATER:
+    if name not in _LATER:
         raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
     import importlib
 
-    module = importlib.import_module(f"minigrad.{LATER[name] or name}")
-    globals()[name] = value = getattr(module, name) if LATER[name] else module
+    module = importlib.import_module(f"minigrad.{_LATER[name] or name}")
+    globals()[name] = value = getattr(module, name) if _LATER[name] else module
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that are imported later."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -69,7 +69,8 @@ def dtype(spec) -> DType:
     name = ALIASES.get(name, name)
     if name in ALL:
         return ALL[name]
-    raise TypeError(f"there is no dtype {spec!r}; minigrad has {', '.join(ALL)}")
+    given = repr(spec) if isinstance(spec, str | type | np.dtype) else f"given by a {type(spec).__name__}"
+    raise TypeError(f"there is no dtype {given}; minigrad has {', '.join(ALL)}")
 
 
 def plain(value):

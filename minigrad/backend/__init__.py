@@ -33,7 +33,10 @@ def get(device: str):
 
     Raises:
         BackendError: when MLX is asked for and not installed (or has no GPU, for "gpu"), or the name is unknown.
+        TypeError: for what is no name.
     """
+    if not isinstance(device, str):
+        raise TypeError(f"a device is one of the names {', '.join(map(repr, NAMES))}, got {type(device).__name__}")
     if device in _BACKENDS:
         return _BACKENDS[device]
     if device not in NAMES:

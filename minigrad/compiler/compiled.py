@@ -10,7 +10,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from minigrad.backend import get
 from minigrad.backend.default import get_default_device
@@ -72,7 +72,15 @@ class CompileInfo:
         return "\n".join([*lines, *(f"  {trace}" for trace in self.traces)])
 
 
-def compile(step: Callable | None = None, *, state=()) -> Any:
+@overload
+def compile(step: Callable, *, state: Any = ()) -> "Compiled": ...
+
+
+@overload
+def compile(step: None = None, *, state: Any = ()) -> Callable[[Callable], "Compiled"]: ...
+
+
+def compile(step: Callable | None = None, *, state: Any = ()) -> "Callable[[Callable], Compiled] | Compiled":
     """A function that does what `step` does, compiled whole where the device's array library can (MLX); elsewhere it is the
     plain function. Results are the same up to rounding.
 

@@ -37,10 +37,6 @@ class Tensor(Methods):
     __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "__weakref__")
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
     def __init__(self, data, dtype=None, device: str | None = None, requires_grad: bool = False):
         self._data, self._backend = values.raw_array(data, dtype, device)
         self._edge = self._hooks = self._grad = None
@@ -52,8 +48,7 @@ class Tensor(Methods):
     @property
     def data(self):
         """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
-        if tracing.port.tracer is not None:
-            tracing.read((self,))
+        tracing.read((self,))
         return self._data
 
     @data.setter

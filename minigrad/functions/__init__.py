@@ -1,58 +1,69 @@
 """What users call: PyTorch-shaped functions over the operations of `minigrad.ops`. `minigrad` and `Tensor` offer them.
 
-elementwise.py  arithmetic, exp, choice        join.py       cat, stack, split
+arithmetic.py   add, pow, sqrt, …              shape.py, order.py  views, flip, triangles
+exponential.py  exp, log, sin, tanh, …         join.py       cat, stack, split
+choice.py       rounding, where, clamp         index.py, getitem.py  gather, x[…]
 activation.py   relu, gelu, …                  linalg.py     matmul, linear, einsum
 compare.py      comparison, logic, bits        conv.py, pool.py  images
-reduce.py       sums, extremes, softmax        attention.py  scaled dot products
-shape.py        views, padding, dtype, device  arguments.py  dimensions and sizes in one form
-index.py        indexing, gather               methods.py    what Tensor has of all this
+reduce.py       sums, means, any, all          attention.py  scaled dot products
+extremes.py     max, argmax, …                 arguments.py  checks of what is given
+normalization.py  softmax, layer_norm          methods.py    what Tensor has of all this
 """
 
-from types import FunctionType as _FunctionType
-
-from minigrad.autograd.guard import guarded as _guarded
 from minigrad.functions import (
     activation,
+    arithmetic,
     attention,
+    choice,
     compare,
     conv,
-    elementwise,
+    exponential,
+    extremes,
     index,
     join,
     linalg,
+    normalization,
+    order,
     pool,
     reduce,
     shape,
 )
 from minigrad.functions.activation import *  # noqa: F403
+from minigrad.functions.arithmetic import *  # noqa: F403
 from minigrad.functions.attention import *  # noqa: F403
+from minigrad.functions.choice import *  # noqa: F403
 from minigrad.functions.compare import *  # noqa: F403
 from minigrad.functions.conv import *  # noqa: F403
-from minigrad.functions.elementwise import *  # noqa: F403
+from minigrad.functions.exponential import *  # noqa: F403
+from minigrad.functions.extremes import *  # noqa: F403
 from minigrad.functions.index import *  # noqa: F403
 from minigrad.functions.join import *  # noqa: F403
 from minigrad.functions.linalg import *  # noqa: F403
+from minigrad.functions.normalization import *  # noqa: F403
+from minigrad.functions.order import *  # noqa: F403
 from minigrad.functions.pool import *  # noqa: F403
 from minigrad.functions.reduce import *  # noqa: F403
 from minigrad.functions.shape import *  # noqa: F403
 
-_FAMILIES = (elementwise, activation, compare, reduce, shape, join, index, linalg, conv, pool, attention)
+_FAMILIES = (
+    arithmetic,
+    exponential,
+    choice,
+    activation,
+    compare,
+    reduce,
+    extremes,
+    normalization,
+    shape,
+    order,
+    join,
+    index,
+    linalg,
+    conv,
+    pool,
+    attention,
+)
 # Not assigned plainly: a type checker can't follow a computed `__all__` and would take it that nothing is exported.
 globals()["__all__"] = [name for family in _FAMILIES for name in family.__all__]
-
-# These hand what they get to an operation, which says itself what is wrong with it.
-_PLAIN = frozenset(
-    "abs bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor cast ceil clone cos elu eq erf "
-    "exp expm1 floor floor_divide ge gelu gt isfinite isinf isnan le leaky_relu log log1p logical_and logical_not logical_or "
-    "lt maximum minimum mul ne neg pad_zeros reciprocal relu remainder rsqrt sigmoid sign sin softplus sqrt square tanh "
-    "to_device".split()
-)
-_guards: dict[_FunctionType, object] = {}
-for _name in globals()["__all__"]:
-    _function = globals()[_name]
-    if _function.__name__ not in _PLAIN:
-        if _function not in _guards:
-            _guards[_function] = _guarded(_function, __name__)
-        globals()[_name] = _guards[_function]
 
 from minigrad.functions import methods  # noqa: E402  (takes the functions from here)

@@ -1,10 +1,15 @@
-"""What users may give for dimensions, shapes and sizes, brought into the one form that operations take."""
+"""What users may give for tensors, dimensions, shapes and sizes: checked, and brought into the one form that operations take.
 
+`who` is the name of the public function, with which every error begins.
+"""
+
+import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
+from minigrad.backend import BackendError
 from minigrad.dtypes import DType, bool_, plain
 from minigrad.engine.tensor import Tensor
 
@@ -15,60 +20,79 @@ Dims = int | Sequence[int] | None  # None: all
 Pair = int | Sequence[int]  # of height and width
 
 
-def _integer(value: Any, what: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        given = repr(value) if isinstance(value, str | float) else type(value).__name__
-        raise TypeError(f"a {what} must be an integer, got {given}") from None
-
-
-def _dim(dim: int, ndim: int) -> int:
-    """A dimension counted from the front; negative ones count from the back.
+# --- tensors and numbers ----------------------------------------------------------------------------------------------
+def tensor(who: str, parameter: str, value: object) -> Tensor:
+    """The value, if it is a tensor.
 
     Raises:
-        IndexError: when there is no such dimension.
+        TypeError: if it is none.
     """
-    dim, ndim = _integer(dim, "dimension"), max(ndim, 1)
-    if not -ndim <= dim < ndim:
-        raise IndexError(f"there is no dimension {dim} in a tensor of {ndim}; it lies from {-ndim} to {ndim - 1}")
-    return dim % ndim
+    if isinstance(value, Tensor):
+        return value
+    raise TypeError(f"{who}: {parameter} must be a tensor, got {_kind(value)}{_remedy(value)}")
 
 
-def _dims(dim: Dims, ndim: int) -> tuple[int, ...]:
-    """A tuple of distinct dimensions; None or () means all."""
-    if dim is None or (isinstance(dim, tuple | list) and not dim):
-        return tuple(range(ndim))
-    dims = tuple(_dim(d, ndim) for d in (dim if isinstance(dim, tuple | list) else (dim,)))
-    if len(set(dims)) != len(dims):
-        raise ValueError(f"a dimension appears twice in dim={dim}; name each once")
-    return dims if ndim else ()
+def tensors(who: str, parameter: str, values: object) -> list[Tensor]:
+    """The values of an iterable in a list, if they are tensors.
+
+    Raises:
+        TypeError: if it is no iterable of tensors.
+    """
+    if isinstance(values, Iterable) and not isinstance(values, Tensor | str):
+        found = list(values)
+        for value in found:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{who}: {parameter} must be tensors, got {_kind(value)}{_remedy(value)}")
+        return found
+    raise TypeError(f"{who}: {parameter} must be a sequence of tensors, got {_kind(values)}")
 
 
-def _sizes(shape: Sequence) -> tuple[int, ...]:
-    """A shape given as separate numbers or as one sequence."""
-    if len(shape) == 1 and isinstance(shape[0], tuple | list):
-        shape = shape[0]
-    sizes = tuple(_integer(n, "size") for n in shape)
-    if len(sizes) > MOST_DIMENSIONS:
-        raise ValueError(f"a tensor has at most {MOST_DIMENSIONS} dimensions, got {len(sizes)}")
-    return sizes
+def number(who: str, parameter: str, value: object) -> int | float:
+    """The value as a number of Python's, if it is a number (also one of numpy's).
+
+    Raises:
+        TypeError: if it is none.
+    """
+    value = plain(value)
+    if isinstance(value, int | float):
+        return value
+    raise TypeError(f"{who}: {parameter} must be a number, got {_kind(value)}")
 
 
-def _pair(value: Any, name: str) -> tuple[int, int]:
-    """An int or two of them as two."""
-    pair = tuple(map(plain, value if isinstance(value, tuple | list) else (value, value)))
-    if len(pair) == 1:
-        pair = pair * 2
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{name} must be a whole number or two of them, got {value!r}")
-    return pair  # type: ignore[return-value]
+def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | float:
+    """The value, if it is a tensor; else as `number`.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(value, Tensor):
+        return value
+    value = plain(value)
+    if isinstance(value, int | float):
+        return value
+    raise TypeError(f"{who}: {parameter} must be a tensor or a number, got {_kind(value)}{_remedy(value)}")
 
 
-def _boolean(mask: Tensor, what: str) -> Tensor:
+def told(value: object) -> str:
+    """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
+    text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
+    return text if 0 < len(text) <= 80 and "\n" not in text else _kind(value)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _remedy(value: object) -> str:
+    """What to do, where a tensor can be made of the value."""
+    return "; use mg.tensor(…)" if isinstance(value, list | tuple | numbers.Number) or hasattr(value, "shape") else ""
+
+
+def _boolean(mask: Tensor, what: str, who: str = "") -> Tensor:
+    mask = tensor(who, what, mask)
     if mask.dtype is not bool_:
-        raise TypeError(f"the {what} must be boolean, got {mask.dtype.name}; compare it, as in x != 0")
-    return mask.to()
+        raise TypeError(f"{_of(who)}the {what} must be boolean, got {mask.dtype.name}; compare it, as in x != 0")
+    return mask
 
 
 def _same_dtype(name: str, *tensors: Tensor) -> None:
@@ -82,6 +106,116 @@ def _same_dtype(name: str, *tensors: Tensor) -> None:
         )
 
 
+def _same_device(who: str, *tensors: Tensor) -> None:
+    for t in tensors:
+        if t.backend is not tensors[0].backend:
+            devices = ", ".join(t.device for t in tensors)
+            raise BackendError(f"{who}: inputs on different devices ({devices}); move one with .to(device)")
+
+
 def _floating(name: str, tensor: Tensor) -> None:
     if not tensor.is_floating_point():
         raise TypeError(f"{name}: needs a floating point tensor, got {tensor.dtype.name}; use .float()")
+
+
+# --- dimensions, sizes, positions -------------------------------------------------------------------------------------
+def _of(who: str) -> str:
+    return f"{who}: " if who else ""
+
+
+def _integer(value: Any, what: str, who: str = "") -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        given = repr(value) if isinstance(value, str | float) else type(value).__name__
+        raise TypeError(f"{_of(who)}a {what} must be an integer, got {given}") from None
+
+
+def _dim(dim: Any, ndim: int, who: str = "") -> int:
+    """A dimension counted from the front; negative ones count from the back.
+
+    Raises:
+        IndexError: when there is no such dimension.
+        TypeError: when it is no integer.
+    """
+    dim, ndim = _integer(dim, "dimension", who), max(ndim, 1)
+    if not -ndim <= dim < ndim:
+        raise IndexError(
+            f"{_of(who)}there is no dimension {dim} in a tensor of {ndim}; it lies from {-ndim} to {ndim - 1}"
+        )
+    return dim % ndim
+
+
+def _dims(dim: Dims, ndim: int, who: str = "") -> tuple[int, ...]:
+    """A tuple of distinct dimensions; None or () means all."""
+    if dim is None or (isinstance(dim, tuple | list) and not dim):
+        return tuple(range(ndim))
+    dims = tuple(_dim(d, ndim, who) for d in (dim if isinstance(dim, tuple | list) else (dim,)))
+    if len(set(dims)) != len(dims):
+        raise ValueError(f"{_of(who)}a dimension appears twice in dim={dim}; name each once")
+    return dims if ndim else ()
+
+
+def _sizes(shape: Sequence, who: str = "") -> tuple[int, ...]:
+    """A shape given as separate numbers or as one sequence."""
+    if len(shape) == 1 and isinstance(shape[0], tuple | list):
+        shape = shape[0]
+    sizes = tuple(_integer(n, "size", who) for n in shape)
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ValueError(f"{_of(who)}a tensor has at most {MOST_DIMENSIONS} dimensions, got {len(sizes)}")
+    return sizes
+
+
+def _pair(value: Any, name: str, who: str = "") -> tuple[int, int]:
+    """An int or two of them as two."""
+    pair = tuple(map(plain, value if isinstance(value, tuple | list) else (value, value)))
+    if len(pair) == 1:
+        pair = pair * 2
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+        raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {told(value)}")
+    return pair  # type: ignore[return-value]
+
+
+# --- numpy's names for dim and keepdim --------------------------------------------------------------------------------
+def renamed(who: str, name: str, value: Any, other: str, alias: Any) -> Any:
+    """What was given for a parameter under one of its two names, PyTorch's or numpy's: `renamed("sum", "dim", dim, "axis", axis)`.
+
+    None, and for `keepdim` False, count as not given.
+
+    Raises:
+        TypeError: when both are given.
+    """
+    if alias is None:
+        return value
+    if value is None or value is False:
+        return alias
+    raise TypeError(f"{who}: {name} and {other} are two names of one parameter; give only one of them")
+
+
+def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) -> int:
+    """The one dimension that a function goes along, under whichever of its names it was given, counted from the front.
+
+    Raises:
+        TypeError: when both names are given, or none and there is no default.
+        IndexError: when there is no such dimension.
+    """
+    dim = renamed(who, "dim", dim, "axis", axis)
+    if dim is None and default is None:
+        raise TypeError(f"{who}: dim is missing; say along which dimension, as in dim=-1")
+    return _dim(default if dim is None else dim, ndim, who)
+
+
+def reduced(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+    """`dim` and `keepdim` of a reduction, under whichever of their names they were given, after a check of `input`.
+
+    Raises:
+        TypeError: when both names of one are given, `input` is no tensor, or `keepdim` neither True nor False.
+    """
+    tensor(who, "input", input)
+    if axis is not None:
+        dim = renamed(who, "dim", dim, "axis", axis)
+    if keepdims is not None:
+        keepdim = renamed(who, "keepdim", keepdim, "keepdims", keepdims)
+    if keepdim.__class__ is not bool:
+        keepdim = bool(number(who, "keepdim", keepdim))
+    return dim, keepdim

@@ -4,16 +4,18 @@ import math
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import _floating, _same_dtype
-from minigrad.functions.elementwise import where
+from minigrad.functions.arguments import _floating, _same_dtype, tensor
+from minigrad.functions.choice import where
 from minigrad.functions.linalg import matmul
-from minigrad.functions.reduce import softmax
+from minigrad.functions.normalization import softmax
 
 __all__ = ["scaled_dot_product_attention"]
 
 
 def check(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Raises a TypeError for tensors that attention can't be computed of."""
+    for name, t in (("query", query), ("key", key), ("value", value)):
+        tensor("scaled_dot_product_attention", name, t)
     kind = query.dtype
     if kind is not key.dtype or kind is not value.dtype or not kind.is_floating_point:
         _same_dtype("scaled_dot_product_attention", query, key, value)
@@ -31,11 +33,30 @@ def scaled_dot_product_attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q·kᵀ·scale + mask)·v and the attention weights: (…, L, E), (…, S, E), (…, S, D) → (…, L, D), (…, L, S).
 
-    `attn_mask` is added, or, if boolean, hides the keys where it is false; `is_causal` hides keys after the query.
-    `dropout_mask` multiplies the weights. The scale is 1/√E by default. Vaswani et al. 2017, arXiv 1706.03762.
+    Vaswani et al. 2017, arXiv 1706.03762. `minigrad.nn.functional` has the function of this name with PyTorch's signature.
+
+    Args:
+        attn_mask: of a shape that broadcasts to (…, L, S). A boolean one hides the keys where it is false, another is added.
+        dropout_mask: multiplies the weights.
+        is_causal: hides from each query the keys after it.
+        scale: 1/√E by default.
+
+    Raises:
+        TypeError: when the dtypes differ, or aren't floating point. ValueError: when the shapes don't fit.
+
+    >>> y, weights = mg.scaled_dot_product_attention(mg.zeros(1, 2), mg.ones(4, 2), mg.ones(4, 3))
+    >>> y, weights
+    (tensor([[1., 1., 1.]]), tensor([[0.25, 0.25, 0.25, 0.25]]))
     """
     check(query, key, value)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if query.ndim < 2 or key.ndim < 2 or value.ndim < 2:
+        raise ValueError(
+            f"scaled_dot_product_attention: query {query.shape}, key {key.shape} and value {value.shape} need at least 2 dimensions"
+        )
+    for name, mask in (("attn_mask", attn_mask), ("dropout_mask", dropout_mask)):
+        if mask is not None:
+            tensor("scaled_dot_product_attention", name, mask)
+    scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     if attn_mask is None and not is_causal:
         weights = ops.attention_weights(query, key, scale=scale)
         return matmul(weights if dropout_mask is None else weights * dropout_mask, value), weights

@@ -1,8 +1,9 @@
 """What Tensor has to tell its values and to change its device and dtype."""
 
 import builtins
+import copy
 import math
-from typing import Any
+from typing import Any, NoReturn, TypeVar, Union, overload
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from minigrad.backend import get as get_backend
 from minigrad.dtypes import ALIASES, ALL, float32
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.tensor import Tensor, _new
+from minigrad.functions.arguments import DTypeLike, _dim
+
+T = TypeVar("T")
+Numbers = Union[int, float, list["Numbers"]]  # noqa: UP007  (what nests needs the quotes)
 
 
 class Conversion:
@@ -19,62 +24,109 @@ class Conversion:
 
     __slots__ = ()
 
-    def size(self: Any, dim: int | None = None):
-        """The shape, or the length of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+    @overload
+    def size(self: Any, dim: None = None) -> tuple[builtins.int, ...]: ...
 
-    def numel(self: Any) -> int:
-        """Number of elements."""
+    @overload
+    def size(self: Any, dim: builtins.int) -> builtins.int: ...
+
+    def size(self: Any, dim: builtins.int | None = None) -> builtins.int | tuple[builtins.int, ...]:
+        """The shape, or the length of one dimension.
+
+        Raises:
+            IndexError: when there is no such dimension. TypeError: when `dim` is no integer.
+
+        >>> x = mg.zeros(2, 3)
+        >>> x.size(), x.size(-1)
+        ((2, 3), 3)
+        """
+        if dim is None:
+            return self.shape
+        at = _dim(dim, self.ndim, "size")
+        if not self.ndim:
+            raise IndexError(f"size: a tensor without dimensions has no dimension {dim}")
+        return self.shape[at]
+
+    def numel(self: Any) -> builtins.int:
+        """Number of elements: the product of the shape.
+
+        >>> mg.zeros(2, 3).numel()
+        6
+        """
         return math.prod(self._data.shape)
 
-    def dim(self: Any) -> int:
-        """Number of dimensions."""
+    def dim(self: Any) -> builtins.int:
+        """Number of dimensions: the length of the shape.
+
+        >>> mg.zeros(2, 3).dim()
+        2
+        """
         return self.ndim
 
     def is_floating_point(self: Any) -> builtins.bool:
+        """Whether the dtype is one of float16, bfloat16, float32, float64.
+
+        >>> mg.zeros(2).is_floating_point(), mg.arange(2).is_floating_point()
+        (True, False)
+        """
         return self.dtype.is_floating_point
 
-    def __len__(self: Any) -> int:
+    def __len__(self: Any) -> builtins.int:
         if not self.ndim:
             raise TypeError("a tensor without dimensions has no len()")
         return self.shape[0]
 
     # --- values out -----------------------------------------------------------------------------------------------
     def numpy(self: Any) -> np.ndarray:
-        """The values as a read-only numpy array: a view on the CPU, a copy from MLX (bfloat16 comes as float32)."""
+        """The values as a read-only numpy array of the same shape: a view on the CPU, a copy from MLX (bfloat16 comes as float32).
+
+        >>> mg.tensor([1.0, 2.0]).numpy()
+        array([1., 2.], dtype=float32)
+        """
         view = self._backend.to_numpy(self.data).view()
         view.flags.writeable = False
         return view
 
-    def item(self: Any):
-        """The value of a tensor with one element, as a Python number."""
+    def item(self: Any) -> builtins.int | builtins.float:
+        """The value of a tensor with one element, as a Python number or boolean.
+
+        Raises:
+            ValueError: for a tensor with more elements, or none.
+
+        >>> mg.tensor([2.5]).item()
+        2.5
+        """
         if self.numel() != 1:
             raise ValueError(
                 f"item() needs a tensor with one element, this one has shape {self.shape}; index it, or use tolist()"
             )
         return self._backend.to_numpy(self.data).item()
 
-    def tolist(self: Any):
-        """Nested lists of Python numbers."""
+    def tolist(self: Any) -> Numbers:
+        """Nested lists of Python numbers, as deep as the tensor has dimensions; without any, a number.
+
+        >>> mg.tensor([[1, 2], [3, 4]]).tolist()
+        [[1, 2], [3, 4]]
+        """
         return self._backend.to_numpy(self.data).tolist()
 
-    def __array__(self: Any, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray:
         array = self._backend.to_numpy(self.data)
         return np.array(array, dtype=dtype, copy=True if copy is None else copy)
 
-    def __dlpack__(self: Any, **kwargs):
+    def __dlpack__(self: Any, **kwargs: Any) -> Any:
         return self.data.__dlpack__(**kwargs)
 
-    def __dlpack_device__(self: Any):
+    def __dlpack_device__(self: Any) -> tuple[builtins.int, builtins.int]:
         return self._data.__dlpack_device__()
 
-    def __float__(self: Any) -> float:
-        return float(self.item())
+    def __float__(self: Any) -> builtins.float:
+        return builtins.float(self.item())
 
-    def __int__(self: Any) -> int:
+    def __int__(self: Any) -> builtins.int:
         return int(self.item())
 
-    def __index__(self: Any) -> int:
+    def __index__(self: Any) -> builtins.int:
         if self.dtype.is_floating_point:
             raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype.name}")
         return int(self.item())
@@ -104,11 +156,19 @@ class Conversion:
         return f"tensor({', '.join([text, *notes])})"
 
     # --- device and dtype -----------------------------------------------------------------------------------------
-    def to(self: Any, *targets, device: str | None = None, dtype=None) -> Tensor:
+    def to(
+        self: Any, *targets: Tensor | DTypeLike | type, device: str | None = None, dtype: DTypeLike | type | None = None
+    ) -> Tensor:
         """On another device and/or in another dtype: `x.to("mlx")`, `x.to(mg.float16)`, `x.to("mlx", mg.float16)`. Differentiable.
+
+        Args:
+            targets: devices and dtypes in any order, or a tensor that has both. The tensor itself comes back where it has them.
 
         Raises:
             TypeError, BackendError: for a dtype or device that doesn't exist; a device that lacks the tensor's dtype.
+
+        >>> mg.tensor([1.5, -1.5]).to(mg.int64)
+        tensor([ 1, -1])
         """
         for target in targets:
             if isinstance(target, Tensor):
@@ -126,46 +186,96 @@ class Conversion:
             out = ops.to_device(out, device=device)
         return out if dtype is None else out.astype(dtype)
 
-    def astype(self: Any, dtype) -> Tensor:
-        """In another dtype; differentiable between floating point types. The tensor itself when it already has it."""
+    def astype(self: Any, dtype: DTypeLike | type) -> Tensor:
+        """In another dtype; differentiable between floating point types. The tensor itself when it already has it.
+
+        Raises:
+            TypeError: for a dtype that doesn't exist, or that the device lacks.
+
+        >>> mg.tensor([1.5, -1.5]).astype("int64")
+        tensor([ 1, -1])
+        """
         target = as_dtype(dtype)
         return self if target is self.dtype else ops.cast(self, dtype=target.name)
 
     def cpu(self: Any) -> Tensor:
+        """On the device "cpu", as `to("cpu")`.
+
+        >>> mg.ones(2).cpu().device
+        'cpu'
+        """
         return self.to("cpu")
 
     def float(self: Any) -> Tensor:
+        """In dtype float32, as `astype("float32")`.
+
+        >>> mg.tensor([1, 2]).float().dtype
+        minigrad.float32
+        """
         return self.astype("float32")
 
     def double(self: Any) -> Tensor:
+        """In dtype float64, as `astype("float64")`.
+
+        >>> mg.tensor([1, 2]).double().dtype
+        minigrad.float64
+        """
         return self.astype("float64")
 
     def half(self: Any) -> Tensor:
+        """In dtype float16, as `astype("float16")`.
+
+        >>> mg.tensor([1, 2]).half().dtype
+        minigrad.float16
+        """
         return self.astype("float16")
 
     def bfloat16(self: Any) -> Tensor:
+        """In dtype bfloat16, as `astype("bfloat16")`, on a device that has it.
+
+        >>> mg.tensor([1, 2]).bfloat16()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        TypeError: cast: ... the CPU backend has no bfloat16; use float32, or device 'mlx' for bfloat16
+        """
         return self.astype("bfloat16")
 
     def int(self: Any) -> Tensor:
+        """In dtype int32, as `astype("int32")`.
+
+        >>> mg.tensor([1, 2]).int().dtype
+        minigrad.int32
+        """
         return self.astype("int32")
 
     def long(self: Any) -> Tensor:
+        """In dtype int64, as `astype("int64")`.
+
+        >>> mg.tensor([1, 2]).long().dtype
+        minigrad.int64
+        """
         return self.astype("int64")
 
     def bool(self: Any) -> Tensor:
+        """In dtype bool, as `astype("bool")`: whether each element is not zero.
+
+        >>> mg.tensor([0.0, 0.5]).bool().tolist()
+        [False, True]
+        """
         return self.astype("bool")
 
-    def __copy__(self: Any):
-        return self.__deepcopy__({})
+    def __copy__(self: T) -> T:
+        return copy.deepcopy(self)
 
-    def __deepcopy__(self: Any, memo):
-        if self._edge is not None:
+    def __deepcopy__(self: T, memo: dict) -> T:
+        given: Any = self
+        if given._edge is not None:
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
-        out = _new(type(self))
-        out._data, out._backend, out._edge, out._hooks = self.data, self._backend, None, None
-        out._requires_grad, out._grad = self._requires_grad, None if self._grad is None else self._grad.detach()
+        out: Any = _new(type(self))
+        out._data, out._backend, out._edge, out._hooks = given._data, given._backend, None, None
+        out._requires_grad, out._grad = given._requires_grad, None if given._grad is None else given._grad.detach()
         memo[id(self)] = out
         return out
 
-    def __reduce__(self: Any):
+    def __reduce__(self: Any) -> NoReturn:
         raise TypeError("tensors are not pickled (a pickle can execute code); use mg.save and mg.load, or .numpy()")

@@ -1,18 +1,13 @@
-"""Indexing: reading and (functionally) writing elements by position."""
-
-import operator
-from types import EllipsisType
-from typing import Any
+"""Reading and adding elements by their positions along dimensions."""
 
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import of_array
-from minigrad.dtypes import fitted
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.functions.arguments import _boolean, _dim, _dims, _integer
-from minigrad.functions.elementwise import where
-from minigrad.functions.shape import reshape
+from minigrad.functions.arguments import _boolean, _dim, _dims, _integer, along, renamed, told
+from minigrad.functions.arguments import tensor as checked  # `one_hot` has a parameter of that name
+from minigrad.functions.choice import where
+from minigrad.functions.getitem import getitem, kind, position, positions, setitem
 from minigrad.messages import describe
 
 __all__ = [
@@ -21,196 +16,135 @@ __all__ = [
 ]  # fmt: skip
 
 
-def getitem(input: Tensor, at: Any) -> Tensor:
-    """input[at] with everything that numpy accepts: numbers, slices, None, Ellipsis, integer and boolean arrays.
-
-    On MLX a boolean array costs one read by the host, as the result's size depends on its values.
-    """
-    shape, index = _index(input, at)
-    return ops.getitem(input if shape == input.shape else ops.reshape(input, shape=shape), index=index)
-
-
-def _index(input: Tensor, index: Any) -> tuple[tuple, tuple]:
-    """The input's shape with the index's new dimensions in it, and for each dimension an int, a slice or a raw array of
-    integers: None is a slice of a new dimension of length 1, a lone True or False its element or nothing."""
-    xp = input.backend
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(_listed(p) if isinstance(p, list | range) else p for p in parts)
-    given = sum(_span(p) for p in parts)
-    if given > input.ndim:
-        raise IndexError(f"too many indices: {given} for a tensor of {input.ndim} dimensions, shape {input.shape}")
-    if sum(p is Ellipsis for p in parts) > 1:
-        raise IndexError("an index can have only one ellipsis (...)")
-    if not any(p is Ellipsis for p in parts):
-        parts = (*parts, Ellipsis)
-    out: list = []
-    new: list[int] = []
-    for p in parts:
-        dim = len(out) - len(new)
-        if p is None:
-            new.append(len(out))
-            out.append(slice(None))
-        elif isinstance(p, slice):
-            out.append(_slice(p))
-        elif isinstance(p, EllipsisType):
-            out.extend([slice(None)] * (input.ndim - given))
-        elif not _span(p):
-            new.append(len(out))
-            out.append(xp.asarray(np.zeros(int(bool(p)), np.int64)))
-        elif isinstance(p, int | np.integer) or (
-            isinstance(p, Tensor | np.ndarray) and p.ndim == 0 and _kind(p) == "i"
-        ):
-            out.append(_position(operator.index(p.item() if not isinstance(p, int) else p), input.shape[dim], dim))
-        elif isinstance(p, Tensor | np.ndarray | input.backend.array_type):
-            out.extend(_array(p, input, dim, xp))
-        else:
-            raise IndexError(
-                f"an index is a number, slice, None, ... or an array of integers or booleans, not {type(p).__name__}"
-            )
-    # Beside arrays a number is an array too: numpy's rule, not MLX's.
-    if not all(isinstance(p, int | slice) for p in out):
-        out = [xp.asarray(np.int64(p)) if isinstance(p, int) else p for p in out]
-    rest = iter(input.shape)
-    return tuple(1 if i in new else next(rest) for i in range(len(out))), tuple(out)
-
-
-def _listed(p: list | range) -> np.ndarray:
-    array = np.asarray(p)
-    return array if array.size else array.astype(np.int64)
-
-
-def _span(p: Any) -> int:
-    """How many dimensions one entry of an index takes."""
-    if p is None or p is Ellipsis or isinstance(p, bool | np.bool_):
-        return 0
-    return p.ndim if isinstance(p, Tensor | np.ndarray) and _kind(p) == "b" else 1
-
-
-def _kind(p: Any) -> str:
-    name = p.dtype.name if isinstance(p, Tensor) else np.asarray(p).dtype.name
-    return "b" if name == "bool" else "i" if "int" in name else "f"
-
-
-def _slice(p: slice) -> slice:
-    return slice(*(None if v is None else operator.index(v) for v in (p.start, p.stop, p.step)))
-
-
-def _position(i: int, length: int, dim: int) -> int:
-    if not -length <= i < length:
-        raise IndexError(f"index {i} is out of range for dimension {dim} of length {length}")
-    return i % length
-
-
-def _array(p: Any, input: Tensor, dim: int, xp: Any) -> list:
-    """An integer array as a raw array of non-negative positions; a boolean one as the positions of its true elements."""
-    kind = _kind(p)
-    if kind == "f":
-        raise IndexError(f"an index array must hold integers or booleans, not {p.dtype}; use .long()")
-    if kind == "b":
-        mask = np.asarray(p)
-        if mask.shape != input.shape[dim : dim + mask.ndim]:
-            raise IndexError(
-                f"a boolean index of shape {mask.shape} doesn't match the dimensions {input.shape[dim:]} that it indexes"
-            )
-        return [xp.asarray(positions, "int64") for positions in np.nonzero(mask)]
-    return [_positions(p if isinstance(p, Tensor) else Tensor(p, device=of_array(p).name), input, dim)]
-
-
-def _positions(p: Tensor, input: Tensor, dim: int) -> Any:
-    """A tensor of integer positions along a dimension as a raw array on the input's backend; negative ones count from the end.
-
-    On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
-    """
-    raw = p.data
-    if _kind(p) != "i":
-        raise IndexError(f"positions must be integers, got {p.dtype.name}; use .long()")
-    xp, length = input.backend, input.shape[dim]
-    if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
-        worst = raw.max() if raw.max() >= length else raw.min()
-        raise IndexError(f"index {worst} is out of range for dimension {dim} of length {length}")
-    raw = xp.asarray(raw if p.backend is xp else p.numpy())
-    raw = xp.astype(raw, "int64")
-    return xp.where(raw < 0, raw + length, raw)
-
-
-def setitem(input: Tensor, at: Any, values: Any) -> None:
-    """input[at] = values on a tensor without history: its data is replaced by a changed copy."""
-    if input.requires_grad:
-        raise RuntimeError(
-            "can't assign to items of a tensor that requires a gradient; use mg.where(mask, new, old) instead"
-        )
-    if isinstance(values, Tensor) and values.requires_grad:
-        raise RuntimeError(
-            "can't assign a tensor that requires a gradient into another; use mg.where, mg.cat or mg.stack instead"
-        )
-    xp = input.backend
-    if isinstance(values, Tensor):
-        values = values.to(input.device).astype(input.dtype).data
-    elif isinstance(values, int | float):
-        values = fitted(values, input.dtype, "setitem")
-    else:
-        values = Tensor(values, dtype=input.dtype, device=input.device).data
-    shape, where = _index(input, at)
-    try:
-        input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), where, values), input.shape)
-    except ValueError as error:
-        raise ValueError(
-            f"can't assign shape {getattr(values, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
-        ) from None
-
-
-def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
-    """`length` elements from `start` on along one dimension."""
+def _along(who: str, input: Tensor, dim: int | None, axis: int | None) -> int:
+    """The dimension that a function of a tensor with dimensions is asked to go along."""
     if not input.ndim:
-        raise IndexError(f"narrow: a tensor without dimensions has no dimension {dim} to take from")
-    dim = _dim(dim, input.ndim)
-    if isinstance(start, Tensor) and (start.ndim or _kind(start) != "i"):
+        given = renamed(who, "dim", dim, "axis", axis)
+        raise IndexError(f"{who}: a tensor without dimensions has no dimension {told(given)} to take from")
+    return along(who, dim, axis, input.ndim)
+
+
+def narrow(
+    input: Tensor,
+    dim: int | None = None,
+    start: int | Tensor | None = None,
+    length: int | None = None,
+    *,
+    axis: int | None = None,
+) -> Tensor:
+    """`length` elements from `start` on along one dimension: (…, n, …) → (…, length, …).
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        start: a whole number, or a tensor of one; negative ones count from the end.
+
+    Raises:
+        IndexError: when there is no such dimension, or the elements aren't all in it. TypeError: for numbers that aren't whole.
+
+    >>> mg.narrow(mg.arange(5), 0, 1, 3)
+    tensor([1, 2, 3])
+    """
+    dim = _along("narrow", checked("narrow", "input", input), dim, axis)
+    if isinstance(start, Tensor) and (start.ndim or kind(start) != "i"):
         raise TypeError(f"narrow: start is an integer or a tensor of one without dimensions, got {describe(start)}")
-    start, length = _integer(start, "start"), _integer(length, "length")
-    start = start + input.shape[dim] if start < 0 else start
-    if not 0 <= start <= start + length <= input.shape[dim]:
-        raise IndexError(f"narrow: {start} … {start + length} lies outside dimension {dim} of shape {input.shape}")
-    return ops.getitem(input, index=(slice(None),) * dim + (slice(start, start + length),))
+    first, count = _integer(start, "start", "narrow"), _integer(length, "length", "narrow")
+    first = first + input.shape[dim] if first < 0 else first
+    if not 0 <= first <= first + count <= input.shape[dim]:
+        raise IndexError(f"narrow: {first} … {first + count} lies outside dimension {dim} of shape {input.shape}")
+    return ops.getitem(input, index=(slice(None),) * dim + (slice(first, first + count),))
 
 
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The slice at one position of a dimension, without the dimension."""
-    if not input.ndim:
-        raise IndexError(f"select: a tensor without dimensions has no dimension {dim} to take from")
-    dim = _dim(dim, input.ndim)
-    return ops.getitem(input, index=(slice(None),) * dim + (_position(index, input.shape[dim], dim),))
+def select(input: Tensor, dim: int | None = None, index: int | None = None, *, axis: int | None = None) -> Tensor:
+    """The slice at one position of a dimension, without the dimension: (…, n, …) → (…, …).
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        index: the position; negative ones count from the end.
+
+    Raises:
+        IndexError: when there is no such dimension or position.
+
+    >>> mg.select(mg.tensor([[1, 2], [3, 4]]), 1, 0)
+    tensor([1, 3])
+    """
+    dim = _along("select", checked("select", "input", input), dim, axis)
+    place = position(_integer(index, "position", "select"), input.shape[dim], dim, "select")
+    return ops.getitem(input, index=(slice(None),) * dim + (place,))
 
 
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices at the positions of an integer vector along `dim`."""
-    if not input.ndim:
-        return reshape(index_select(reshape(input, 1), dim, index), ())
-    dim = _dim(dim, input.ndim)
-    index = index if index.ndim else index.reshape(1)
-    if index.ndim != 1:
-        raise IndexError(f"index_select takes a vector of positions, got shape {index.shape}; use gather or indexing")
-    return ops.getitem(input, index=(slice(None),) * dim + (_positions(index, input, dim),))
+def index_select(
+    input: Tensor, dim: int | None = None, index: Tensor | None = None, *, axis: int | None = None
+) -> Tensor:
+    """The slices at the positions of an integer vector: (…, n, …) and (k,) → (…, k, …).
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        index: the positions; on MLX they aren't checked.
+
+    Raises:
+        IndexError: when there is no such dimension or position, or the positions are no vector of integers.
+
+    >>> mg.index_select(mg.tensor([[1, 2], [3, 4]]), 1, mg.tensor([1, 1]))
+    tensor([[2, 2],
+            [4, 4]])
+    """
+    who, whole = "index_select", checked("index_select", "input", input)
+    places, dim = checked(who, "index", index), along(who, dim, axis, input.ndim)
+    if places.ndim > 1:
+        raise IndexError(f"index_select takes a vector of positions, got shape {places.shape}; use gather or indexing")
+    whole, places = (t if t.ndim else ops.reshape(t, shape=(1,)) for t in (whole, places))
+    y = ops.getitem(whole, index=(slice(None),) * dim + (positions(places, whole, dim, who),))
+    return y if input.ndim else ops.reshape(y, shape=())
 
 
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """All windows of `size` elements along a dimension, `step` apart, as a new last dimension."""
-    if not input.ndim:
-        input = reshape(input, 1)
-        return unfold(input, dimension, size, step).reshape(size)
-    dim = _dim(dimension, input.ndim)
-    count = (input.shape[dim] - size) // step + 1 if step > 0 <= size <= input.shape[dim] else 0
+    """All windows of `size` elements along a dimension, `step` apart, as a new last dimension: (…, n, …) → (…, k, …, size) with
+    k = ⌊(n - size) / step⌋ + 1. This is `Tensor.unfold`; `F.unfold` is of images.
+
+    Raises:
+        IndexError: when there is no such dimension. ValueError: when no window fits.
+
+    >>> mg.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    x = checked("unfold", "input", input)
+    x = x if x.ndim else ops.reshape(x, shape=(1,))
+    dim = _dims(dimension, x.ndim, "unfold")[0]
+    size, step = _integer(size, "window size", "unfold"), _integer(step, "step", "unfold")
+    count = (x.shape[dim] - size) // step + 1 if step > 0 <= size <= x.shape[dim] else 0
     if count < 1:
         raise ValueError(f"unfold: windows of {size}, {step} apart, don't fit dimension {dim} of shape {input.shape}")
-    places = input.backend.asarray(np.arange(count)[:, None] * step + np.arange(size))
-    windows = ops.getitem(input, index=(slice(None),) * dim + (places,))
-    return windows.permute([d for d in range(windows.ndim) if d != dim + 1] + [dim + 1])
+    places = x.backend.asarray(np.arange(count)[:, None] * step + np.arange(size))
+    windows = ops.getitem(x, index=(slice(None),) * dim + (places,))
+    if not input.ndim:
+        return ops.reshape(windows, shape=(size,))
+    return ops.permute(windows, dims=tuple([d for d in range(windows.ndim) if d != dim + 1] + [dim + 1]))
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the boolean mask is true, both broadcast together, as a vector."""
-    _boolean(mask, "mask")
-    shape = np.broadcast_shapes(input.shape, mask.shape) or (1,)
-    return getitem(input.broadcast_to(shape), mask.broadcast_to(shape))
+    """The elements where the boolean mask is true, both broadcast together, as a vector: (…), (…) → (k,).
+
+    Raises:
+        TypeError: when the mask isn't boolean. ValueError: when the shapes don't broadcast together.
+
+    >>> mg.masked_select(mg.tensor([1, 2, 3]), mg.tensor([True, False, True]))
+    tensor([1, 3])
+    """
+    checked("masked_select", "input", input)
+    _boolean(mask, "mask", "masked_select")
+    shape = _together("masked_select", input.shape, mask.shape) or (1,)
+    return getitem(ops.broadcast_to(input, shape=shape), ops.broadcast_to(mask, shape=shape))
+
+
+def _together(who: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that shapes have when broadcast together."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(
+            f"{who}: the shapes {' and '.join(map(str, shapes))} don't broadcast together; make their sizes equal or 1"
+        ) from None
 
 
 # --- along one dimension ----------------------------------------------------------------------------------------------
@@ -224,111 +158,233 @@ def _grid(index: Tensor, dim: int) -> list:
     return grid
 
 
-def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """y[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on: an element for each entry of `index`."""
-    dim = _dim(dim, input.ndim)
-    if not input.ndim:
-        return reshape(gather(reshape(input, 1), 0, reshape(index, -1)), index.shape)
-    if not index.numel():
-        return reshape(input.reshape(-1)[:0], index.shape)
-    if not index.ndim:
-        return reshape(gather(input, dim, reshape(index, 1)), ())
+def gather(input: Tensor, dim: int | None = None, index: Tensor | None = None, *, axis: int | None = None) -> Tensor:
+    """An element for each entry of `index`: y[i][j][k] = x[index[i][j][k]][j][k] for dimension 0, x[i][index[i][j][k]][k] for 1.
+
+    Shape: x and the index of as many dimensions → that of the index.
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        index: integers, with as many dimensions as the tensor and nowhere larger but along `dim`; y has its shape. On MLX
+            the positions aren't checked.
+
+    Raises:
+        IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
+
+    >>> mg.gather(mg.tensor([[1, 2], [3, 4]]), 1, mg.tensor([[0], [1]]))
+    tensor([[1],
+            [4]])
+    """
+    checked("gather", "input", input)
+    return _gathered("gather", input, renamed("gather", "dim", dim, "axis", axis), checked("gather", "index", index))
+
+
+def _gathered(who: str, input: Tensor, dim: int | None, index: Tensor) -> Tensor:
+    """`gather` on behalf of the function `who`."""
+    dim = _dim(dim, input.ndim, who)
+    if not (input.ndim and index.ndim and index.numel()):  # numbers count as vectors of one
+        x = input if input.ndim else ops.reshape(input, shape=(1,))
+        if not index.numel():
+            x = ops.getitem(ops.reshape(x, shape=(x.numel(),)), index=(slice(0, 0),))
+        else:
+            x = _gathered(who, x, dim, ops.reshape(index, shape=(index.numel(),)))
+        return ops.reshape(x, shape=index.shape)
     if index.ndim != input.ndim:
-        raise ValueError(f"gather: index has {index.ndim} dimensions, the tensor {input.ndim}; they must be equal")
+        raise ValueError(f"{who}: index has {index.ndim} dimensions, the tensor {input.ndim}; they must be equal")
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if i != dim):
-        raise ValueError(
-            f"gather: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}"
-        )
+        raise ValueError(f"{who}: index of shape {index.shape} is larger than {input.shape} apart from dimension {dim}")
     grid = _grid(index, dim)
-    grid[dim] = _positions(index, input, dim)
+    grid[dim] = positions(index, input, dim, who)
     return ops.getitem(input, index=tuple(grid))
 
 
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """As `gather`, with the other dimensions broadcast; without `dim` from the flattened tensor."""
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
+    """As `gather`, with the other dimensions broadcast together; without a dimension from the flattened tensor.
+
+    Shape: (…, n, …), (…, k, …) → (…, k, …).
+
+    Args:
+        indices: integers, with as many dimensions as the tensor. On MLX the positions aren't checked.
+        dim: the dimension (under numpy's name: `axis`).
+
+    Raises:
+        IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
+
+    >>> x = mg.tensor([[3, 1], [2, 4]])
+    >>> mg.take_along_dim(x, x.argmax(1, keepdim=True), 1)
+    tensor([[3],
+            [4]])
+    """
+    who = "take_along_dim"
+    places, dim = checked(who, "indices", indices), renamed(who, "dim", dim, "axis", axis)
     if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
-    dim = _dim(dim, input.ndim)
-    if indices.ndim != input.ndim:
+        flat = ops.reshape(checked(who, "input", input), shape=(input.numel(),))
+        return _gathered(who, flat, 0, ops.reshape(places, shape=(places.numel(),)))
+    dim = _dim(dim, checked(who, "input", input).ndim, who)
+    if places.ndim != input.ndim:
         raise ValueError(
-            f"take_along_dim: indices have {indices.ndim} dimensions, the tensor {input.ndim}; they must be equal"
-        )
-    shapes = [list(input.shape), list(indices.shape)]
-    shapes[0][dim] = shapes[1][dim] = 1
-    common = list(np.broadcast_shapes(*shapes))
-    common[dim] = input.shape[dim]
-    input = input.broadcast_to(tuple(common))
-    common[dim] = indices.shape[dim]
-    return gather(input, dim, indices.broadcast_to(tuple(common)))
-
-
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """input with every src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on; repeated positions sum up."""
-    dim = _dim(dim, input.ndim)
-    if not input.ndim:
-        return reshape(scatter_add(reshape(input, 1), 0, reshape(index, -1), reshape(src, -1)), ())
-    if index.ndim != input.ndim or src.ndim != input.ndim:
-        raise ValueError(f"scatter_add: dimensions differ: tensor {input.shape}, index {index.shape}, src {src.shape}")
-    if src.dtype is not input.dtype:
-        raise TypeError(f"scatter_add: the tensor is {input.dtype.name}, src {src.dtype.name}; cast it with .astype")
-    if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
-        raise ValueError(f"scatter_add: index of shape {index.shape} is larger than src of shape {src.shape}")
-    grid = _grid(index, dim)
-    grid[dim] = _positions(index, input, dim)
-    part = ops.getitem(src, index=tuple(slice(0, n) for n in index.shape))
-    return input + ops.scatter(part, shape=input.shape, index=tuple(grid))
-
-
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """input with the slices of `source` added at the positions of an integer vector along `dim`."""
-    dim = _dim(dim, input.ndim)
-    expected = tuple(index.numel() if i == dim else n for i, n in enumerate(input.shape))
-    if index.ndim > 1 or source.shape != expected:
-        raise ValueError(
-            f"index_add: {index.shape} positions along dimension {dim} of shape {input.shape} need a source of shape "
-            f"{expected}, got {source.shape}"
-        )
-    if source.dtype is not input.dtype:
-        raise TypeError(
-            f"index_add: the tensor is {input.dtype.name}, the source {source.dtype.name}; cast it with .astype"
+            f"take_along_dim: indices have {places.ndim} dimensions, the tensor {input.ndim}; they must be equal"
         )
     if not input.ndim:
-        return reshape(index_add(reshape(input, 1), 0, reshape(index, 1), reshape(source, 1), alpha=alpha), ())
-    index = index if index.ndim else reshape(index, 1)
-    where = (slice(None),) * dim + (_positions(index, input, dim),)
-    return input + ops.scatter(source * alpha, shape=input.shape, index=where)
+        return _gathered(who, input, dim, places)
+    others = [(*shape[:dim], 1, *shape[dim + 1 :]) for shape in (input.shape, places.shape)]
+    common = _together(who, *others)
+    x, places = (ops.broadcast_to(t, shape=(*common[:dim], t.shape[dim], *common[dim + 1 :])) for t in (input, places))
+    return _gathered(who, x, dim, places)
+
+
+def scatter_add(
+    input: Tensor,
+    dim: int | None = None,
+    index: Tensor | None = None,
+    src: Tensor | None = None,
+    *,
+    axis: int | None = None,
+) -> Tensor:
+    """x with every src[i][j][k] added at [index[i][j][k]][j][k] for dimension 0, and so on; what comes to one place is summed.
+
+    Shape: x, an index and a `src` of as many dimensions → that of x.
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        index: integers, with as many dimensions as the tensor and nowhere larger than `src`. On MLX the positions aren't
+            checked.
+        src: what is added, in the tensor's dtype.
+
+    Raises:
+        IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
+        TypeError: when the dtypes differ.
+
+    >>> mg.scatter_add(mg.zeros(3), 0, mg.tensor([0, 2, 2]), mg.tensor([1.0, 2.0, 3.0]))
+    tensor([1., 0., 5.])
+    """
+    who = "scatter_add"
+    x, places, added = checked(who, "input", input), checked(who, "index", index), checked(who, "src", src)
+    dim = along(who, dim, axis, x.ndim)
+    if not input.ndim:
+        x, places, added = (ops.reshape(t, shape=(t.numel(),)) for t in (x, places, added))
+    if places.ndim != x.ndim or added.ndim != x.ndim:
+        raise ValueError(f"scatter_add: dimensions differ: tensor {x.shape}, index {places.shape}, src {added.shape}")
+    if added.dtype is not x.dtype:
+        raise TypeError(f"scatter_add: the tensor is {x.dtype.name}, src {added.dtype.name}; cast it with .astype")
+    if any(n > m for n, m in zip(places.shape, added.shape, strict=True)):
+        raise ValueError(f"scatter_add: index of shape {places.shape} is larger than src of shape {added.shape}")
+    grid = _grid(places, dim)
+    grid[dim] = positions(places, x, dim, who)
+    part = ops.getitem(added, index=tuple(slice(0, n) for n in places.shape))
+    y = x + ops.scatter(part, shape=x.shape, index=tuple(grid))
+    return y if input.ndim else ops.reshape(y, shape=())
+
+
+def index_add(
+    input: Tensor,
+    dim: int | None = None,
+    index: Tensor | None = None,
+    source: Tensor | None = None,
+    *,
+    alpha: float = 1,
+    axis: int | None = None,
+) -> Tensor:
+    """x with alpha times the slices of `source` added at the positions of an integer vector: (…, n, …), (k,), (…, k, …) →
+    (…, n, …).
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        index: the positions; on MLX they aren't checked.
+        source: the slices, in the tensor's dtype.
+
+    Raises:
+        IndexError: when there is no such dimension or position. ValueError: when the shapes don't fit.
+        TypeError: when the dtypes differ.
+
+    >>> mg.index_add(mg.zeros(3), 0, mg.tensor([0, 0]), mg.tensor([1.0, 2.0]))
+    tensor([3., 0., 0.])
+    """
+    who = "index_add"
+    x, places, added = checked(who, "input", input), checked(who, "index", index), checked(who, "source", source)
+    dim = along(who, dim, axis, x.ndim)
+    expected = tuple(places.numel() if i == dim else n for i, n in enumerate(x.shape))
+    if places.ndim > 1 or added.shape != expected:
+        raise ValueError(
+            f"index_add: {places.shape} positions along dimension {dim} of shape {x.shape} need a source of shape "
+            f"{expected}, got {added.shape}"
+        )
+    if added.dtype is not x.dtype:
+        raise TypeError(f"index_add: the tensor is {x.dtype.name}, the source {added.dtype.name}; cast it with .astype")
+    if not x.ndim:
+        x, added = (ops.reshape(t, shape=(1,)) for t in (x, added))
+    places = places if places.ndim else ops.reshape(places, shape=(1,))
+    at = (slice(None),) * dim + (positions(places, x, dim, who),)
+    y = x + ops.scatter(added * alpha, shape=x.shape, index=at)
+    return y if input.ndim else ops.reshape(y, shape=())
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """(…) integers → (…, num_classes) with a 1 at the number's place; the classes are counted when num_classes is -1."""
-    if tensor.is_floating_point() or tensor.dtype == "bool":
+    """A 1 at each number's place, 0 elsewhere: (…) integers → (…, num_classes).
+
+    Args:
+        num_classes: how many there are; -1 means one more than the largest number.
+
+    Raises:
+        TypeError: when the numbers aren't integers. ValueError: for a number outside 0 … num_classes - 1 (on MLX unchecked).
+
+    >>> mg.one_hot(mg.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    if checked("one_hot", "tensor", tensor).is_floating_point() or tensor.dtype == "bool":
         raise TypeError(f"one_hot needs integers, got {tensor.dtype.name}; use .long()")
-    if num_classes == -1 or tensor.backend.eager:
+    count = _integer(num_classes, "number of classes", "one_hot")
+    if count == -1 or tensor.backend.eager:
         values = tensor.numpy()
         top = int(values.max()) + 1 if values.size else 0
-        num_classes = top if num_classes == -1 else num_classes
-        if values.size and values.min() < 0 or top > num_classes:
-            raise ValueError(f"one_hot: values lie from {values.min()} to {top - 1}, outside 0 … {num_classes - 1}")
-    classes = _tensor(tensor.backend.arange(operator.index(num_classes)), tensor.backend)
-    return ops.eq(tensor.reshape((*tensor.shape, 1)), classes.long()).long()
+        count = top if count == -1 else count
+        if values.size and values.min() < 0 or top > count:
+            raise ValueError(f"one_hot: values lie from {values.min()} to {top - 1}, outside 0 … {count - 1}")
+    classes = _tensor(tensor.backend.arange(count), tensor.backend)
+    return ops.eq(ops.reshape(tensor, shape=(*tensor.shape, 1)), classes.long()).long()
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Rows of `weight` (V, D) at the positions `input` (…) → (…, D). Row `padding_idx` gets no gradient."""
-    if weight.ndim != 2:
+    """Rows of a table: y[…] = weight[x[…]], (…) integers and (V, D) → (…, D).
+
+    Args:
+        padding_idx: the number of a row that gets no gradient.
+
+    Raises:
+        ValueError: when the weight is no matrix. IndexError: for positions that aren't integers or not there (on MLX unchecked).
+
+    >>> mg.nn.functional.embedding(mg.tensor([1, 1]), mg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[3., 4.],
+            [3., 4.]])
+    """
+    checked("embedding", "input", input)
+    if checked("embedding", "weight", weight).ndim != 2:
         raise ValueError(f"embedding: the weight has one row an entry, (V, D); got shape {weight.shape}")
     if padding_idx is not None:
-        keep = one_hot(Tensor([padding_idx % weight.shape[0]], device=weight.device), weight.shape[0])[0].reshape(-1, 1)
-        weight = where(keep != 0, weight.detach(), weight)
-    return ops.getitem(weight, index=(_positions(input, weight, 0),))
+        row = _integer(padding_idx, "row number", "embedding") % max(weight.shape[0], 1)
+        keep = one_hot(Tensor([row], device=weight.device), weight.shape[0])
+        weight = where(ops.reshape(keep, shape=(-1, 1)) != 0, weight.detach(), weight)
+    return ops.getitem(weight, index=(positions(input, weight, 0, "embedding"),))
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements on a diagonal of two dimensions, as a last dimension."""
-    a, b = _dims((dim1, dim2), input.ndim)
-    rest = [i for i in range(input.ndim) if i not in (a, b)]
-    x = input.permute(*rest, a, b)
+    """The elements on a diagonal of two dimensions as a last one: (…, M, N) → (…, k), xᵢ,ᵢ₊ₒ for the offset o.
+
+    Raises:
+        IndexError: when there is no such dimension. ValueError: when both are the same.
+
+    >>> mg.diagonal(mg.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
+    ndim = checked("diagonal", "input", input).ndim
+    if ndim < 2:
+        raise IndexError(f"diagonal: needs at least 2 dimensions, got shape {input.shape}")
+    a, b = _dims((dim1, dim2), ndim, "diagonal")
+    offset = _integer(offset, "diagonal", "diagonal")
+    rest = [i for i in range(ndim) if i not in (a, b)]
+    x = ops.permute(input, dims=(*rest, a, b))
     n = max(0, min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)))
-    rows = input.backend.asarray(np.arange(n) - min(offset, 0))
-    columns = input.backend.asarray(np.arange(n) + max(offset, 0))
+    rows = x.backend.asarray(np.arange(n) - min(offset, 0))
+    columns = x.backend.asarray(np.arange(n) + max(offset, 0))
     return ops.getitem(x, index=(slice(None),) * len(rest) + (rows, columns))

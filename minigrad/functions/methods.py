@@ -1,17 +1,18 @@
 """What Tensor has of the functions: its operators and its methods, all in this one place."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minigrad import functions, ops
-from minigrad.autograd.guard import guarded
 from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import index
 from minigrad.functions.conversion import Conversion
 from minigrad.functions.tape import Tape
+
+Operand = Tensor | float
 
 _add, _sub, _mul, _div = ops.add, ops.sub, ops.mul, ops.div
 _binary: Any = type(
@@ -22,57 +23,53 @@ _binary: Any = type(
 class Methods(Conversion, Tape):
     """The operators and methods of `Tensor`, which receives them below; a type checker sees it as Tensor's base class."""
 
-    __slots__ = ("_data",) if TYPE_CHECKING else ()
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+    __slots__ = ()
 
     # --- operators ----------------------------------------------------------------------------------------------------
-    def __add__(self, other) -> Tensor:
+    def __add__(self, other: Operand) -> Tensor:
         return _binary(_add, self, other)
 
     __radd__ = __add__
 
-    def __sub__(self, other) -> Tensor:
+    def __sub__(self, other: Operand) -> Tensor:
         return _binary(_sub, self, other)
 
-    def __rsub__(self, other) -> Tensor:
+    def __rsub__(self, other: Operand) -> Tensor:
         return _binary(_sub, other, self)
 
-    def __mul__(self, other) -> Tensor:
+    def __mul__(self, other: Operand) -> Tensor:
         return _binary(_mul, self, other)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other) -> Tensor:
+    def __truediv__(self, other: Operand) -> Tensor:
         return _binary(_div, self, other)
 
-    def __rtruediv__(self, other) -> Tensor:
+    def __rtruediv__(self, other: Operand) -> Tensor:
         return _binary(_div, other, self)
 
-    def __floordiv__(self, other) -> Tensor:
+    def __floordiv__(self, other: Operand) -> Tensor:
         return ops.floor_divide(self, other)
 
-    def __rfloordiv__(self, other) -> Tensor:
+    def __rfloordiv__(self, other: Operand) -> Tensor:
         return ops.floor_divide(other, self)
 
-    def __mod__(self, other) -> Tensor:
+    def __mod__(self, other: Operand) -> Tensor:
         return ops.remainder(self, other)
 
-    def __rmod__(self, other) -> Tensor:
+    def __rmod__(self, other: Operand) -> Tensor:
         return ops.remainder(other, self)
 
-    def __pow__(self: Any, other) -> Tensor:
+    def __pow__(self: Any, other: Operand) -> Tensor:
         return functions.pow(self, other)
 
-    def __rpow__(self: Any, other) -> Tensor:
+    def __rpow__(self: Any, other: Operand) -> Tensor:
         return functions.pow(other, self)
 
-    def __matmul__(self: Any, other) -> Tensor:
+    def __matmul__(self: Any, other: Tensor) -> Tensor:
         return functions.matmul(self, other)
 
-    def __rmatmul__(self: Any, other) -> Tensor:
+    def __rmatmul__(self: Any, other: Tensor) -> Tensor:
         return functions.matmul(other, self)
 
     def __neg__(self) -> Tensor:
@@ -84,35 +81,35 @@ class Methods(Conversion, Tape):
     def __abs__(self) -> Tensor:
         return ops.abs(self)
 
-    def __eq__(self, other) -> Tensor:  # type: ignore[override]
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return ops.eq(self, other) if _comparable(other) else NotImplemented
 
-    def __ne__(self, other) -> Tensor:  # type: ignore[override]
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return ops.ne(self, other) if _comparable(other) else NotImplemented
 
-    def __lt__(self, other) -> Tensor:
+    def __lt__(self, other: Operand) -> Tensor:
         return ops.lt(self, other)
 
-    def __le__(self, other) -> Tensor:
+    def __le__(self, other: Operand) -> Tensor:
         return ops.le(self, other)
 
-    def __gt__(self, other) -> Tensor:
+    def __gt__(self, other: Operand) -> Tensor:
         return ops.gt(self, other)
 
-    def __ge__(self, other) -> Tensor:
+    def __ge__(self, other: Operand) -> Tensor:
         return ops.ge(self, other)
 
-    def __and__(self, other) -> Tensor:
+    def __and__(self, other: Operand) -> Tensor:
         return ops.bitwise_and(self, other)
 
     __rand__ = __and__
 
-    def __or__(self, other) -> Tensor:
+    def __or__(self, other: Operand) -> Tensor:
         return ops.bitwise_or(self, other)
 
     __ror__ = __or__
 
-    def __xor__(self, other) -> Tensor:
+    def __xor__(self, other: Operand) -> Tensor:
         return ops.bitwise_xor(self, other)
 
     __rxor__ = __xor__
@@ -120,22 +117,22 @@ class Methods(Conversion, Tape):
     def __invert__(self) -> Tensor:
         return ops.bitwise_not(self)
 
-    def __lshift__(self, other) -> Tensor:
+    def __lshift__(self, other: Operand) -> Tensor:
         return ops.bitwise_left_shift(self, other)
 
-    def __rlshift__(self, other) -> Tensor:
+    def __rlshift__(self, other: Operand) -> Tensor:
         return ops.bitwise_left_shift(other, self)
 
-    def __rshift__(self, other) -> Tensor:
+    def __rshift__(self, other: Operand) -> Tensor:
         return ops.bitwise_right_shift(self, other)
 
-    def __rrshift__(self, other) -> Tensor:
+    def __rrshift__(self, other: Operand) -> Tensor:
         return ops.bitwise_right_shift(other, self)
 
-    def __getitem__(self: Any, at) -> Tensor:
+    def __getitem__(self: Any, at: Any) -> Tensor:
         return index.getitem(self, at)
 
-    def __setitem__(self: Any, at, value) -> None:
+    def __setitem__(self: Any, at: Any, value: Tensor | float) -> None:
         index.setitem(self, at, value)
 
     def __iter__(self: Any) -> Iterator[Tensor]:
@@ -143,7 +140,7 @@ class Methods(Conversion, Tape):
             raise TypeError("a tensor without dimensions can't be iterated over")
         return iter(functions.unbind(self))
 
-    def _augment(self: Any, result):
+    def _augment(self: Any, result: Tensor) -> Tensor:
         """`x += y`: rebinds the data of a leaf under no_grad; elsewhere makes a new tensor, as arrays are never written."""
         if self._edge is not None or not self._requires_grad:
             return result
@@ -156,25 +153,25 @@ class Methods(Conversion, Tape):
         self.data = result.astype(self.dtype)._data
         return self
 
-    def __iadd__(self: Any, other) -> Tensor:
+    def __iadd__(self: Any, other: Operand) -> Tensor:
         return self._augment(self + other)
 
-    def __isub__(self: Any, other) -> Tensor:
+    def __isub__(self: Any, other: Operand) -> Tensor:
         return self._augment(self - other)
 
-    def __imul__(self: Any, other) -> Tensor:
+    def __imul__(self: Any, other: Operand) -> Tensor:
         return self._augment(self * other)
 
-    def __itruediv__(self: Any, other) -> Tensor:
+    def __itruediv__(self: Any, other: Operand) -> Tensor:
         return self._augment(self / other)
 
-    def __ifloordiv__(self: Any, other) -> Tensor:
+    def __ifloordiv__(self: Any, other: Operand) -> Tensor:
         return self._augment(self // other)
 
-    def __imod__(self: Any, other) -> Tensor:
+    def __imod__(self: Any, other: Operand) -> Tensor:
         return self._augment(self % other)
 
-    def __ipow__(self: Any, other) -> Tensor:
+    def __ipow__(self: Any, other: Operand) -> Tensor:
         return self._augment(self**other)
 
     # --- each element by itself --------------------------------------------------------------------------------------
@@ -262,7 +259,8 @@ class Methods(Conversion, Tape):
     flatten = functions.flatten
     unflatten = functions.unflatten
     permute = functions.permute
-    transpose = swapaxes = functions.transpose
+    transpose = functions.transpose
+    swapaxes = functions.swapaxes
     t = functions.t
     squeeze = functions.squeeze
     unsqueeze = functions.unsqueeze
@@ -291,7 +289,7 @@ class Methods(Conversion, Tape):
     scatter_add = functions.scatter_add
     index_add = functions.index_add
     diagonal = functions.diagonal
-    unfold = guarded(index.unfold, index.__name__)  # PyTorch's function of this name is another one, F.unfold
+    unfold = index.unfold  # PyTorch's function of this name is another one, F.unfold
 
     # --- matrix products ---------------------------------------------------------------------------------------------
     matmul = functions.matmul
@@ -314,7 +312,7 @@ class Methods(Conversion, Tape):
         return functions.transpose(self, -2, -1)
 
 
-def _comparable(other) -> bool:
+def _comparable(other: object) -> bool:
     return isinstance(other, Tensor | int | float | np.number | np.bool_)
 
 

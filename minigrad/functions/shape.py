@@ -1,192 +1,405 @@
-"""Functions that move elements about without changing them: views, padding, and the change of dtype or device."""
+"""The same elements in another shape, dtype or place: views, and what makes a tensor of another dtype or device."""
 
 import math
 from collections.abc import Sequence
 
 from minigrad import ops
+from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, DTypeLike, _dim, _dims, _sizes
+from minigrad.functions.arguments import (
+    Dims,
+    DTypeLike,
+    _dim,
+    _dims,
+    _sizes,
+    along,
+    renamed,
+    tensor,
+)
 
 __all__ = [
     "cast", "to_device", "clone", "contiguous", "reshape", "view", "view_as", "flatten", "unflatten", "permute",
-    "transpose", "t", "squeeze", "unsqueeze", "broadcast_to", "expand", "expand_as", "repeat", "flip", "roll",
-    "pad_zeros", "tril", "triu", "swapaxes",
+    "transpose", "swapaxes", "t", "squeeze", "unsqueeze", "broadcast_to", "expand", "expand_as", "repeat",
 ]  # fmt: skip
 
 
 # --- dtype and device -------------------------------------------------------------------------------------------------
 def cast(input: Tensor, *, dtype: DTypeLike) -> Tensor:
-    """a in another dtype."""
-    return ops.cast(input, dtype=dtype)
+    """The elements in another dtype: (…) → (…). The gradient is cast back.
+
+    Raises:
+        TypeError: for a dtype that doesn't exist, or that the tensor's device lacks.
+
+    The operation (minigrad/ops/shape.py):
+
+        @elementwise
+        def cast(xp, a, *, dtype):
+            return xp.astype(a, dtype)
+
+        cast.defvjp(lambda xp, g, a_dtype: xp.cast(g, dtype=a_dtype))
+
+    >>> mg.cast(mg.tensor([1.5, -1.5]), dtype="int64")
+    tensor([ 1, -1])
+    """
+    return ops.cast(input, dtype=as_dtype(dtype).name)
 
 
 def to_device(input: Tensor, *, device: str) -> Tensor:
-    """a on another device."""
-    return ops.to_device(input, device=device)
+    """The same elements on another device: (…) → (…). The gradient goes back to the input's device.
+
+    Raises:
+        BackendError: for a device that doesn't exist here.
+
+    The operation (minigrad/ops/shape.py):
+
+        @functools.partial(_ToDevice, elementwise=True)
+        def to_device(xp, a, *, device, source=None):
+            return backend.get(device).asarray(xp.to_numpy(a))
+
+        to_device.defvjp(lambda xp, g, source, device: xp.to_device(g, device=source, source=device))
+
+    >>> mg.to_device(mg.ones(2), device="cpu").device
+    'cpu'
+    """
+    return ops.to_device(tensor("to_device", "input", input), device=device)
 
 
 def clone(input: Tensor) -> Tensor:
-    """The same values with a place of their own on the tape (arrays are never written, so they may be shared)."""
+    """y = x, with a place of its own on the tape: (…) → (…). Arrays are never written, so both share one.
+
+    Raises:
+        TypeError: for anything but a tensor.
+
+    The operation (minigrad/ops/shape.py):
+
+        @elementwise
+        def clone(xp, a):
+            return a
+
+        clone.defvjp(lambda xp, g: g)
+
+    >>> mg.clone(mg.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
     return ops.clone(input)
 
 
 def contiguous(input: Tensor) -> Tensor:
-    """The tensor itself: memory layout is the engine's affair here."""
-    return input.to()
+    """x itself: the layout in memory is left to the operations. (…) → (…).
+
+    Raises:
+        TypeError: for anything but a tensor.
+
+    >>> mg.contiguous(mg.ones(2, 3).t()).shape
+    (3, 2)
+    """
+    return tensor("contiguous", "input", input)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
 def reshape(input: Tensor, *sizes: int | Sequence[int], shape: int | Sequence[int] = ()) -> Tensor:
-    """The elements, in order, in another shape; one size may be -1."""
-    sizes = _sizes(sizes or (shape,))
-    known = math.prod(n for n in sizes if n != -1)
+    """The same elements in the same order in another shape: (n₁, …) → `sizes`, whose product is the same.
+
+    Args:
+        sizes: the new shape, as separate numbers or as one sequence; one of them may be -1, and is computed.
+        shape: the same by name.
+
+    Raises:
+        ValueError: when the elements don't fit into the shape.
+
+    The operation (minigrad/ops/shape.py):
+
+        @op
+        def reshape(xp, a, *, shape):
+            return xp.reshape(a, shape)
+
+        reshape.defvjp(lambda xp, g, a_shape: xp.reshape(g, shape=a_shape))
+
+    >>> mg.reshape(mg.arange(6), 2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
+    return ops.reshape(input, shape=_fitting("reshape", input, sizes or (shape,)))
+
+
+def _fitting(who: str, input: Tensor, given: Sequence) -> tuple[int, ...]:
+    """The shape that is asked for, with the size that -1 stands for, if the elements of `input` fit into it."""
+    input, shape = tensor(who, "input", input), _sizes(given, who)
+    known = math.prod([n for n in shape if n != -1])
     total = input.numel()
     if (
-        sizes.count(-1) > 1
-        or any(n < -1 for n in sizes)
-        or (total != known if -1 not in sizes else not known or total % known)
+        shape.count(-1) > 1
+        or any(n < -1 for n in shape)
+        or (total != known if -1 not in shape else not known or total % known)
     ):
         raise ValueError(
-            f"reshape: {total} elements of shape {input.shape} don't fit into {sizes}; the products must be equal"
+            f"{who}: {total} elements of shape {input.shape} don't fit into {shape}; the products must be equal"
         )
-    return ops.reshape(input, shape=tuple(total // known if n == -1 else n for n in sizes))
+    return tuple([total // known if n == -1 else n for n in shape])
+
+
+def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
+    """`reshape` on behalf of the function `who`."""
+    return ops.reshape(input, shape=_fitting(who, input, shape))
 
 
 def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """As `reshape`."""
-    return reshape(input, *shape)
+    """As `reshape`, whatever the layout in memory: (n₁, …) → `shape`, whose product is the same.
+
+    Raises:
+        ValueError: when the elements don't fit into the shape.
+
+    >>> mg.view(mg.arange(4), 2, 2).shape
+    (2, 2)
+    """
+    return _reshaped("view", input, shape)
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:
-    """In the shape of another tensor."""
-    return reshape(input, other.size())
+    """The elements in the shape of another tensor, `other`: (n₁, …), (m₁, …) → (m₁, …).
+
+    Raises:
+        ValueError: when the tensors have different numbers of elements.
+
+    >>> mg.view_as(mg.arange(4), mg.ones(2, 2)).shape
+    (2, 2)
+    """
+    return _reshaped("view_as", input, (tensor("view_as", "other", other).shape,))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim … end_dim merged into one."""
-    first, last = _dim(start_dim, input.ndim), _dim(end_dim, input.ndim)
+    """Dimensions start_dim … end_dim merged into one: (a, b, c, d) → (a, b·c, d) for 1 and 2.
+
+    Raises:
+        IndexError: when there is no such dimension. ValueError: when `start_dim` comes after `end_dim`.
+
+    >>> mg.flatten(mg.ones(2, 3, 4), 1).shape
+    (2, 12)
+    """
+    shape = tensor("flatten", "input", input).shape
+    first, last = _dim(start_dim, len(shape), "flatten"), _dim(end_dim, len(shape), "flatten")
     if first > last:
         raise ValueError(
-            f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {input.shape}; exchange them"
+            f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}; exchange them"
         )
-    shape = input.shape or (1,)
-    return reshape(input, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+    shape = shape or (1,)
+    merged = math.prod(shape[first : last + 1])
+    return ops.reshape(input, shape=(*shape[:first], merged, *shape[last + 1 :]))
 
 
-def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension split into several; one size may be -1."""
-    dim = _dim(dim, input.ndim)
-    inner = [input.shape[dim] // max(-math.prod(sizes), 1) if n == -1 else n for n in sizes]
-    return reshape(input, (*input.shape[:dim], *inner, *input.shape[dim + 1 :]))
+def unflatten(
+    input: Tensor, dim: int | None = None, sizes: Sequence[int] | None = None, *, axis: int | None = None
+) -> Tensor:
+    """One dimension split into several: (…, a·b, …) → (…, a, b, …), the reverse of `flatten`.
+
+    Args:
+        dim: the dimension (under numpy's name: `axis`).
+        sizes: the lengths of the parts; one of them may be -1, and is computed.
+
+    Raises:
+        IndexError: when there is no such dimension. ValueError: when the product of the sizes isn't its length.
+
+    >>> mg.unflatten(mg.ones(2, 12), 1, (3, -1)).shape
+    (2, 3, 4)
+    """
+    shape = tensor("unflatten", "input", input).shape
+    dim = along("unflatten", dim, axis, len(shape))
+    parts = _sizes((sizes,), "unflatten")
+    n = (shape or (1,))[dim]
+    parts = tuple([n // max(-math.prod(parts), 1) if part == -1 else part for part in parts])
+    return _reshaped("unflatten", input, ((*shape[:dim], *parts, *shape[dim + 1 :]),))
 
 
 def permute(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int] = ()) -> Tensor:
-    """The dimensions in another order."""
-    dims = _sizes(axes or (dims,))
-    order = tuple(_dim(d, input.ndim) for d in dims)
-    if sorted(order) != list(range(input.ndim)):
-        raise ValueError(f"permute: {dims} doesn't name each dimension of shape {input.shape} once")
+    """The dimensions in another order: (n₀, n₁, …) → (n_dims[0], n_dims[1], …).
+
+    Args:
+        axes: the dimensions, each once, as separate numbers or as one sequence.
+        dims: the same by name.
+
+    Raises:
+        ValueError: when the dimensions aren't named once each.
+
+    The operation (minigrad/ops/shape.py):
+
+        @op
+        def permute(xp, a, *, dims):
+            return xp.transpose(a, dims)
+
+        permute.defvjp(lambda xp, g, dims: xp.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+
+    >>> mg.permute(mg.ones(2, 3, 4), 2, 0, 1).shape
+    (4, 2, 3)
+    """
+    ndim = tensor("permute", "input", input).ndim
+    given = _sizes(axes or (dims,), "permute")
+    order = tuple([_dim(d, ndim, "permute") for d in given])
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"permute: {given} doesn't name each dimension of shape {input.shape} once")
     return ops.permute(input, dims=order)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions exchanged."""
-    order = list(range(input.ndim))
+    """Two dimensions exchanged: (…, a, …, b, …) → (…, b, …, a, …).
+
+    Raises:
+        IndexError: when there is no such dimension.
+
+    >>> mg.transpose(mg.ones(2, 3, 4), 0, -1).shape
+    (4, 3, 2)
+    """
+    return _exchanged("transpose", input, dim0, dim1)
+
+
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """As `transpose`, under numpy's name: (…, a, …, b, …) → (…, b, …, a, …).
+
+    Raises:
+        IndexError: when there is no such dimension.
+
+    >>> mg.swapaxes(mg.ones(2, 3, 4), 0, -1).shape
+    (4, 3, 2)
+    """
+    return _exchanged("swapaxes", input, axis0, axis1)
+
+
+def _exchanged(who: str, input: Tensor, first: int, second: int) -> Tensor:
+    ndim = tensor(who, "input", input).ndim
+    order = list(range(ndim))
+    a, b = _dim(first, ndim, who), _dim(second, ndim, who)
     if order:
-        a, b = _dim(dim0, input.ndim), _dim(dim1, input.ndim)
         order[a], order[b] = order[b], order[a]
     return ops.permute(input, dims=tuple(order))
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix (vectors and numbers stay as they are)."""
-    if input.ndim > 2:
+    """The transpose of a matrix: (M, N) → (N, M). Vectors and numbers stay as they are.
+
+    Raises:
+        ValueError: for more than two dimensions.
+
+    >>> mg.t(mg.ones(2, 3)).shape
+    (3, 2)
+    """
+    ndim = tensor("t", "input", input).ndim
+    if ndim > 2:
         raise ValueError(f"t() needs at most 2 dimensions, got shape {input.shape}; use transpose or permute")
-    return transpose(input, 0, -1)
+    return ops.permute(input, dims=(1, 0) if ndim == 2 else tuple(range(ndim)))
 
 
-def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
-    """Without the dimensions of length 1 (all of them, or those named)."""
-    dims = _dims(dim, input.ndim) if dim != () else ()
-    return ops.reshape(input, shape=tuple(n for i, n in enumerate(input.shape) if i not in dims or n != 1))
+def squeeze(input: Tensor, dim: Dims = None, *, axis: Dims = None) -> Tensor:
+    """Without dimensions of length 1: (…, 1, …) → (…, …). A dimension of another length stays.
+
+    Args:
+        dim: the dimension, or several; None means all (under numpy's name: `axis`).
+
+    Raises:
+        IndexError: when there is no such dimension.
+
+    >>> mg.squeeze(mg.ones(1, 2, 1)).shape, mg.squeeze(mg.ones(1, 2, 1), 0).shape
+    ((2,), (2, 1))
+    """
+    shape = tensor("squeeze", "input", input).shape
+    named = renamed("squeeze", "dim", dim, "axis", axis)
+    dims = () if named == () else _dims(named, len(shape), "squeeze")
+    return ops.reshape(input, shape=tuple([n for i, n in enumerate(shape) if i not in dims or n != 1]))
 
 
-def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a new dimension of length 1 at `dim`."""
-    dim = _dim(dim, input.ndim + 1)
-    return ops.reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
+def unsqueeze(input: Tensor, dim: int | None = None, *, axis: int | None = None) -> Tensor:
+    """With a new dimension of length 1 at `dim` (under numpy's name: `axis`): (a, b) → (a, 1, b) for 1.
+
+    Raises:
+        IndexError: when the result has no such dimension.
+
+    >>> mg.unsqueeze(mg.ones(2, 3), -1).shape
+    (2, 3, 1)
+    """
+    shape = tensor("unsqueeze", "input", input).shape
+    dim = along("unsqueeze", dim, axis, len(shape) + 1)
+    return ops.reshape(input, shape=(*shape[:dim], 1, *shape[dim:]))
 
 
 def broadcast_to(input: Tensor, shape: int | Sequence[int]) -> Tensor:
-    """Dimensions of length 1 (and missing leading ones) repeated to `shape`, without copying."""
-    return ops.broadcast_to(input, shape=_sizes((shape,)))
+    """Dimensions of length 1, and missing leading ones, repeated to `shape` without copying: (3, 1) → (2, 3, 4).
+
+    Raises:
+        ValueError: when another dimension would have to change.
+
+    The operation (minigrad/ops/shape.py):
+
+        @op
+        def broadcast_to(xp, a, *, shape):
+            return xp.broadcast_to(a, shape)
+
+        broadcast_to.defvjp(lambda xp, g, a_shape: xp.sum_to(g, shape=a_shape))
+
+    >>> mg.broadcast_to(mg.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
+    wanted = _sizes((shape,), "broadcast_to")
+    try:
+        return ops.broadcast_to(tensor("broadcast_to", "input", input), shape=wanted)
+    except ValueError:
+        raise _unfit("broadcast_to", input, wanted) from None
+
+
+def _unfit(who: str, input: Tensor, wanted: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{who}: shape {input.shape} can't become {wanted}; dimensions of length 1 are repeated and leading ones added, the others stay"
+    )
 
 
 def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """As `broadcast_to`; a size of -1 keeps the length."""
-    shape = _sizes(shape)
-    lead = len(shape) - input.ndim
-    sizes = tuple(input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(shape))
-    return ops.broadcast_to(input, shape=sizes)
+    """As `broadcast_to`, with -1 for a dimension that keeps its length: (3, 1) → (3, 4) for (-1, 4).
+
+    Raises:
+        ValueError: when another dimension would have to change.
+
+    >>> mg.expand(mg.ones(3, 1), -1, 4).shape
+    (3, 4)
+    """
+    return _expanded("expand", input, shape)
+
+
+def _expanded(who: str, input: Tensor, shape: Sequence) -> Tensor:
+    own, wanted = tensor(who, "input", input).shape, _sizes(shape, who)
+    lead = len(wanted) - len(own)
+    wanted = tuple([own[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
+    try:
+        return ops.broadcast_to(input, shape=wanted)
+    except ValueError:
+        raise _unfit(who, input, wanted) from None
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """Broadcast to the shape of another tensor."""
-    return expand(input, other.size())
+    """Broadcast to the shape of another tensor, `other`: (3, 1), (2, 3, 4) → (2, 3, 4).
+
+    Raises:
+        ValueError: when the shapes don't allow it.
+
+    >>> mg.expand_as(mg.ones(3, 1), mg.ones(2, 3, 4)).shape
+    (2, 3, 4)
+    """
+    return _expanded("expand_as", input, (tensor("expand_as", "other", other).shape,))
 
 
 def repeat(input: Tensor, *sizes: int | Sequence[int]) -> Tensor:
-    """The tensor tiled `sizes[i]` times along dimension i."""
-    sizes = _sizes(sizes)
-    if len(sizes) < input.ndim:
-        raise ValueError(f"repeat: {len(sizes)} counts for {input.ndim} dimensions; give one for each")
-    shape = (1,) * (len(sizes) - input.ndim) + input.shape
-    pairs = [n for pair in zip(sizes, shape, strict=True) for n in pair]
+    """The tensor tiled sizes[i] times along dimension i: (a, b) → (sizes[0]·a, sizes[1]·b). More sizes than dimensions make
+    leading dimensions.
+
+    Raises:
+        ValueError: for fewer sizes than dimensions.
+
+    >>> mg.repeat(mg.tensor([1, 2]), 2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    own, counts = tensor("repeat", "input", input).shape, _sizes(sizes, "repeat")
+    if len(counts) < len(own):
+        raise ValueError(f"repeat: {len(counts)} counts for {len(own)} dimensions; give one for each")
+    shape = (1,) * (len(counts) - len(own)) + own
     ones = [n for size in shape for n in (1, size)]
-    out = reshape(broadcast_to(reshape(input, ones), pairs), [r * n for r, n in zip(sizes, shape, strict=True)])
-    return out
-
-
-# --- order, padding, triangles ----------------------------------------------------------------------------------------
-def flip(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int] = ()) -> Tensor:
-    """The order of the elements reversed along the dimensions."""
-    return ops.flip(input, dims=tuple(_dim(d, input.ndim) for d in _sizes(axes or (dims,))))
-
-
-def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Elements shifted by `shifts`, coming in again at the other end; without `dims` in the flattened order."""
-    shifts, dims = _sizes((shifts,)), () if dims is None else _sizes((dims,))
-    if not shifts:
-        raise ValueError("roll: no shifts given; say by how many places the elements move")
-    if not dims:
-        return reshape(ops.roll(reshape(input, -1), shifts=shifts[:1], dims=(0,)), input.shape)
-    if not input.ndim:
-        raise IndexError(f"roll: a tensor without dimensions has no dimension {dims[0]}; leave dims out")
-    dims = tuple(_dim(d, input.ndim) for d in dims)
-    if len(dims) != len(shifts):
-        raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dimensions; give one for each")
-    return ops.roll(input, shifts=shifts, dims=dims)
-
-
-def pad_zeros(input: Tensor, *, widths: tuple[tuple[int, int], ...]) -> Tensor:
-    """Zeros around a: (before, after) for every dimension."""
-    return ops.pad_zeros(input, widths=widths)
-
-
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of matrices, zeros above diagonal number `diagonal`."""
-    return ops.tril(_matrices(input, "tril"), diagonal=diagonal)
-
-
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of matrices, zeros below diagonal number `diagonal`."""
-    return ops.triu(_matrices(input, "triu"), diagonal=diagonal)
-
-
-def _matrices(input: Tensor, name: str) -> Tensor:
-    if input.ndim < 2:
-        raise ValueError(f"{name} needs at least 2 dimensions, got shape {input.shape}")
-    return input
-
-
-swapaxes = transpose
+    pairs = [n for pair in zip(counts, shape, strict=True) for n in pair]
+    tiled = _expanded("repeat", ops.reshape(input, shape=tuple(ones)), (pairs,))
+    return _reshaped("repeat", tiled, ([r * n for r, n in zip(counts, shape, strict=True)],))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from minigrad.engine.tensor import Tensor
+from minigrad.functions import where
 from minigrad.nn import functional as F
 
 
@@ -173,4 +174,4 @@ def segmentation_loss(logits: Tensor, labels, ignore_index: int = 255) -> Tensor
         return F.cross_entropy(logits, labels, ignore_index=ignore_index)
     counts = (labels >= 0) & (labels != ignore_index)
     losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction="none")
-    return F.where(counts, losses, 0.0).mean()
+    return where(counts, losses, 0.0).mean()

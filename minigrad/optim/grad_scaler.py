@@ -166,7 +166,7 @@ class GradScaler:
     @property
     def skipped(self) -> int:
         """How many steps were skipped so far (waits for the device)."""
-        return self._first[2] if self._skipped is None else self._skipped.item()
+        return self._first[2] if self._skipped is None else int(self._skipped.item())
 
     def is_enabled(self) -> bool:
         """Whether it scales."""

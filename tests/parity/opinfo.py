@@ -15,6 +15,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import minigrad as mg
 from minigrad.nn import functional as F
+from minigrad.nn.functional import noise
 
 OPERATORS = (
     "add sub mul div neg abs pow exp log sqrt rsqrt square reciprocal sign sin cos tanh sigmoid erf clamp maximum minimum "
@@ -96,11 +97,11 @@ def same_dropout(function, *args, **kwargs):
             mask = torch.nn.functional.dropout(torch.ones(shape, dtype=getattr(torch, input.dtype.name)), p)
         return mg.tensor(mask.numpy(), device=input.device)
 
-    own, F._keep_mask = F._keep_mask, keep_mask
+    own, noise.keep_mask = noise.keep_mask, keep_mask
     try:
         return function(*args, **kwargs)
     finally:
-        F._keep_mask = own
+        noise.keep_mask = own
 
 
 def forms(info) -> dict:

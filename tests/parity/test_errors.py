@@ -10,12 +10,14 @@ import pytest
 import torch
 
 import minigrad as mg
-from minigrad.autograd import REGISTRY, guard
+from minigrad.autograd import REGISTRY
+from minigrad.nn import functional as F
 
 KINDS = (TypeError, ValueError, IndexError, RuntimeError)
 RAW = re.compile(
     r"object has no|object is not|unsupported operand|incompatible function|ambiguous|\[\w+\] |0x|numpy|input array"
 )
+OPERATIONS = {*mg.functions.__all__, *vars(F), *REGISTRY}
 # The calls that minigrad takes on purpose; docs/differences.md gives the reasons.
 NUMBERS = set(
     "eq ne lt le gt ge maximum minimum logical_and logical_or __radd__ __rmul__ __rand__ __ror__ __rxor__".split()
@@ -79,7 +81,7 @@ def problem(error: Exception, made: bool) -> str | None:
     if "\n" in text or not 15 < len(text) < 300 or RAW.search(text):
         return f"no sentence of minigrad's, {text}"
     name = re.match(r"(\w+)(\(\)|:| )", str(error))
-    if not made and (name is None or name[1] not in guard.NAMES | set(REGISTRY)):
+    if not made and (name is None or name[1] not in OPERATIONS):
         return f"names no operation, {text}"
     return None
 

@@ -1,0 +1,168 @@
+"""Numbers brought to a sum of 1 or a variance of 1: softmax, its logarithm and its denominator's, and the normalisation of a layer."""
+
+from minigrad import ops
+from minigrad.engine.operation import Op
+from minigrad.engine.tensor import Tensor
+from minigrad.functions.arguments import Dims, DTypeLike, _dims, _floating, along, reduced, tensor
+from minigrad.ops.reduce import narrowed, widened
+
+__all__ = ["logsumexp", "softmax", "log_softmax", "layer_norm"]
+
+
+def logsumexp(
+    input: Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    axis: Dims = None,
+    keepdims: bool | None = None,
+) -> Tensor:
+    """log Σ eˣ of the elements over `dim` (all by default), without overflow; -∞ of none.
+
+    Args:
+        dim: a dimension or several, or None for all; also called `axis`.
+        keepdim: whether the result keeps `dim` with length 1; also called `keepdims`.
+
+    Shape: any; the result lacks `dim`, or has it with length 1.
+
+    Raises:
+        TypeError: if `input` is not a tensor; if both names of a parameter are given.
+        IndexError, ValueError: if `input` has no such dimension; if one is named twice.
+
+    The operation (minigrad/ops/reduce.py):
+
+        @op
+        def logsumexp(xp, a, *, dim, keepdim):
+            top = xp.max(a, axis=dim, keepdims=True) if a.size else xp.sum(a, axis=dim, keepdims=True) - math.inf
+            top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+            out = xp.log(xp.sum(xp.exp(a - top), axis=dim, keepdims=True)) + top
+            return out if keepdim else xp.squeeze(out, axis=dim)
+
+        logsumexp.defvjp(
+            lambda xp, g, a, y, a_shape, dim, keepdim: (
+                _spread(xp, g, a_shape, dim, keepdim) * xp.exp(a - _spread(xp, y, a_shape, dim, keepdim))
+            )
+        )
+
+    >>> mg.logsumexp(mg.tensor([[0.0, 0.0], [0.0, 1.0]]), dim=1)
+    tensor([0.6931, 1.3133])
+    """
+    dim, keepdim = reduced("logsumexp", input, dim, keepdim, axis, keepdims)
+    input = input if input.is_floating_point() else input.float()
+    return narrowed(
+        ops.logsumexp(widened(input), dim=_dims(dim, input.ndim, "logsumexp"), keepdim=keepdim), input.dtype
+    )
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, *, axis: int | None = None, dtype: DTypeLike | None = None
+) -> Tensor:
+    """yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ) along `dim`.
+
+    Args:
+        dim: the dimension, which must be given; also called `axis`.
+        dtype: in which to compute; that of `input` by default, and float32 for whole numbers.
+
+    Shape: any; the result has the same.
+
+    Raises:
+        TypeError: if `input` is not a tensor; if `dim` is given under both names or none.
+        IndexError: if `input` has no such dimension.
+
+    The operation (minigrad/ops/reduce.py):
+
+        @op
+        def softmax(xp, a, *, dim):
+            if not a.size:
+                return a
+            y = xp.exp(a - xp.max(a, axis=dim, keepdims=True))
+            return y / xp.sum(y, axis=dim, keepdims=True)
+
+        softmax.defvjp(lambda xp, g, y, dim: y * (g - xp.sum(g * y, dim=(dim,), keepdim=True)))
+
+    >>> mg.softmax(mg.tensor([0.0, 1.0]), dim=-1)
+    tensor([0.2689, 0.7311])
+    """
+    return _row(ops.softmax, input, along("softmax", dim, axis, tensor("softmax", "input", input).ndim), dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, *, axis: int | None = None, dtype: DTypeLike | None = None
+) -> Tensor:
+    """yᵢ = xᵢ - log Σⱼ exp(xⱼ), the logarithm of softmax along `dim`, without underflow.
+
+    Args:
+        dim: the dimension, which must be given; also called `axis`.
+        dtype: in which to compute; that of `input` by default, and float32 for whole numbers.
+
+    Shape: any; the result has the same.
+
+    Raises:
+        TypeError: if `input` is not a tensor; if `dim` is given under both names or none.
+        IndexError: if `input` has no such dimension.
+
+    The operation (minigrad/ops/reduce.py):
+
+        @op
+        def log_softmax(xp, a, *, dim):
+            if not a.size:
+                return a
+            a = a - xp.max(a, axis=dim, keepdims=True)
+            return a - xp.log(xp.sum(xp.exp(a), axis=dim, keepdims=True))
+
+        log_softmax.defvjp(lambda xp, g, y, dim: g - xp.exp(y) * xp.sum(g, dim=(dim,), keepdim=True))
+
+    >>> mg.log_softmax(mg.tensor([0.0, 1.0]), dim=-1)
+    tensor([-1.3133, -0.3133])
+    """
+    return _row(
+        ops.log_softmax, input, along("log_softmax", dim, axis, tensor("log_softmax", "input", input).ndim), dtype
+    )
+
+
+def _row(operation: Op, input: Tensor, dim: int, dtype: DTypeLike | None) -> Tensor:
+    """Applies a softmax along one dimension; tensors without dimensions count as one element."""
+    input = input.astype(dtype) if dtype is not None else input if input.is_floating_point() else input.float()
+    if (wide := widened(input)) is not input:
+        return narrowed(_row(operation, wide, dim, None), input.dtype)
+    if not input.ndim:
+        return operation(input.reshape(1), dim=0).reshape(())
+    return operation(input, dim=dim) if input.numel() else input
+
+
+def layer_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, *, axes: tuple[int, ...], eps: float
+) -> Tensor:
+    """(x - mean) / √(var + eps) · weight + bias, mean and (biased) variance over `axes`. Ba et al. 2016, arXiv 1607.06450.
+
+    `minigrad.nn.functional.layer_norm` takes the shape that is normalised, as PyTorch does, and checks more.
+
+    Args:
+        axes: the last dimensions, counted from the front.
+
+    Shapes: `input` (…, *S), `weight` and `bias` S or None → (…, *S), with S the lengths of `axes`.
+
+    Raises:
+        TypeError: if `input` is not a floating point tensor, or `weight` or `bias` neither a tensor nor None.
+
+    The operation (minigrad/ops/fused.py):
+
+        @fused
+        def layer_norm(x, weight, bias, *, axes, eps):
+            if (wide := widened(x)) is not x:
+                given = [t for t in (weight, bias) if t is not None]
+                dtype = functools.reduce(promote, [t.dtype for t in given], x.dtype)
+                return layer_norm(
+                    wide, *(None if t is None else widened(t) for t in (weight, bias)), axes=axes, eps=eps
+                ).astype(dtype)
+            centred = x - mean(x, dim=axes, keepdim=True)
+            y = centred * rsqrt(mean(centred * centred, dim=axes, keepdim=True) + eps)
+            y = y if weight is None else y * weight
+            return y if bias is None else y + bias
+
+    >>> mg.layer_norm(mg.tensor([[1.0, 3.0], [2.0, 8.0]]), None, None, axes=(1,), eps=0.0)
+    tensor([[-1.,  1.],
+            [-1.,  1.]])
+    """
+    _floating("layer_norm", tensor("layer_norm", "input", input))
+    return ops.layer_norm(input, weight, bias, axes=axes, eps=eps)

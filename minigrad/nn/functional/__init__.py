@@ -1,0 +1,64 @@
+"""The functions behind the layers, under PyTorch's names and with its signatures.
+
+activations.py  gelu, silu, …                      padding.py    pad
+norms.py        layer_norm, batch_norm, …          attention.py  scaled_dot_product_attention
+noise.py        dropout, drop_path
+losses.py       cross_entropy, mse_loss, …
+
+Convolution, pooling, softmax and the like are those of `minigrad.functions`.
+"""
+
+from typing import Any
+
+from minigrad.functions import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    embedding,
+    interpolate,
+    linear,
+    log_softmax,
+    max_pool2d,
+    one_hot,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
+from minigrad.functions.pool import unfold
+from minigrad.nn.functional.activations import elu, gelu, leaky_relu, logsigmoid, selu, silu, softplus
+from minigrad.nn.functional.attention import scaled_dot_product_attention
+from minigrad.nn.functional.losses import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+from minigrad.nn.functional.noise import drop_path, dropout
+from minigrad.nn.functional.norms import batch_norm, group_norm, layer_norm, normalize
+from minigrad.nn.functional.padding import pad
+
+__all__ = [
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv_mlp",
+    "conv_transpose2d", "cross_entropy", "drop_path", "dropout", "elu", "embedding", "gelu", "group_norm", "interpolate",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "mse_loss", "nll_loss",
+    "normalize", "one_hot", "pad", "relu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "softmax", "softplus", "tanh", "unfold",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """`conv_mlp` is PVT's and stands in the model's room; version 0.1 had it here."""
+    if name != "conv_mlp":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from minigrad.models.conv_mlp import conv_mlp
+
+    return conv_mlp
+
+
+def __dir__() -> list[str]:
+    return __all__
