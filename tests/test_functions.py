@@ -211,6 +211,13 @@ def test_dir_shows_the_public_names_and_no_others():
     assert set(mg.functions.__all__) <= set(mg.__all__) and len(set(mg.__all__)) == len(mg.__all__)
 
 
+def test_dir_of_the_functions_behind_the_layers():
+    """The public names; those of its files, which are loaded with it, are not shown."""
+    assert dir(F) == sorted(F.__all__) and {"cross_entropy", "unfold", "pad", "softmax"} <= set(dir(F))
+    others = {name for name in vars(F) if not name.startswith("__")} - set(F.__all__)
+    assert others == {family.rpartition(".")[2] for family in FAMILIES if family.startswith("nn.functional.")}
+
+
 def test_the_public_names_are_complete():
     """Whatever `minigrad/__init__.py` imports by name is public; modules that it only loads are not."""
     tree = ast.parse((ROOT / "minigrad" / "__init__.py").read_text("utf-8"))

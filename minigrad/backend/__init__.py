@@ -25,9 +25,9 @@ backend's file holds only what its library lacks, names differently, or does bet
     uniform(shape, dtype_name, seed, counter, after)   random numbers in [0, 1), the same for the same seed and counter
     linear(x, w, b)                    x·w + b for matrices, b None or a row
     transposed_product(a, b)           aᵀ·b for matrices with many rows
-    conv2d, conv2d_input, conv2d_weight
 
-and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam`, of what `minigrad.optim.Adam` does.
+and may have overrides of fused operations (see `minigrad.ops.fused`), of convolution (conv2d, conv2d_input, conv2d_weight: see
+`minigrad.ops.conv`), and `adam`, of what `minigrad.optim.Adam` does.
 """
 
 import contextlib

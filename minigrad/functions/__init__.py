@@ -1,6 +1,6 @@
 """What users call: PyTorch-shaped functions over the operations of `minigrad.ops`. `minigrad` and `Tensor` offer them.
 
-arithmetic.py   add, pow, sqrt, …              shape.py      views, padding, dtype, device
+arithmetic.py   add, pow, sqrt, …              shape.py, order.py  views, flip, triangles
 exponential.py  exp, log, sin, tanh, …         join.py       cat, stack, split
 choice.py       rounding, where, clamp         index.py, getitem.py  gather, x[…]
 activation.py   relu, gelu, …                  linalg.py     matmul, linear, einsum
@@ -23,6 +23,7 @@ from minigrad.functions import (
     join,
     linalg,
     normalization,
+    order,
     pool,
     reduce,
     shape,
@@ -39,6 +40,7 @@ from minigrad.functions.index import *  # noqa: F403
 from minigrad.functions.join import *  # noqa: F403
 from minigrad.functions.linalg import *  # noqa: F403
 from minigrad.functions.normalization import *  # noqa: F403
+from minigrad.functions.order import *  # noqa: F403
 from minigrad.functions.pool import *  # noqa: F403
 from minigrad.functions.reduce import *  # noqa: F403
 from minigrad.functions.shape import *  # noqa: F403
@@ -53,6 +55,7 @@ _FAMILIES = (
     extremes,
     normalization,
     shape,
+    order,
     join,
     index,
     linalg,

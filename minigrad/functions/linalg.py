@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.dtypes import promote
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import _same_dtype, tensor
+from minigrad.functions.arguments import _same_dtype, tensor, tensors
 from minigrad.functions.index import diagonal
 
 __all__ = ["matmul", "mm", "bmm", "mv", "dot", "outer", "addmm", "linear", "einsum"]
@@ -222,17 +222,12 @@ def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
     if not isinstance(equation, str):
         raise TypeError(f"einsum: equation must be a string such as 'ij,jk->ik', got {type(equation).__name__}")
     listed = len(operands) == 1 and isinstance(operands[0], tuple | list)
-    given: list[Tensor] = []
-    for x in operands[0] if listed else operands:
-        if not isinstance(x, Tensor):
-            came = "None" if x is None else type(x).__name__
-            raise TypeError(f"einsum: operands must be tensors, got {came}; use mg.tensor(…)")
-        given.append(x)
+    given = tensors("einsum", "operands", operands[0] if listed else operands)
     terms, result, sizes = _parse(equation, given)
-    tensors = [_prepared(x, term) for x, term in zip(given, terms, strict=True)]
-    x, letters = tensors[0]
-    for n, (y, others) in enumerate(tensors[1:], 1):
-        later = set(result).union(*(t for _, t in tensors[n + 1 :]))
+    factors = [_prepared(x, term) for x, term in zip(given, terms, strict=True)]
+    x, letters = factors[0]
+    for n, (y, others) in enumerate(factors[1:], 1):
+        later = set(result).union(*(t for _, t in factors[n + 1 :]))
         x, letters = _contract(x, letters, y, others, later, sizes)
     x = _summed(x, tuple([i for i, c in enumerate(letters) if c not in result]))
     letters = [c for c in letters if c in result]

@@ -9,7 +9,7 @@ from minigrad import ops
 from minigrad.autograd.autocast import is_autocast_enabled
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import attention
-from minigrad.functions.arguments import tensor
+from minigrad.functions.arguments import number, tensor
 from minigrad.nn.functional import noise
 from minigrad.ops.reduce import widened
 
@@ -114,6 +114,8 @@ def scaled_dot_product_attention(
             )
         if is_causal:
             raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    if scale is not None:
+        scale = number("scaled_dot_product_attention", "scale", scale)
     if enable_gqa:
         key, value = (_repeated(t, query.shape[-3] if query.ndim > 2 else 1) for t in (key, value))
     if widened(query) is not query and not is_autocast_enabled():  # logits may be larger than float16 holds

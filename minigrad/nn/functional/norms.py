@@ -58,7 +58,13 @@ def layer_norm(
         if p is not None:
             _same_device("layer_norm", input, p)
     _floating("layer_norm", input)
-    return ops.layer_norm(input, weight, bias, axes=tuple(range(input.ndim - len(shape), input.ndim)), eps=eps)
+    return ops.layer_norm(
+        input,
+        weight,
+        bias,
+        axes=tuple(range(input.ndim - len(shape), input.ndim)),
+        eps=number("layer_norm", "eps", eps),
+    )
 
 
 def group_norm(
@@ -89,7 +95,7 @@ def group_norm(
     _check_channels("group_norm", input, weight=weight, bias=bias)
     inner = input.numel() // (shape[0] * groups) if input.numel() else 0
     grouped = ops.reshape(widened(input), shape=(shape[0], groups, inner))
-    y = ops.reshape(ops.layer_norm(grouped, None, None, axes=(2,), eps=eps), shape=shape)
+    y = ops.reshape(ops.layer_norm(grouped, None, None, axes=(2,), eps=number("group_norm", "eps", eps)), shape=shape)
     return _affine(y, weight, bias, input.dtype)
 
 
@@ -144,6 +150,7 @@ def batch_norm(
             raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
         return ops.clone(input)
     _check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    eps, momentum = number("batch_norm", "eps", eps), number("batch_norm", "momentum", momentum)
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
     dims, dtype, input = (0, *range(2, input.ndim)), input.dtype, widened(input)
@@ -182,7 +189,10 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: 
     tensor([[0.6, 0.8]])
     """
     wide = widened(tensor("normalize", "input", input))
-    return narrowed(wide / ops.clamp_min(_norm(wide, number("normalize", "p", p), dim), eps), input.dtype)
+    return narrowed(
+        wide / ops.clamp_min(_norm(wide, number("normalize", "p", p), dim), number("normalize", "eps", eps)),
+        input.dtype,
+    )
 
 
 def _norm(x: Tensor, p: float, dim: int | Sequence[int]) -> Tensor:
