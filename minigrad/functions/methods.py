@@ -15,9 +15,8 @@ from minigrad.functions.tape import Tape
 Operand = Tensor | float
 
 _add, _sub, _mul, _div = ops.add, ops.sub, ops.mul, ops.div
-_binary: Any = type(
-    _mul
-).__call__  # called so, an operation is entered without a detour through the interpreter's call slot
+# Called so, an operation is entered without a detour through the interpreter's call slot.
+_binary: Any = type(_mul).__call__
 
 
 class Methods(Conversion, Tape):

@@ -11,6 +11,7 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autograd.autocast import autocast
+from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Pair, _pair, number, tensor, told
 from minigrad.functions.index import gather, index_select
@@ -217,6 +218,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     size: tuple = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
     if len(size) == 2 <= input.ndim:
         size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
+    size = tuple(map(plain, size))
     whole = all(isinstance(n, int) for n in size)
     if input.ndim not in (3, 4) or 0 in input.shape[-2:] or len(size) != 2 or not whole or min(size) < 0:
         raise ValueError(
