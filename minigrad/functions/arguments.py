@@ -5,7 +5,7 @@
 
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
@@ -30,6 +30,21 @@ def tensor(who: str, parameter: str, value: object) -> Tensor:
     if isinstance(value, Tensor):
         return value
     raise TypeError(f"{who}: {parameter} must be a tensor, got {_kind(value)}{_remedy(value)}")
+
+
+def tensors(who: str, parameter: str, values: object) -> list[Tensor]:
+    """The values of an iterable in a list, if they are tensors.
+
+    Raises:
+        TypeError: if it is no iterable of tensors.
+    """
+    if isinstance(values, Iterable) and not isinstance(values, Tensor | str):
+        found = list(values)
+        for value in found:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{who}: {parameter} must be tensors, got {_kind(value)}{_remedy(value)}")
+        return found
+    raise TypeError(f"{who}: {parameter} must be a sequence of tensors, got {_kind(values)}")
 
 
 def number(who: str, parameter: str, value: object) -> int | float:
