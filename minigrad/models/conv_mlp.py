@@ -57,13 +57,15 @@ def conv_mlp(
     >>> conv_mlp(x, w1, None, taps, None, w2, None, size=(2, 3), relu=False).shape
     (1, 6, 2)
     """
-    named: dict[str, Any] = {"x": x, "w1": w1, "taps": taps, "w2": w2}
-    named |= {name: t for name, t in (("b1", b1), ("b", b), ("b2", b2)) if t is not None}
-    for name, t in named.items():
+    given: list[Any] = [x, w1, taps, w2, *[t for t in (b1, b, b2) if t is not None]]
+    for t in given:
         if not isinstance(t, Tensor):
+            name = next(
+                name for name, value in zip(conv_mlp_.inputs, (x, w1, b1, taps, b, w2, b2), strict=True) if value is t
+            )
             came = "None" if t is None else type(t).__name__
             raise TypeError(f"conv_mlp: {name} must be a tensor, got {came}; use mg.tensor(…)")
-    _same_dtype("conv_mlp", *named.values())
+    _same_dtype("conv_mlp", *given)
     _floating("conv_mlp", x)
     hidden, out = w1.shape[:1], w2.shape[:1]
     if (
@@ -79,7 +81,7 @@ def conv_mlp(
         or any(t is not None and t.shape != n for t, n in ((b1, hidden), (b, hidden), (b2, out)))
     ):
         raise ValueError(
-            f"conv_mlp: shapes {', '.join(str(t.shape) for t in named.values())} don't fit size {tuple(size)}; expected (N, H·W, C), "
+            f"conv_mlp: shapes {', '.join(str(t.shape) for t in given)} don't fit size {tuple(size)}; expected (N, H·W, C), "
             "(hidden, C), (hidden, 1, odd, odd), (O, hidden) and biases (hidden,), (hidden,), (O,)"
         )
     return conv_mlp_(x, w1, b1, taps, b, w2, b2, size=size, relu=relu)
@@ -89,10 +91,10 @@ def conv_mlp(
 def as_one(mlp, x: Tensor, size: tuple[int, int]) -> Tensor | None:
     """fc2(drop(act(dwconv(relu(fc1(x)))))) of a `ConvMLP` by the operation, or None where its modules compute something else: one
     was replaced, set up in another way or given another `forward`, or something is dropped."""
-    parts = {name: getattr(mlp, name) for name in KINDS}
-    if not all(type(part) in KINDS[name] and _does_as_its_class(part) for name, part in parts.items()):
-        return None
-    fc1, relu, conv, act, fc2, drop = parts.values()
+    parts = fc1, relu, conv, act, fc2, drop = mlp.fc1, mlp.relu, mlp.dwconv, mlp.act, mlp.fc2, mlp.drop
+    for part, kinds in zip(parts, KINDS, strict=True):
+        if type(part) not in kinds or "forward" in vars(part) and not _does_as_its_class(part):
+            return None
     hidden, each, kh, kw = conv.weight.shape
     geometry = conv.stride, conv.padding, conv.dilation, conv.groups, each, kh % 2, kw % 2
     if geometry != ((1, 1), (kh // 2, kw // 2), (1, 1), hidden, 1, 1, 1):
@@ -103,18 +105,11 @@ def as_one(mlp, x: Tensor, size: tuple[int, int]) -> Tensor | None:
     return conv_mlp(x, *weights, size=size, relu=type(relu) is nn.ReLU)
 
 
-KINDS: dict[str, tuple[type, ...]] = {
-    "fc1": (nn.Linear,),
-    "relu": (nn.ReLU, nn.Identity),
-    "dwconv": (nn.Conv2d,),
-    "act": (nn.GELU,),
-    "fc2": (nn.Linear,),
-    "drop": (nn.Dropout,),
-}
+KINDS = (nn.Linear,), (nn.ReLU, nn.Identity), (nn.Conv2d,), (nn.GELU,), (nn.Linear,), (nn.Dropout,)
 
 
 def _does_as_its_class(module: nn.Module) -> bool:
-    """Whether calling a module runs its class's `forward`, perhaps announced to somebody (`minigrad.visual`)."""
+    """Whether a module with a `forward` of its own runs its class's, announced to somebody (`minigrad.visual`)."""
     forward = module.forward
     while (announced := getattr(forward, "announces", None)) is not None:
         forward = announced

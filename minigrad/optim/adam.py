@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from minigrad.engine.tensor import Tensor
-from minigrad.kernels import find
+from minigrad.kernels import KERNELS
 from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
 
 
@@ -67,8 +67,8 @@ class Adam(Optimizer):
         m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
         options = (group["lr"], group["weight_decay"], group["eps"], *group["betas"])
         plain = not (group["amsgrad"] or group["capturable"] or any(isinstance(option, Tensor) for option in options))
-        if plain and (kernel := find("adam", xp.name)):
-            new, m.data, v.data = kernel(
+        if plain and (kernel := KERNELS.get(("adam", xp.name))):
+            new, m.data, v.data = kernel.forward(
                 data, grad, m.data, v.data, lr=lr, betas=(beta1, beta2), correction=correction, root=root,
                 eps=group["eps"], decay=decay, decoupled=group["decoupled_weight_decay"],
             )  # fmt: skip
