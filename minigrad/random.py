@@ -74,7 +74,9 @@ class Generator:
 
     def skip(self, draws: int) -> None:
         """Counts draws that were made elsewhere."""
-        self._place[1] += draws
+        if not isinstance(draws, int | np.integer):
+            raise TypeError(f"the number of draws is a whole number, got {type(draws).__name__}")
+        self._place[1] += int(draws)
 
     def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
         if tracing.state.active:
@@ -110,6 +112,19 @@ class Generator:
 
 
 default = Generator(0)
+
+
+def given(generator: Generator | None) -> Generator:
+    """The generator, or the default one for None.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if generator is None:
+        return default
+    if isinstance(generator, Generator):
+        return generator
+    raise TypeError(f"generator must be a minigrad.random.Generator or None, got {type(generator).__name__}")
 
 
 def manual_seed(seed: int) -> Generator:

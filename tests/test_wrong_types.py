@@ -108,7 +108,13 @@ WHOLE = [lambda: 1, lambda: 2, lambda: 3, lambda: 0]
 FLAGS = [lambda: True, lambda: False]
 DIMS = [lambda: 0, lambda: -1, lambda: (0,), lambda: (0, 1), lambda: None]
 SIZES = [lambda: (2, 3), lambda: 2, lambda: (3,), lambda: [2, 2]]
-FUNCTIONS = [lambda: _number, lambda: _first, lambda: lambda *a: None, lambda: lambda *a: {"y": a}, lambda: lambda *a: "y"]
+FUNCTIONS = [
+    lambda: _number,
+    lambda: _first,
+    lambda: lambda *a: None,
+    lambda: lambda *a: {"y": a},
+    lambda: lambda *a: "y",
+]
 PARAMETERS = [
     lambda: _trained().parameters(), lambda: list(_trained().parameters()), lambda: list(_net().parameters()),
     lambda: _trained().named_parameters(), lambda: [{"params": list(_trained().parameters()), "lr": 0.1}], lambda: [],
@@ -118,7 +124,13 @@ STATES = [
     lambda: lr_scheduler.ExponentialLR(_optimizer(), 0.5).state_dict(), lambda: {"scale": 1.0, "_growth_tracker": 0},
 ]  # fmt: skip
 MODULES = [_net, _model, lambda: mg.nn.Linear(3, 3), lambda: mg.nn.Identity()]
-PATHS = [lambda: "file.safetensors", lambda: "missing.safetensors", lambda: "picture.png", lambda: ".", lambda: "folder"]
+PATHS = [
+    lambda: "file.safetensors",
+    lambda: "missing.safetensors",
+    lambda: "picture.png",
+    lambda: ".",
+    lambda: "folder",
+]
 OPTIONS = [lambda: "mean", lambda: "none", lambda: "constant", lambda: "bilinear", lambda: "fan_in", lambda: "train"]
 TEXTS = [lambda: "a", lambda: "0", lambda: ""]
 GENERATORS = [lambda: None, lambda: generators.Generator(1)]
@@ -174,7 +186,10 @@ SOFT: dict[str, tuple[list, str]] = {  # numbers, flags, names
         batch_size T_max step_size total_steps warmup_steps epochs depth height width count epoch""",
     ),
     "dims": (DIMS, "dim_ dims axes axis"),
-    "sizes": (SIZES, "shape size sizes output_size normalized_shape split_size_or_sections shifts input_shape widths pad"),
+    "sizes": (
+        SIZES,
+        "shape size sizes output_size normalized_shape split_size_or_sections shifts input_shape widths pad",
+    ),
     "flag": (
         FLAGS,
         """keepdim requires_grad affine bias_ training create_graph retain_graph inplace unbiased shuffle drop_last nesterov
@@ -260,14 +275,18 @@ OBJECTS |= {
     for name in """ELU GELU SELU LeakyReLU ReLU SiLU Sigmoid Softplus Tanh Dropout DropPath Flatten Identity BCEWithLogitsLoss
     CrossEntropyLoss L1Loss MSELoss NLLLoss SmoothL1Loss""".split()
 }
-OF_ONE = {"nn.Linear", "mg.Tensor", "optim.AdamW", "lr.ExponentialLR", "models.PVT_V2"}  # where inherited methods are called
+OF_ONE = {
+    "nn.Linear",
+    "mg.Tensor",
+    "optim.AdamW",
+    "lr.ExponentialLR",
+    "models.PVT_V2",
+}  # where inherited methods are called
 
 
 def _backbone():
     with mg.nn.init.no_random():
-        return mg.models.PVTV2Backbone(
-            mg.models.PVTV2Config(**SMALL), out_indices=[0, 1, 2, 3]
-        )
+        return mg.models.PVTV2Backbone(mg.models.PVTV2Config(**SMALL), out_indices=[0, 1, 2, 3])
 
 
 # --- wrong ones ---------------------------------------------------------------------------------------------------------
@@ -307,7 +326,9 @@ def entries() -> list[tuple[str, str | None, object]]:
             if full not in LEFT_OUT:
                 found.append((full, None, value))
             if full in OBJECTS and f"{full}.*" not in LEFT_OUT:
-                found += [(f"{full}.{m}", full, m) for m in _methods(value, full in OF_ONE) if f"{full}.{m}" not in LEFT_OUT]
+                found += [
+                    (f"{full}.{m}", full, m) for m in _methods(value, full in OF_ONE) if f"{full}.{m}" not in LEFT_OUT
+                ]
     return found
 
 
@@ -387,14 +408,14 @@ BARE = re.compile(
     r"|must be real number, not|bytes-like object is required|truth value of an array|cannot reshape array"
     r"|could not be broadcast|setting an array element|Cannot interpret|argument after \*|math domain error"
     r"|an integer is required|index out of range|cannot convert float|unsupported format string|not all arguments"
-    r"|did not contain a loop|dtype\('|ufunc|positional argument|unexpected keyword argument|__\w+__|no attribute"
+    r"|did not contain a loop|ufunc|positional argument|unexpected keyword argument|__\w+__|no attribute"
     r"|argument must be|sequence item|codec can't|only (integer|length-1|0-dim)|Mismatch|cannot be broadcast|array is not"
-    r"|list\.remove|pop from|context manager|NoneType|not JSON serializable|missing \d|ndarray is not"
+    r"|list\.remove|pop from|context manager|'NoneType' object|not JSON serializable|missing \d|ndarray is not"
 )
 
 
 def fault(call: Call) -> str:
-    """"" where the error is a sentence; else what is wrong with it."""
+    """ "" where the error is a sentence; else what is wrong with it."""
     error = call.error
     if error is None:
         return ""
