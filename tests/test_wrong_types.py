@@ -40,7 +40,7 @@ LEFT_OUT = {
     "data.ImageError", "serialize.CheckpointError", "compiler.CompileError", "training.RunFolderError", "training.TrainingError",
     "models.PVT_V2.*", "compiler.Trace", "compiler.CompileInfo", "visual.ModuleGraph", "visual.AutogradGraph", "visual.Summary",
     "visual.TrainingMemory", "distributed.PeerLost", "training.TrainingInterrupted", "training.TrainResult", "mg.DType",
-    "random.Generator.device_uniform", "training.resume",
+    "random.Generator.device_uniform", "optim.SGD.update", "optim.AdamW.update", "training.resume",
 }  # fmt: skip
 PENDING: set[str] = set()
 
@@ -204,6 +204,13 @@ SOFT: dict[str, tuple[list, str]] = {  # numbers, flags, names
 KIND_OF = {name: kind for kind, (_, names) in [*KINDS.items(), *SOFT.items()] for name in names.split()}
 RIGHT = {kind: right for kind, (right, _) in [*KINDS.items(), *SOFT.items()]}
 
+
+def kind_of(name: str, parameter: str) -> str:
+    if parameter == "bias" and name.startswith("nn."):
+        return "flag"
+    return KIND_OF.get(parameter, "number")
+
+
 # Where a name means something else.
 ELSEWHERE: dict[str, list] = {
     "data.Subset(indices)": [lambda: [0, 1], lambda: np.array([2])],
@@ -304,6 +311,7 @@ WRONG = {
     "function": lambda: _first, "float": lambda: 2.5, "int": lambda: 3, "Ellipsis": lambda: ..., "slice": lambda: slice(None),
     "tensor": lambda: _x(2, 3), "range": lambda: range(3), "bool": lambda: True, "dtype": lambda: np.float32,
 }  # fmt: skip
+CALLABLE = {"class", "type", "dtype", "module", "function"}  # not wrong where a function is expected
 
 
 # --- what is called -----------------------------------------------------------------------------------------------------
@@ -372,10 +380,11 @@ def draw(entry, rng: random.Random) -> tuple[Call, object, list, dict]:
             keywords = True
             continue
         if p.name in wrong or name == "training.train":
-            text = rng.choice([w for w in WRONG if (w, name) != ("None", "training.train")])
+            right = CALLABLE if kind_of(name, p.name) == "function" else {"None"} if name == "training.train" else set()
+            text = rng.choice([w for w in WRONG if w not in right])
             made = [WRONG[text]()] if p.kind not in SLOT else [WRONG[text]() for _ in range(rng.choice([1, 1, 2]))]
         else:
-            pool = ELSEWHERE.get(f"{name}({p.name})") or RIGHT[KIND_OF.get(p.name, "number")]
+            pool = ELSEWHERE.get(f"{name}({p.name})") or RIGHT[kind_of(name, p.name)]
             if p.default is not p.empty and rng.random() < 0.3:
                 pool = [lambda p=p: p.default]
             count = 1 if p.kind not in SLOT else rng.choice([1, 1, 2])
@@ -391,7 +400,7 @@ def draw(entry, rng: random.Random) -> tuple[Call, object, list, dict]:
         else:
             args.append(made[0])
         keywords = keywords or p.kind is p.VAR_POSITIONAL
-    if name.startswith("models.pvt_v2"):
+    if name.startswith("models.pvt_v2") or name in ("models.PVT_V2", "models.PVTV2Model", "models.PVTV2Backbone"):
         kwargs = SMALL | kwargs
     return Call(name, given, sorted(wrong)), function, args, kwargs
 
@@ -479,7 +488,7 @@ def attempt(entry, rng: random.Random) -> Call:
 
 def promised(call: Call) -> bool:
     """Whether what was replaced stood where a tensor, module, function, sequence or path was expected."""
-    return all(KIND_OF.get(name) in KINDS for name in call.wrong)
+    return all(kind_of(call.name, name) in KINDS for name in call.wrong)
 
 
 @pytest.fixture
