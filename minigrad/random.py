@@ -46,7 +46,10 @@ class Generator:
     def again(self, state):
         """Inside, this thread draws from `state` on; afterwards the stream goes on where it was."""
         before = getattr(self._thread, "place", None)
-        self._thread.place = [int(v) for v in state]
+        place = np.asarray(state)
+        if place.shape != (2,) or place.dtype.kind not in "iu":
+            raise TypeError("a generator's state is two whole numbers, as its .state gives them")
+        self._thread.place = [int(v) for v in place]
         try:
             yield
         finally:
@@ -89,18 +92,22 @@ class Generator:
 
     def uniform(self, shape=(), low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """Uniform on [low, high), float64."""
-        return self._next().random(shape) * (high - low) + low
+        low, high = _real("low", low), _real("high", high)
+        return self._next().random(_sizes(shape)) * (high - low) + low
 
     def normal(self, shape=(), mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """Normal with the given mean and standard deviation, float64."""
-        return self._next().standard_normal(shape) * std + mean
+        std, mean = _real("std", std), _real("mean", mean)
+        return self._next().standard_normal(_sizes(shape)) * std + mean
 
     def integers(self, low: int, high: int, shape=()) -> np.ndarray:
         """Uniform whole numbers in low … high - 1, int64."""
-        return self._next().integers(low, high, shape)
+        return self._next().integers(low, high, _sizes(shape))
 
     def permutation(self, n: int) -> np.ndarray:
         """The numbers 0 … n - 1 in random order, int64."""
+        if not isinstance(n, int | np.integer):
+            raise TypeError(f"the numbers 0 … n - 1 need a whole number n, got {type(n).__name__}")
         return self._next().permutation(n)
 
     def device_uniform(self, xp, shape, dtype_name: str, after: list):
@@ -112,6 +119,19 @@ class Generator:
 
 
 default = Generator(0)
+
+
+def _real(name: str, value) -> float:
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    return value
+
+
+def _sizes(shape) -> tuple[int, ...]:
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    if not all(isinstance(n, int | np.integer) for n in sizes):
+        raise TypeError(f"a shape is made of whole numbers, got {shape!r}")
+    return tuple(sizes)
 
 
 def given(generator: Generator | None) -> Generator:

@@ -417,8 +417,8 @@ BARE = re.compile(
     r"|must be real number, not|bytes-like object is required|truth value of an array|cannot reshape array"
     r"|could not be broadcast|setting an array element|Cannot interpret|argument after \*|math domain error"
     r"|an integer is required|index out of range|cannot convert float|unsupported format string|not all arguments"
-    r"|did not contain a loop|ufunc|positional argument|unexpected keyword argument|__\w+__|no attribute"
-    r"|argument must be|sequence item|codec can't|only (integer|length-1|0-dim)|Mismatch|cannot be broadcast|array is not"
+    r"|did not contain a loop|ufunc|positional argument|__\w+__|no attribute"
+    r"|argument must be|sequence item|codec can't|only (integers, slices|integer scalar|length-1|0-dim)|Mismatch|cannot be broadcast|array is not"
     r"|list\.remove|pop from|context manager|'NoneType' object|not JSON serializable|missing \d|ndarray is not"
 )
 
