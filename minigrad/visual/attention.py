@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import minigrad as mg
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn.utils import evaluation
@@ -150,6 +151,8 @@ def _encoder(model):
 def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Tensor], list[np.ndarray]]:
     """Each image as a model's input (1, C, H, W) and as uint8 (C, H, W) for looking at."""
     config, device = _encoder(model).config, next(model.parameters()).device
+    if processor is not None and not (callable(processor) and hasattr(processor, "restore")):
+        raise checks.wrong("a picture of a model", "processor", "an ImageProcessor or None", processor)
     if isinstance(image, Tensor) and image.ndim == 4:
         image = [image[i] for i in range(len(image))]
     inputs, pictures = [], []
