@@ -108,7 +108,7 @@ def whole(who: str, parameter: str, value: object) -> int:
 def sizes(who: str, parameter: str, value: object) -> tuple[int, ...]:
     """A whole number, or several in a list or tuple, as a tuple of integers."""
     expected = "a whole number or several"
-    found = value if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]  # type: ignore[arg-type]
+    found: Any = value if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]  # type: ignore[arg-type]
     try:
         return tuple(operator.index(n) for n in found)
     except TypeError:
@@ -116,9 +116,10 @@ def sizes(who: str, parameter: str, value: object) -> tuple[int, ...]:
 
 
 def array(who: str, parameter: str, value: object, expected: str = "a numpy array of numbers") -> np.ndarray:
-    """The value as a numpy array, if it is one, a tensor, or lists of numbers."""
+    """The value as a numpy array, if it is one, another library's, a tensor, or lists of numbers."""
     found = value
-    if isinstance(value, list | tuple):
+    listed = isinstance(value, list | tuple | range)
+    if listed or hasattr(value, "__array__") and not isinstance(value, type | Tensor | np.ndarray):
         try:
             found = np.asarray(value)
         except (ValueError, TypeError):  # lists of different lengths

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.backend import tracing
 
 MASK64 = 2**64 - 1
@@ -77,9 +78,7 @@ class Generator:
 
     def skip(self, draws: int) -> None:
         """Counts draws that were made elsewhere."""
-        if not isinstance(draws, int | np.integer):
-            raise TypeError(f"the number of draws is a whole number, got {type(draws).__name__}")
-        self._place[1] += int(draws)
+        self._place[1] += checks.whole("skip", "draws", draws)
 
     def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
         if tracing.state.active:
@@ -92,23 +91,21 @@ class Generator:
 
     def uniform(self, shape=(), low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """Uniform on [low, high), float64."""
-        low, high = _real("low", low), _real("high", high)
-        return self._next().random(_sizes(shape)) * (high - low) + low
+        low, high = checks.number("uniform", "low", low), checks.number("uniform", "high", high)
+        return self._next().random(checks.sizes("uniform", "shape", shape)) * (high - low) + low
 
     def normal(self, shape=(), mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """Normal with the given mean and standard deviation, float64."""
-        std, mean = _real("std", std), _real("mean", mean)
-        return self._next().standard_normal(_sizes(shape)) * std + mean
+        std, mean = checks.number("normal", "std", std), checks.number("normal", "mean", mean)
+        return self._next().standard_normal(checks.sizes("normal", "shape", shape)) * std + mean
 
     def integers(self, low: int, high: int, shape=()) -> np.ndarray:
         """Uniform whole numbers in low … high - 1, int64."""
-        return self._next().integers(low, high, _sizes(shape))
+        return self._next().integers(low, high, checks.sizes("integers", "shape", shape))
 
     def permutation(self, n: int) -> np.ndarray:
         """The numbers 0 … n - 1 in random order, int64."""
-        if not isinstance(n, int | np.integer):
-            raise TypeError(f"the numbers 0 … n - 1 need a whole number n, got {type(n).__name__}")
-        return self._next().permutation(n)
+        return self._next().permutation(checks.whole("permutation", "n", n))
 
     def device_uniform(self, xp, shape, dtype_name: str, after: list):
         """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks), when the arrays `after` are there: a
@@ -121,19 +118,6 @@ class Generator:
 default = Generator(0)
 
 
-def _real(name: str, value) -> float:
-    if not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    return value
-
-
-def _sizes(shape) -> tuple[int, ...]:
-    sizes = shape if isinstance(shape, tuple | list) else (shape,)
-    if not all(isinstance(n, int | np.integer) for n in sizes):
-        raise TypeError(f"a shape is made of whole numbers, got {shape!r}")
-    return tuple(sizes)
-
-
 def given(generator: Generator | None) -> Generator:
     """The generator, or the default one for None.
 
@@ -144,7 +128,7 @@ def given(generator: Generator | None) -> Generator:
         return default
     if isinstance(generator, Generator):
         return generator
-    raise TypeError(f"generator must be a minigrad.random.Generator or None, got {type(generator).__name__}")
+    raise TypeError(f"generator must be a minigrad.random.Generator or None, got {checks.kind(generator)}")
 
 
 def manual_seed(seed: int) -> Generator:

@@ -21,7 +21,7 @@ def _call(who: str, func: Callable, xs: tuple):
     outputs = func(*xs)
     for y in _tuple(outputs):
         if not isinstance(y, Tensor):
-            raise TypeError(f"{who}: func must return a tensor or a tuple of them, got {checks.kind(y)}")
+            raise TypeError(f"{who}: func's outputs must be tensors, got {checks.kind(y)}")
     return outputs, _tuple(outputs)
 
 

@@ -130,7 +130,7 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray):
         self.dataset, self.classes = checked_dataset("Subset", dataset), list(getattr(dataset, "classes", ()))
-        found = checks.array("Subset", "indices", list(indices) if isinstance(indices, range) else indices)
+        found = checks.array("Subset", "indices", indices)
         if found.ndim != 1 or found.dtype.kind not in "iu" and found.size:
             raise TypeError(
                 f"Subset: indices must be a list of whole numbers, got {found.dtype} of shape {found.shape}"

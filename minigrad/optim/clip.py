@@ -47,9 +47,7 @@ def clip_grad_norm_(
     """
     pairs = _with_grad("clip_grad_norm_", parameters)
     max_norm = checks.number("clip_grad_norm_", "max_norm", _read(max_norm))
-    if norm_type == "inf":
-        norm_type = math.inf
-    norm_type = checks.number("clip_grad_norm_", "norm_type", norm_type)
+    norm_type = checks.number("clip_grad_norm_", "norm_type", math.inf if str(norm_type) == "inf" else norm_type)
     if not pairs:
         return Tensor(0.0)
     norm = _norm([grad for _, grad in pairs], float(norm_type))

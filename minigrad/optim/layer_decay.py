@@ -33,7 +33,7 @@ def param_groups_layer_decay(
     """
     if not hasattr(model, "group_matcher") or isinstance(model, type):
         raise TypeError(
-            f"param_groups_layer_decay: model, {checks.kind(model)}, has no group_matcher(), which says how deep a parameter lies"
+            f"param_groups_layer_decay: {checks.kind(model)} has no group_matcher(), which says how deep a parameter lies"
         )
     who = "param_groups_layer_decay"
     numbers = (("lr", lr), ("weight_decay", weight_decay), ("layer_decay", layer_decay), ("min_scale", min_scale))

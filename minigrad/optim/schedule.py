@@ -290,8 +290,8 @@ class OneCycleLR(LRScheduler):
             if value is not None:
                 checks.whole("OneCycleLR", name, value)
         numbers = (("pct_start", pct_start), ("div_factor", div_factor), ("final_div_factor", final_div_factor))
-        for name, value in numbers:
-            checks.number("OneCycleLR", name, value)
+        for name, number in numbers:
+            checks.number("OneCycleLR", name, number)
         if div_factor == 0 or final_div_factor == 0:
             raise ValueError("OneCycleLR: div_factor and final_div_factor divide the learning rate and must not be 0")
         if total_steps is None:
@@ -352,7 +352,9 @@ class OneCycleLR(LRScheduler):
 
 
 def _optimizer(schedule: LRScheduler, optimizer: object) -> Optimizer:
-    return checks.instance(type(schedule).__name__, "optimizer", optimizer, Optimizer, "an optimizer")
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    raise TypeError(f"{type(schedule).__name__} needs an optimizer, got {checks.kind(optimizer)}")
 
 
 def _each(value, groups: list, name: str) -> list[float]:
