@@ -27,7 +27,7 @@ backend's file holds only what its library lacks, names differently, or does bet
     transposed_product(a, b)           aᵀ·b for matrices with many rows
     conv2d, conv2d_input, conv2d_weight
 
-and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam`, of what `minigrad.optim.Adam` does.
+and may have overrides of fused operations (see `minigrad.ops.fused`), and `adam` and `sgd`, of what `minigrad.optim` defines so.
 """
 
 import contextlib

@@ -89,6 +89,7 @@ class NumpyBackend:
     conv2d_input = staticmethod(_in_float32(numpy_conv.conv2d_input))
     conv2d_weight = staticmethod(_in_float32(numpy_conv.conv2d_weight))
     adam = staticmethod(numpy_optim.adam)
+    sgd = staticmethod(numpy_optim.sgd)
     matmul = staticmethod(_in_float32(np.matmul))
     linear = staticmethod(_in_float32(numpy_gemm.linear))
     transposed_product = staticmethod(_in_float32(numpy_gemm.transposed_product))

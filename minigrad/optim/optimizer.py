@@ -122,7 +122,8 @@ class Optimizer:
         """
         loss = None
         if skip is not None:
-            checks.tensor(f"{type(self).__name__}.step", "skip", skip)
+            if checks.tensor(f"{type(self).__name__}.step", "skip", skip).numel() != 1:
+                raise ValueError(f"{type(self).__name__}.step: skip must be a single boolean, got shape {skip.shape}")
         if closure is not None:
             checks.function(f"{type(self).__name__}.step", "closure", closure)
             with enable_grad():
@@ -181,6 +182,19 @@ class Optimizer:
     def update(self, p: Tensor, grad, group: dict[str, Any]):
         """The new raw array of a parameter, from its raw gradient and its group's options."""
         raise NotImplementedError(f"{type(self).__name__} has no update method")
+
+    def _operands(self, p: Tensor, group: dict[str, Any], names: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
+        """Options of a group as operands beside p's array, see `scalar`, and whether all of them are numbers. Parameters of one group
+        and device share them."""
+        key = "operands", id(group), p.device
+        if key not in self.memo:
+            found = {}
+            for name in names:
+                option = group[name]
+                found[name] = tuple(scalar(o, p) for o in option) if isinstance(option, tuple) else scalar(option, p)
+            flat = [o for option in found.values() for o in (option if isinstance(option, tuple) else (option,))]
+            self.memo[key] = found, all_numbers(*flat)
+        return self.memo[key]
 
     def slot(self, p: Tensor, name: str) -> Tensor:
         """A tensor of the parameter's shape in its state, zeros at first."""
@@ -333,6 +347,16 @@ def scalar(value, p: Tensor):
     if not isinstance(value, Tensor):
         return plain(value)
     return value.data.reshape(()) if value.backend is p.backend else value.item()
+
+
+def all_numbers(*options) -> bool:
+    """Whether no option is an array, on a device that only knows its value."""
+    return all(isinstance(option, int | float) for option in options)
+
+
+def counts(option) -> bool:
+    """Whether an option changes anything. An array may, and isn't looked at."""
+    return not isinstance(option, int | float) or option != 0
 
 
 def at_least_zero(what: str, value) -> None:

@@ -157,14 +157,14 @@ def prediction_grid(
     for name, value in (("columns", columns), ("rows", rows)):
         if checks.whole(who, name, value) < 1:
             raise ValueError(f"{who}: {name} must be at least 1, got {value}")
-    if labels.size and (labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(classes)):
-        raise ValueError(f"{who}: labels must be class numbers from 0 to {len(classes) - 1}")
-    n = len(labels)
-    if images.ndim != 4 or len(images) != n or probabilities.shape != (n, len(classes)) or not n:
+    n = labels.size
+    if labels.ndim != 1 or images.ndim != 4 or len(images) != n or probabilities.shape != (n, len(classes)) or not n:
         raise ValueError(
             f"expected images (N, C, H, W), labels (N,) and probabilities (N, {len(classes)}), "
             f"got {images.shape}, {labels.shape} and {probabilities.shape}"
         )
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"{who}: labels must be class numbers from 0 to {len(classes) - 1}")
     predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = predicted != labels
     # Mistakes come with the surest first, right answers with the least sure first.
