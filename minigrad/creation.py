@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigrad import random
+from minigrad import checks, random
 from minigrad.dtypes import dtype as _dtype
 from minigrad.dtypes import fitted, plain
 from minigrad.engine.tensor import Tensor
@@ -24,7 +24,7 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
 def from_numpy(array: np.ndarray, device=None) -> Tensor:
     """A tensor with a copy of a numpy array's values, in its dtype."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy takes a numpy array, got {type(array).__name__}; use mg.tensor")
+        raise TypeError(f"from_numpy takes a numpy array, got {checks.kind(array)}; use mg.tensor")
     return Tensor(array, None, device)
 
 
@@ -60,6 +60,7 @@ def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
 
 def full_like(input: Tensor, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A tensor of one value with another's shape, dtype and device."""
+    checks.tensor("full_like", "input", input)
     return full(
         input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
     )
@@ -67,12 +68,12 @@ def full_like(input: Tensor, fill_value, *, dtype=None, device=None, requires_gr
 
 def zeros_like(input: Tensor, **options) -> Tensor:
     """Zeros with another tensor's shape, dtype and device."""
-    return full_like(input, 0, **options)
+    return full_like(checks.tensor("zeros_like", "input", input), 0, **options)
 
 
 def ones_like(input: Tensor, **options) -> Tensor:
     """Ones with another tensor's shape, dtype and device."""
-    return full_like(input, 1, **options)
+    return full_like(checks.tensor("ones_like", "input", input), 1, **options)
 
 
 def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -84,7 +85,10 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     """
     if end is None:
         start, end = 0, start
-    start, end, step = (plain(v.item() if isinstance(v, Tensor) else v) for v in (start, end, step))
+    start, end, step = (
+        checks.number("arange", name, v.item() if isinstance(v, Tensor) else v)
+        for name, v in (("start", start), ("end", end), ("step", step))
+    )
     floats = any(isinstance(v, float) for v in (start, end, step))
     counted = _dtype("float64" if floats else "int64")
     start, end, step = (fitted(v, counted, "arange") for v in (start, end, step))
@@ -96,45 +100,53 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """`steps` evenly spaced numbers from start to end, both included."""
-    return _filled(np.linspace(plain(start), plain(end), steps), dtype or "float32", device, requires_grad)
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    start, end = float(checks.number("linspace", "start", start)), float(checks.number("linspace", "end", end))
+    steps = checks.whole("linspace", "steps", steps)
+    return _filled(np.linspace(start, end, steps), dtype or "float32", device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """The (n, m) matrix with ones on the diagonal."""
+    n = checks.whole("eye", "n", n)
+    m = n if m is None else checks.whole("eye", "m", m)
     return _filled(np.eye(n, m), dtype or "float32", device, requires_grad)
 
 
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
-    return _filled((generator or random.default).uniform(_sizes(size)), dtype or "float32", device, requires_grad)
+    return _filled(random.given(generator).uniform(_sizes(size)), dtype or "float32", device, requires_grad)
 
 
 def randn(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Normal random numbers of mean 0 and standard deviation 1."""
-    return _filled(
-        np.asarray((generator or random.default).normal(_sizes(size))), dtype or "float32", device, requires_grad
-    )
+    return _filled(np.asarray(random.given(generator).normal(_sizes(size))), dtype or "float32", device, requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None) -> Tensor:
     """Random whole numbers in low … high - 1 (or 0 … low - 1: `randint(10, (3,))`)."""
     if size is None:
         low, high, size = 0, low, high
-    return _filled(
-        np.asarray((generator or random.default).integers(low, high, tuple(size))), dtype or "int64", device, False
+    if not isinstance(size, tuple | list):
+        raise checks.wrong("randint", "size", "a tuple of whole numbers", size, "as in mg.randint(0, 10, (3,))")
+    drawn = random.given(generator).integers(
+        checks.whole("randint", "low", low), checks.whole("randint", "high", high), _sizes((size,))
     )
+    return _filled(np.asarray(drawn), dtype or "int64", device, False)
 
 
 def randperm(n, *, generator=None, device=None) -> Tensor:
     """The numbers 0 … n - 1 in random order, int64."""
-    return _filled((generator or random.default).permutation(n), "int64", device, False)
+    return _filled(random.given(generator).permutation(checks.whole("randperm", "n", n)), "int64", device, False)
 
 
 def rand_like(input: Tensor, **options) -> Tensor:
     """Uniform random numbers with another tensor's shape, dtype and device."""
+    checks.tensor("rand_like", "input", input)
     return rand(input.shape, **{"dtype": input.dtype, "device": input.device, **options})
 
 
 def randn_like(input: Tensor, **options) -> Tensor:
     """Normal random numbers with another tensor's shape, dtype and device."""
+    checks.tensor("randn_like", "input", input)
     return randn(input.shape, **{"dtype": input.dtype, "device": input.device, **options})

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from minigrad import backend
+from minigrad import backend, checks
 from minigrad.creation import zeros_like
 from minigrad.engine.tensor import Tensor, _tensor
 
@@ -84,7 +84,8 @@ def all_reduce(tensors: Sequence[Tensor], op: str = "sum", after: Sequence[Tenso
     """
     if op not in ("sum", "mean"):
         raise ValueError(f"all_reduce: op is 'sum' or 'mean', got {op!r}")
-    tensors, size = list(tensors), get_world_size()
+    tensors, size = checks.entries("all_reduce", "tensors", tensors, "a list of tensors", Tensor), get_world_size()
+    after = checks.entries("all_reduce", "after", after, "a list of tensors", Tensor)
     if size == 1 or not tensors:
         return [t.detach() for t in tensors]
     xp = _backend([*tensors, *after])
@@ -121,6 +122,7 @@ def _buckets(tensors: list[Tensor]) -> list[list[int]]:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replaces the gradient of each parameter that has one by its mean over all processes, which must agree on which have one.
     Before a `GradScaler` unscales them and before they are clipped, so that all processes do the same."""
+    parameters = checks.entries("average_gradients", "parameters", parameters, "an iterable of tensors", Tensor)
     if get_world_size() == 1:
         return
     with_grad = [p for p in parameters if p.grad is not None]
@@ -135,7 +137,7 @@ def broadcast(tensors: Iterable[Tensor], src: int = 0) -> None:
     Raises:
         PeerLost: when a process is gone, or not all processes have the same values afterwards.
     """
-    tensors = list(tensors)
+    tensors = checks.entries("broadcast", "tensors", tensors, "an iterable of tensors", Tensor)
     if get_world_size() == 1 or not tensors:
         return
     mine = get_rank() == src
@@ -153,7 +155,7 @@ def broadcast(tensors: Iterable[Tensor], src: int = 0) -> None:
 def fingerprint(tensors: Iterable[Tensor]) -> int:
     """A number of 32 bits (CRC-32) that differs where the values of tensors differ, to compare them between processes."""
     total = 0
-    for t in tensors:
+    for t in checks.entries("fingerprint", "tensors", tensors, "an iterable of tensors", Tensor):
         total = zlib.crc32(np.ascontiguousarray(t.detach().numpy()).data, total)
     return total
 
@@ -166,7 +168,9 @@ def all_gather(values: Sequence[float]) -> np.ndarray:
     Raises:
         PeerLost: when a process is gone.
     """
-    mine = np.array(values)
+    mine = checks.array("all_gather", "values", values, "a list of numbers")
+    if mine.ndim != 1:
+        raise ValueError(f"all_gather: values must be a list of numbers, got an array of shape {mine.shape}")
     mine = mine.astype(np.float64 if mine.dtype.kind == "f" and mine.size else np.int64)
     rank, size = _place()
     if size == 1:
@@ -191,6 +195,7 @@ def barrier() -> None:
 
 def broadcast_bytes(data: bytes = b"", src: int = 0) -> bytes:
     """The bytes that process `src` gave. Raises PeerLost when a process is gone."""
+    data = checks.instance("broadcast_bytes", "data", data, bytes, "bytes")
     if get_world_size() == 1:
         return data
     xp, mine = backend.get("mlx"), get_rank() == src
@@ -211,6 +216,7 @@ def first(function: Callable[[], bytes]) -> bytes:
         ValueError: in every process, with its words, when it raises ValueError or OSError.
         PeerLost: when a process is gone.
     """
+    checks.function("first", "function", function)
     if get_world_size() == 1:
         return function()
     answer, problem = b"", None
@@ -230,7 +236,7 @@ def first(function: Callable[[], bytes]) -> bytes:
 def read(tensor: Tensor) -> np.ndarray:
     """The values of a tensor that was exchanged. Raises PeerLost where MLX says that a process is gone; else they are right only
     if they show it themselves."""
-    return _read(tensor.backend, tensor.data)
+    return _read(checks.tensor("read", "tensor", tensor).backend, tensor.data)
 
 
 def _read(xp, array) -> np.ndarray:

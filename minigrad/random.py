@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.backend import tracing
 
 MASK64 = 2**64 - 1
@@ -49,7 +50,10 @@ class Generator:
         the stream goes on where it was."""
         thread = self._thread
         before = getattr(thread, "place", None), getattr(thread, "after", ())
-        thread.place, thread.after = [int(v) for v in state], after
+        place = np.asarray(state)
+        if place.shape != (2,) or place.dtype.kind not in "iu":
+            raise TypeError("a generator's state is two whole numbers, as its .state gives them")
+        thread.place, thread.after = [int(v) for v in place], after
         try:
             yield
         finally:
@@ -77,7 +81,7 @@ class Generator:
 
     def skip(self, draws: int) -> None:
         """Counts draws that were made elsewhere."""
-        self._place[1] += draws
+        self._place[1] += checks.whole("skip", "draws", draws)
 
     def _next(self) -> "np.random.Generator":  # quoted: numpy.random is imported when it is first used
         if tracing.port.tracer is not None:
@@ -90,19 +94,21 @@ class Generator:
 
     def uniform(self, shape=(), low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """Uniform on [low, high), float64."""
-        return self._next().random(shape) * (high - low) + low
+        low, high = checks.number("uniform", "low", low), checks.number("uniform", "high", high)
+        return self._next().random(checks.sizes("uniform", "shape", shape)) * (high - low) + low
 
     def normal(self, shape=(), mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """Normal with the given mean and standard deviation, float64."""
-        return self._next().standard_normal(shape) * std + mean
+        std, mean = checks.number("normal", "std", std), checks.number("normal", "mean", mean)
+        return self._next().standard_normal(checks.sizes("normal", "shape", shape)) * std + mean
 
     def integers(self, low: int, high: int, shape=()) -> np.ndarray:
         """Uniform whole numbers in low … high - 1, int64."""
-        return self._next().integers(low, high, shape)
+        return self._next().integers(low, high, checks.sizes("integers", "shape", shape))
 
     def permutation(self, n: int) -> np.ndarray:
         """The numbers 0 … n - 1 in random order, int64."""
-        return self._next().permutation(n)
+        return self._next().permutation(checks.whole("permutation", "n", n))
 
     def device_uniform(self, xp, shape, dtype_name: str, after: list):
         """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks), when the arrays `after` are there: a
@@ -114,6 +120,19 @@ class Generator:
 
 
 default = Generator(0)
+
+
+def given(generator: Generator | None) -> Generator:
+    """The generator, or the default one for None.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if generator is None:
+        return default
+    if isinstance(generator, Generator):
+        return generator
+    raise TypeError(f"generator must be a minigrad.random.Generator or None, got {checks.kind(generator)}")
 
 
 def manual_seed(seed: int) -> Generator:

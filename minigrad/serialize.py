@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minigrad import backend
+from minigrad import backend, checks
 from minigrad.backend.default import get_default_device
 from minigrad.engine.tensor import Tensor
 
@@ -63,7 +63,9 @@ def atomic_write(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], 
     Raises:
         OSError: of the kind that the system reports (FileNotFoundError, PermissionError, …), naming `path`.
     """
-    path = Path(path)
+    path = Path(checks.path("atomic_write", "path", path))
+    if not callable(content) and not isinstance(content, bytes | bytearray | memoryview):
+        raise checks.wrong("atomic_write", "content", "bytes or a function that writes them", content)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -89,7 +91,7 @@ def atomic_write(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], 
 
 def atomic_write_text(path: str | os.PathLike, text: str) -> None:
     """`atomic_write` for text, in UTF-8."""
-    atomic_write(path, text.encode())
+    atomic_write(path, checks.text("atomic_write_text", "text", text).encode())
 
 
 def atomic_write_json(path: str | os.PathLike, value) -> None:
@@ -98,7 +100,11 @@ def atomic_write_json(path: str | os.PathLike, value) -> None:
     Raises:
         TypeError, ValueError: for what JSON can't hold (NaN and infinities among it), before anything is written.
     """
-    atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"atomic_write_json: JSON can't hold the value: {error}") from None
+    atomic_write_text(path, text + "\n")
 
 
 def save(
@@ -124,7 +130,9 @@ def save(
         >>> mg.load(path)["weight"].shape
         (2, 3)
     """
-    metadata = dict(metadata or {})
+    path = checks.path("save", "path", path)
+    checks.mapping("save", "mapping", mapping, "a dict from names to tensors or arrays")
+    metadata = {} if metadata is None else dict(checks.mapping("save", "metadata", metadata, "a dict of strings"))
     if not all(isinstance(text, str) for item in metadata.items() for text in item):
         raise TypeError(f"metadata must map strings to strings, got {metadata!r}; use json.dumps() on the values")
     header: dict[str, dict] = {"__metadata__": metadata} if metadata else {}
@@ -219,7 +227,7 @@ def load(path: str | os.PathLike, device: str | None = None) -> dict[str, Tensor
 
 
 def _open(path: str | os.PathLike) -> BufferedReader:
-    if os.path.isdir(path):
+    if os.path.isdir(checks.path("reading a file of tensors", "path", path)):
         raise IsADirectoryError(f"{path} is a folder; give the .safetensors file in it")
     try:
         return open(path, "rb")

@@ -52,6 +52,7 @@ def tiny_blocks(monkeypatch):
     monkeypatch.setattr(numpy_gemm, "WORTH", 30)
     monkeypatch.setattr(numpy_gemm, "ROWS", 2)
     monkeypatch.setattr(adam, "BLOCK", 4)
+    monkeypatch.setattr(adam, "SMALL", 0)
     monkeypatch.setattr(adam, "PART", 8)
     monkeypatch.setattr(threads._State, "threads", 3)
 
@@ -325,39 +326,76 @@ def test_a_convolution_without_outputs_is_refused():
         F.conv2d(mg.ones(1, 2, 3, 3), mg.ones(0, 2, 2, 2))
 
 
+shapes = st.lists(st.integers(0, 5), max_size=3)
+halves = st.sampled_from(["float32", "float64", "float16"])
+
+
 @tiny
 @few
 @given(
-    st.lists(st.integers(0, 5), max_size=3),
+    shapes,
     layouts,
-    dtypes,
-    st.booleans(),
+    halves,
     st.sampled_from([0, 0.1]),
-    st.sampled_from([0.4, 0.9]),
+    st.sampled_from([0.4, 0.5, 0.9]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
-def test_adam(shape, layout, dtype, decoupled, decay, beta1):
-    """Bit for bit what the optimiser's own arithmetic gives, and no array that was there before is written."""
+def test_adam(shape, layout, dtype, decay, beta1, decoupled, amsgrad, maximize):
+    options = {
+        "lr": 0.1,
+        "betas": (beta1, 0.99),
+        "eps": 1e-3,
+        "weight_decay": decay,
+        "amsgrad": amsgrad,
+        "maximize": maximize,
+    }
+    hold("adam", lambda p: mg.optim.Adam(p, **options, decoupled_weight_decay=decoupled), shape, layout, dtype)
+
+
+@tiny
+@few
+@given(
+    shapes,
+    layouts,
+    halves,
+    st.sampled_from([0, 0.1]),
+    st.sampled_from([(0, 0, False), (0.9, 0, False), (0.9, 0.3, False), (0.9, 0, True)]),
+    st.booleans(),
+)
+def test_sgd(shape, layout, dtype, decay, moves, maximize):
+    momentum, dampening, nesterov = moves
+    options = {"lr": 0.1, "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize}
+    hold("sgd", lambda p: mg.optim.SGD(p, **options, weight_decay=decay), shape, layout, dtype)
+
+
+def hold(name, make, shape, layout, dtype):
+    """Bit for bit what the definition gives, and no array that was there before is written."""
     rng = np.random.default_rng(0)
-    start, grads = array(rng, shape, layout), [array(rng, shape, layout) for _ in range(3)]
+    start, grads = array(rng, shape, layout), [array(rng, shape, layout) for _ in range(4)]
 
     def steps():
         p = raw(start, dtype).requires_grad_()
-        optimizer = mg.optim.Adam([p], 0.1, (beta1, 0.99), weight_decay=decay, decoupled_weight_decay=decoupled)
+        optimizer = make([p])
         seen = []
         for g in grads:
             p.grad = raw(g, dtype)
             optimizer.step()
-            tensors = [p, *(optimizer.state[p][k] for k in ("exp_avg", "exp_avg_sq"))]
-            seen.append([(t.data, t.numpy().copy()) for t in tensors])
+            seen.append([(t.data, t.numpy().copy()) for t in (p, *optimizer.state[p].values())])
         assert all(np.array_equal(a, copy) for row in seen for a, copy in row)
         return [copy for row in seen for _, copy in row]
 
-    got = steps()
+    ran: list = []
+    kernel = KERNELS[name, "cpu"]
+    with mock.patch.object(kernel, "forward", lambda *a, f=kernel.forward, **k: ran.append(f(*a, **k)) or ran[-1]):
+        got = steps()
+    assert ran and None not in ran
     with mock.patch.dict(KERNELS):
-        del KERNELS["adam", "cpu"]
+        del KERNELS[name, "cpu"]
         expected = steps()
     for a, b in zip(got, expected, strict=True):
-        assert a.dtype == dtype
+        assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
 

@@ -95,6 +95,40 @@ def test_five_steps_are_pytorchs(device, kind, options, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-15 if device == "cpu" else 2e-6, atol=0)
 
 
+OPTIONS = [
+    *({"kind": kind, "weight_decay": decay, "amsgrad": amsgrad, "maximize": maximize, "betas": betas}
+      for kind in (optim.Adam, optim.AdamW) for decay in (0, 0.1) for amsgrad in (False, True) for maximize in (False, True)
+      for betas in ((0.9, 0.99), (0.3, 0.9))),
+    *({"kind": optim.SGD, "weight_decay": decay, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
+      for decay in (0, 0.1) for momentum, dampening, nesterov in ((0, 0, False), (0.9, 0, False), (0.9, 0.3, False), (0.9, 0, True))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_devices_agree_whatever_computes_there(dtype):
+    """On the CPU a kernel, for large arrays; on MLX the definition, with rates that are numbers or that only the device knows."""
+    pytest.importorskip("mlx.core", exc_type=ImportError)
+    rng = np.random.default_rng(0)
+    start, grads = rng.standard_normal(5000), [rng.standard_normal(5000) for _ in range(5)]
+
+    def run(device, kind, **options):
+        p = nn.Parameter(mg.tensor(start, dtype=dtype, device=device))
+        optimizer = kind([p], lr=0.01, **options, **({} if kind is optim.SGD else {"eps": 1e-3}))
+        for g in grads:
+            p.grad = mg.tensor(g, dtype=dtype, device=device)
+            optimizer.step()
+        return p.detach().float().numpy()
+
+    ulp = 2.0**-23 if dtype == "float32" else 2.0**-10
+    for options in OPTIONS:
+        expected = run("cpu", **options)
+        found = [run("mlx", **options)]
+        if dtype == "float32" and options["kind"] is not optim.SGD:
+            found.append(run("mlx", **options, capturable=True))
+        for values in found:
+            np.testing.assert_allclose(values, expected, rtol=4 * ulp, atol=4 * ulp, err_msg=str(options))
+
+
 def test_tensor_learning_rates_are_pytorchs():
     expected = {  # PyTorch 2.13, a float32 tensor as lr beside float64 parameters
         optim.Adam: [0.8874844629035126, -2.1787044991557662, 2.7927354947206435, 0.6010595570769385],

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.autograd.grad import grad
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor
@@ -61,7 +62,7 @@ def gradcheck(
     >>> mg.autograd.gradcheck(lambda x: (x * x).exp(), [x])
     True
     """
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    inputs = _entered("gradcheck", fn, inputs, eps, atol, rtol, seed, directions)
     wanted = {id(t): (i, t) for i, t in reversed(list(enumerate(inputs))) if isinstance(t, Tensor) and t.requires_grad}
     if not wanted or any(t.dtype != "float64" for _, t in wanted.values()):
         raise ValueError(
@@ -99,8 +100,8 @@ def gradgradcheck(
 
     The incoming gradients are random, drawn from `seed`; they come after the inputs where an error numbers them.
     """
+    inputs = _entered("gradgradcheck", fn, inputs, eps, atol, rtol, seed, directions)
     rng = np.random.default_rng(seed)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     with enable_grad():
         outputs = [y for y in _checked(fn(*inputs)) if y.requires_grad]
     seeds = [
@@ -119,6 +120,18 @@ def gradgradcheck(
         gradient, [*inputs, *seeds], eps, atol, rtol, seed,
         raise_exception=raise_exception, fast_mode=fast_mode, directions=directions,
     )  # fmt: skip
+
+
+def _entered(who: str, fn: Callable, inputs: Tensor | Sequence, eps, atol, rtol, seed, directions) -> list:
+    """The inputs as a list, when all that was given is of the right kind."""
+    checks.function(who, "fn", fn)
+    for name, value in (("eps", eps), ("atol", atol), ("rtol", rtol)):
+        checks.number(who, name, value)
+    for name, value in (("seed", seed), ("directions", directions)):
+        checks.whole(who, name, value)
+    if not eps:
+        raise ValueError(f"{who}: eps, the step of the differences, must not be 0")
+    return [inputs] if isinstance(inputs, Tensor) else checks.entries(who, "inputs", inputs, "a tensor or a sequence")
 
 
 class _Check:

@@ -6,35 +6,50 @@
 
 from collections.abc import Callable
 
+from minigrad import checks
 from minigrad.autograd.grad import grad
 from minigrad.engine.backward import seed
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.messages import check_roots, check_tensors
+from minigrad.messages import check_roots
 
 
 def _tuple(x) -> tuple:
     return tuple(x) if isinstance(x, tuple | list) else (x,)
 
 
-def _results(outputs) -> tuple[Tensor, ...]:
-    """What a function gave, which must be tensors."""
-    check_tensors("outputs", _tuple(outputs))
-    return _tuple(outputs)
+def _call(who: str, func: Callable, xs: tuple):
+    """What the function gives, and the same as a tuple. It must be a tensor or a tuple or list of tensors."""
+    outputs = func(*xs)
+    for y in _tuple(outputs):
+        if not isinstance(y, Tensor):
+            raise TypeError(f"{who}: func's outputs must be tensors, got {checks.kind(y)}")
+    return outputs, _tuple(outputs)
 
 
-def _number(outputs) -> Tensor:
-    """The one number that a function gave whose second derivatives are asked for."""
-    ys = _results(outputs)
+def _number(who: str, func: Callable, xs: tuple) -> Tensor:
+    """The one number that a function gives whose second derivatives are asked for."""
+    _, ys = _call(who, func, xs)
     if len(ys) != 1 or ys[0].numel() != 1:
         came = f"shape {ys[0].shape}" if len(ys) == 1 else f"{len(ys)} tensors"
         raise ValueError(f"a Hessian needs a function with a single number, this one gave {came}")
     return ys[0]
 
 
-def _fresh(inputs) -> tuple[Tensor, ...]:
-    """Leaves with the inputs' values; or, of inputs that are on a tape already, results on that tape."""
+def _enter(who: str, func: Callable, inputs, v=None) -> tuple[Tensor, ...]:
+    """Checks what was given. Leaves with the inputs' values; or, of inputs that are on a tape already, results on that tape."""
+    checks.function(who, "func", func)
+    for name, given in (("inputs", inputs), ("v", () if v is None else v)):
+        for t in _tuple(given):
+            checks.tensor(who, name, t)
     return tuple(t * 1 if t.requires_grad else t.detach().requires_grad_() for t in _tuple(inputs))
+
+
+def _vector(who: str, v):
+    """v, which may not be left out."""
+    if v is None:
+        raise TypeError(f"{who}: v must be a tensor or a tuple of them, of the inputs' shapes, got None")
+    return v
 
 
 def _like(inputs, result: tuple):
@@ -67,9 +82,8 @@ def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
     [2.0, 40.0]
     """
     with enable_grad():
-        xs = _fresh(inputs)
-        outputs = func(*xs)
-        ys = _results(outputs)
+        xs = _enter("vjp", func, inputs, v)
+        outputs, ys = _call("vjp", func, xs)
         grads = _gradients(ys, xs, None if v is None else _tuple(v), create_graph)
     outputs = outputs if create_graph else _like(outputs, tuple(y.detach() for y in ys))
     return outputs, _like(inputs, grads)
@@ -83,9 +97,8 @@ def jvp(func: Callable, inputs, v, create_graph: bool = False):
     [2.0, 40.0]
     """
     with enable_grad():
-        xs = _fresh(inputs)
-        outputs = func(*xs)
-        ys = _results(outputs)
+        xs = _enter("jvp", func, inputs, _vector("jvp", v))
+        outputs, ys = _call("jvp", func, xs)
         dummies = tuple(_zeros(y).requires_grad_(y.is_floating_point()) for y in ys)
         pulled = _gradients(ys, xs, dummies, create_graph=True)
         found = iter(_gradients(pulled, [d for d in dummies if d.requires_grad], _tuple(v), create_graph))
@@ -104,10 +117,10 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
     from minigrad import ops
 
     with enable_grad():
-        xs = _fresh(inputs)
-        outputs = func(*xs)
+        xs = _enter("jacobian", func, inputs)
+        outputs, ys = _call("jacobian", func, xs)
         rows = []
-        for y in _results(outputs):
+        for y in ys:
             lines = []
             for i in range(y.numel()):
                 lines.append(_gradients([y.reshape(-1)[i]], xs, None, create_graph, retain_graph=True))
@@ -129,8 +142,10 @@ def hessian(func: Callable, inputs, create_graph: bool = False):
     [[6.0, 0.0], [0.0, 12.0]]
     """
 
+    _enter("hessian", func, inputs)
+
     def gradient(*xs):
-        y = _number(func(*xs))
+        y = _number("hessian", func, xs)
         grads = _gradients([y], xs, create_graph=True)
         return grads if isinstance(inputs, tuple | list) else grads[0]
 
@@ -145,8 +160,8 @@ def hvp(func: Callable, inputs, v, create_graph: bool = False):
     [6.0, 12.0]
     """
     with enable_grad():
-        xs = _fresh(inputs)
-        y = _number(func(*xs))
+        xs = _enter("hvp", func, inputs, _vector("hvp", v))
+        y = _number("hvp", func, xs)
         first = _gradients([y], xs, create_graph=True)
         second = _gradients(first, xs, _tuple(v), create_graph)
     return (y if create_graph else y.detach()), _like(inputs, second)

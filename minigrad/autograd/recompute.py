@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 
-from minigrad import random
+from minigrad import checks, random
 from minigrad.autograd.autocast import autocast_state
 from minigrad.engine.modes import COLLECT, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.engine.operation import Node, alias
@@ -145,6 +145,7 @@ def checkpoint(function: Callable, *inputs):
     >>> layer.weight.grad.shape
     (4, 4)
     """
+    checks.function("checkpoint", "function", function)
     if not is_grad_enabled():
         return function(*inputs)
     part = _Part(function, inputs)

@@ -6,9 +6,11 @@ An image is an array (H, W) (grey) or (channels, H, W); its label is an int. `Da
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.callers import warn
 from minigrad.data.images import MAX_PIXELS, ImageError, find_images, read_image
 
@@ -37,6 +39,38 @@ class Dataset:
         return stack([self[int(i)] for i in indices])
 
 
+def checked_dataset(who: str, dataset: object) -> Any:
+    """The data set, if it is one: an object with `batch` and a length."""
+    if isinstance(dataset, type) or not (hasattr(dataset, "batch") and hasattr(dataset, "__len__")):
+        raise checks.wrong(who, "dataset", "a data set, with batch() and len()", dataset, "subclass mg.data.Dataset")
+    return dataset
+
+
+def _at(dataset: Dataset, index: object) -> int:
+    """A position in a data set.
+
+    Raises:
+        IndexError: where there is none.
+    """
+    at = checks.whole(type(dataset).__name__, "the index", index)
+    if not -len(dataset) <= at < len(dataset):
+        raise IndexError(f"{type(dataset).__name__}: there is no item {at} in a data set of {len(dataset)}")
+    return at
+
+
+def _positions(dataset: Dataset, indices: object) -> np.ndarray:
+    """Positions in a data set as an array."""
+    who = type(dataset).__name__
+    array = checks.array(who, "indices", indices, "a list or an array of whole numbers")
+    if array.ndim != 1 or array.dtype.kind not in "iu" and array.size:
+        raise TypeError(
+            f"{who}: indices must be a list or an array of whole numbers, got {array.dtype} of shape {array.shape}"
+        )
+    if array.size and not -len(dataset) <= array.min() <= array.max() < len(dataset):
+        raise IndexError(f"{who}: a data set of {len(dataset)} has no items {array.min()} to {array.max()}")
+    return array.astype(np.int64)
+
+
 def stack(items: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (image, label) as one array of images (N, ...) and one of labels (N,) int64."""
     shapes = {np.shape(image) for image, _ in items}
@@ -59,7 +93,7 @@ class ArrayDataset(Dataset):
     """
 
     def __init__(self, images, labels, classes: Sequence[str] | None = None):
-        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        self.images, self.labels = checks.array("ArrayDataset", "images", images), np.asarray(labels)
         if self.labels.ndim != 1 or len(self.images) != len(self.labels):
             raise ValueError(
                 f"images and labels must be (N, ...) and (N,), got {self.images.shape} and {self.labels.shape}"
@@ -68,7 +102,10 @@ class ArrayDataset(Dataset):
         if self.labels.dtype.kind not in "iu" and len(self.labels) or low < 0:
             raise ValueError(f"labels must be whole numbers from 0, got {self.labels.dtype}, {low} to {high}")
         self.labels = self.labels.astype(np.int64)
-        self.classes = [str(k) for k in range(high + 1)] if classes is None else list(classes)
+        if classes is None:
+            self.classes = [str(k) for k in range(high + 1)]
+        else:
+            self.classes = checks.entries("ArrayDataset", "classes", classes, "a list of names", str)
         if high >= len(self.classes):
             raise ValueError(f"there are labels up to {high}, but only {len(self.classes)} classes")
 
@@ -76,10 +113,12 @@ class ArrayDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.images[index], int(self.labels[index])
+        at = _at(self, index)
+        return self.images[at], int(self.labels[at])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.images[indices], self.labels[indices]
+        at = _positions(self, indices)
+        return self.images[at], self.labels[at]
 
 
 class Subset(Dataset):
@@ -90,8 +129,13 @@ class Subset(Dataset):
     """
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray):
-        self.dataset, self.classes = dataset, dataset.classes
-        self.indices = np.asarray(indices, np.int64)
+        self.dataset, self.classes = checked_dataset("Subset", dataset), list(getattr(dataset, "classes", ()))
+        found = checks.array("Subset", "indices", indices)
+        if found.ndim != 1 or found.dtype.kind not in "iu" and found.size:
+            raise TypeError(
+                f"Subset: indices must be a list of whole numbers, got {found.dtype} of shape {found.shape}"
+            )
+        self.indices = found.astype(np.int64)
         if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < len(dataset):
             raise IndexError(f"a data set of {len(dataset)} has no items {self.indices.min()} to {self.indices.max()}")
 
@@ -99,10 +143,10 @@ class Subset(Dataset):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.dataset[int(self.indices[index])]
+        return self.dataset[int(self.indices[_at(self, index)])]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.dataset.batch(self.indices[indices])
+        return self.dataset.batch(self.indices[_positions(self, indices)])
 
 
 class Digits(ArrayDataset):
@@ -174,7 +218,9 @@ class ImageFolder(Dataset):
     ):
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-        root = Path(root)
+        root = Path(checks.path("ImageFolder", "root", root))
+        if size is not None:
+            checks.whole("ImageFolder", "size", size)
         if not root.is_dir():
             raise FileNotFoundError(f"there is no folder {root}")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -190,11 +236,12 @@ class ImageFolder(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return read_image(self.files[index], self.mode, self.size, self.max_pixels), int(self.labels[index])
+        at = _at(self, index)
+        return read_image(self.files[at], self.mode, self.size, self.max_pixels), int(self.labels[at])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         items = []
-        for i in indices:
+        for i in _positions(self, indices):
             try:
                 items.append(self[int(i)])
             except ImageError as error:

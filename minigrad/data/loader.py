@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from minigrad.data.datasets import Dataset
+from minigrad import checks
+from minigrad.data.datasets import Dataset, checked_dataset
 from minigrad.data.transforms import Transform
 from minigrad.engine.tensor import Tensor
 
@@ -52,6 +53,14 @@ class DataLoader:
         keep_bytes: bool = False,
         part: tuple[int, int] = (0, 1),
     ):
+        checked_dataset("DataLoader", dataset)
+        for name, value in (("batch_size", batch_size), ("num_workers", num_workers), ("seed", seed)):
+            checks.whole("DataLoader", name, value)
+        for name, function in (("transform", transform), ("mix", mix)):
+            if function is not None:
+                checks.function("DataLoader", name, function)
+        if len(checks.sizes("DataLoader", "part", part)) != 2 or not 0 <= part[0] < part[1]:
+            raise ValueError(f"DataLoader: part must be (i, n) with i below n, got {part}")
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"need batch_size >= 1 and num_workers >= 0, got {batch_size} and {num_workers}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
@@ -61,7 +70,8 @@ class DataLoader:
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """The next iteration is this epoch, from its batch number `first_batch` on (to resume in the middle of one)."""
-        self.epoch, self.first_batch = epoch, first_batch
+        self.epoch = checks.whole("DataLoader.set_epoch", "epoch", epoch)
+        self.first_batch = checks.whole("DataLoader.set_epoch", "first_batch", first_batch)
 
     def __len__(self) -> int:
         """The number of batches in a whole epoch."""

@@ -13,6 +13,8 @@ batch, by a random permutation; one share λ is drawn for the whole batch.
 
 import numpy as np
 
+from minigrad import checks
+
 
 def mixup(
     images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, num_classes: int, alpha: float = 0.8
@@ -25,6 +27,7 @@ def mixup(
     Raises:
         ValueError: when a label is not below `num_classes`.
     """
+    images, labels = _checked("mixup", images, labels, rng, num_classes, alpha)
     share = np.float32(rng.beta(alpha, alpha))
     partner = rng.permutation(len(images))
     images = images.astype(np.float32, copy=False)
@@ -45,6 +48,7 @@ def cutmix(
     Raises:
         ValueError: when a label is not below `num_classes`.
     """
+    images, labels = _checked("cutmix", images, labels, rng, num_classes, alpha)
     height, width = images.shape[-2:]
     side = np.sqrt(1 - rng.beta(alpha, alpha))
     partner = rng.permutation(len(images))
@@ -53,6 +57,21 @@ def cutmix(
     mixed[..., rows, columns] = images[partner][..., rows, columns]
     box = (rows.stop - rows.start) * (columns.stop - columns.start)
     return mixed, _soft(labels, partner, np.float32(1 - box / (height * width)), num_classes)
+
+
+def _checked(who: str, images, labels, rng, num_classes, alpha) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = checks.array(who, "images", images), checks.array(who, "labels", labels)
+    if images.ndim < 3 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{who}: images (N, channels, H, W) and labels (N,) were expected, got {images.shape} and {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"{who}: labels must be whole numbers, got an array of {labels.dtype}")
+    checks.instance(who, "rng", rng, np.random.Generator, "a generator", "use np.random.default_rng(seed)")
+    checks.whole(who, "num_classes", num_classes)
+    if not checks.number(who, "alpha", alpha) > 0:
+        raise ValueError(f"{who}: alpha must be greater than 0, got {alpha}")
+    return images, labels
 
 
 def _interval(n: int, length: int, rng: np.random.Generator) -> slice:

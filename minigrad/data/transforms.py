@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from minigrad import checks
+
 Transform = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
 
@@ -22,7 +24,9 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Transform]):
-        self.transforms = list(transforms)
+        self.transforms = checks.entries("Compose", "transforms", transforms, "a list of transforms")
+        for transform in self.transforms:
+            checks.function("Compose", "each transform", transform)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         for transform in self.transforms:
@@ -44,19 +48,23 @@ class ToFloat(_Transform):
     """float32, divided by `maximum`: pixels of 0 … maximum become 0 … 1."""
 
     def __init__(self, maximum: float = 255):
-        self.maximum = maximum
+        self.maximum = checks.number("ToFloat", "maximum", maximum)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        return images.astype(np.float32) / np.float32(self.maximum)
+        return _pixels(self, images).astype(np.float32) / np.float32(self.maximum)
 
 
 class Normalize(_Transform):
     """(x - mean) / std in float32; mean and std are numbers, or one for each channel (axis -3)."""
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]):
+        for name, values in (("mean", mean), ("std", std)):
+            for value in values if isinstance(values, Sequence | np.ndarray) and np.ndim(values) else [values]:
+                checks.number("Normalize", name, value)
         self.mean, self.std = mean, std
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        _pixels(self, images)
         mean, std = (np.asarray(v, np.float32) for v in (self.mean, self.std))
         if mean.ndim:
             mean = mean[:, None, None]
@@ -78,7 +86,7 @@ class Resize(_Transform):
         self.size, self.antialias = _pair(size), antialias
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        rows, columns = (self._weights(n, m) for n, m in zip(images.shape[-2:], self.size, strict=True))
+        rows, columns = (self._weights(n, m) for n, m in zip(_pixels(self, images).shape[-2:], self.size, strict=True))
         return rows @ images.astype(np.float32) @ columns.T
 
     def _weights(self, n: int, m: int) -> np.ndarray:
@@ -103,7 +111,7 @@ class CenterCrop(_Transform):
         self.size = _pair(size)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        (top, left), (height, width) = (room // 2 for room in _room(images, self.size)), self.size
+        (top, left), (height, width) = (room // 2 for room in _room(_pixels(self, images), self.size)), self.size
         return images[..., top : top + height, left : left + width]
 
 
@@ -115,11 +123,11 @@ class RandomCrop(_Transform):
     """
 
     def __init__(self, size: int | tuple[int, int], padding: int = 0, fill: float = 0):
-        self.size, self.padding, self.fill = _pair(size), padding, fill
+        self.size, self.padding = _pair(size), checks.whole("RandomCrop", "padding", padding)
+        self.fill = checks.number("RandomCrop", "fill", fill)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if rng is None:
-            raise _needs_generator(self)
+        rng = _drawn(self, images, rng)
         batch = _batch(images)
         p, (height, width) = self.padding, self.size
         batch = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=self.fill)
@@ -134,11 +142,11 @@ class RandomShift(_Transform):
     """Each image moved by up to `pixels` along both axes; what comes in is `fill`."""
 
     def __init__(self, pixels: int, fill: float = 0):
-        self.pixels, self.fill = pixels, fill
+        self.pixels = checks.whole("RandomShift", "pixels", pixels)
+        self.fill = checks.number("RandomShift", "fill", fill)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if rng is None:
-            raise _needs_generator(self)
+        rng = _drawn(self, images, rng)
         return RandomCrop(images.shape[-2:], padding=self.pixels, fill=self.fill)(images, rng)
 
 
@@ -146,18 +154,20 @@ class RandomHorizontalFlip(_Transform):
     """Each image mirrored left to right with probability `p`."""
 
     def __init__(self, p: float = 0.5):
-        self.p = p
+        self.p = checks.number("RandomHorizontalFlip", "p", p)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if rng is None:
-            raise _needs_generator(self)
+        rng = _drawn(self, images, rng)
         batch = _batch(images)
         flip = rng.random((len(batch), 1, 1, 1)) < self.p
         return np.where(flip, batch[..., ::-1], batch).reshape(images.shape)
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
+    sizes = checks.sizes("a transform", "size", size)
+    if len(sizes) > 2 or not sizes:
+        raise ValueError(f"a size must be a positive number or two of them (height, width), got {size!r}")
+    height, width = sizes[0], sizes[-1]
     if height < 1 or width < 1:
         raise ValueError(f"a size must be a positive number or two of them (height, width), got {size!r}")
     return height, width
@@ -176,5 +186,22 @@ def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
     return h - height, w - width
 
 
-def _needs_generator(transform: _Transform) -> TypeError:
-    return TypeError(f"{type(transform).__name__} draws at random: call it with np.random.default_rng(seed) as well")
+def _pixels(transform: _Transform, images: object) -> np.ndarray:
+    """The images, if they are an array (..., H, W)."""
+    who, remedy = type(transform).__name__, "use .numpy()" if hasattr(images, "_edge") else ""
+    array = checks.instance(who, "images", images, np.ndarray, "a numpy array (..., H, W)", remedy)
+    if array.ndim < 2 or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{who}: images must be numbers in an array (..., H, W), got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _drawn(transform: _Transform, images: object, rng: object) -> np.random.Generator:
+    """The generator of a transform that draws at random."""
+    _pixels(transform, images)
+    if isinstance(rng, np.random.Generator):
+        return rng
+    who = type(transform).__name__
+    came = "" if rng is None else f", got {checks.kind(rng)}"
+    raise TypeError(f"{who} draws at random: call it with np.random.default_rng(seed) as well{came}")

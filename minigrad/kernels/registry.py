@@ -33,7 +33,7 @@ from typing import Any
 from minigrad import backend
 from minigrad.engine.operation import REGISTRY, Op
 
-BESIDE = ("adam",)  # what is no operation and has kernels all the same; who may use one asks for it
+BESIDE = ("adam", "sgd")  # what is no operation and has kernels all the same; who may use one asks for it
 
 
 class Kernel:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minigrad import nn
+from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
@@ -153,6 +153,7 @@ class FeatureListNet(PVTV2Encoder):
 
     def __init__(self, model: PVTV2Encoder, out_indices: int | Sequence[int] | None = None) -> None:
         nn.Module.__init__(self)
+        checks.instance("FeatureListNet", "model", model, PVTV2Encoder, "a PVT v2", "as models.create_model makes it")
         self.out_indices = sorted(set(take_indices(len(model.stages), out_indices)))
         count = self.out_indices[-1] + 1
         self.config = model.config.first_stages(count).replace(num_classes=0)

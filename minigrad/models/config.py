@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from minigrad import nn
+from minigrad import checks, nn
 from minigrad.callers import warn
 
 POOL = 7  # side of the key/value grid of linear attention
@@ -176,6 +176,7 @@ class PVTV2Config:
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of each stage's map for an image of the given size."""
+        height, width = checks.whole("map_sizes", "height", height), checks.whole("map_sizes", "width", width)
         sizes = []
         for k, s in zip(self.patch_sizes, self.strides, strict=True):
             height, width = ((n + 2 * (k // 2) - k) // s + 1 for n in (height, width))
@@ -201,6 +202,7 @@ class PVTV2Config:
 
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError when an image of this size is too small for some stage."""
+        height, width = checks.whole("check_size", "height", height), checks.whole("check_size", "width", width)
         smallest = self.min_size
         if min(height, width) < smallest:
             raise ValueError(
@@ -218,6 +220,7 @@ class PVTV2Config:
 
     def first_stages(self, count: int) -> "PVTV2Config":
         """The configuration of the first `count` stages alone, with their drop path rates."""
+        count = checks.whole("first_stages", "count", count)
         total, kept = sum(self.depths), sum(self.depths[:count])
         changes = {
             name: getattr(self, name)[:count]
@@ -309,8 +312,10 @@ class PVTV2Config:
                 f"Hugging Face's PVT v2 has one ε for all norms: it will use {self.layer_norm_eps} where this model has "
                 f"embed_norm_eps = {self.embed_norm_eps}, which changes logits by about 1e-5"
             )
-        names = {i: f"LABEL_{i}" for i in range(self.num_classes)} if id2label is None else dict(id2label)
-        if sorted(names) != list(range(self.num_classes)):
+        names = {i: f"LABEL_{i}" for i in range(self.num_classes)}
+        if id2label is not None:
+            names = dict(checks.mapping("to_hf", "id2label", id2label, "a dict from numbers to names"))
+        if len(names) != self.num_classes or set(names) != set(range(self.num_classes)):
             raise ValueError(f"id2label must name the {self.num_classes} classes from 0 on, got {short(names)}")
         out: dict[str, Any] = {"model_type": "pvt_v2"}
         for ours, theirs in {**HF_NAMES, **{name: name for name in HF_SAME}}.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minigrad import checks
 from minigrad.data.images import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
 from minigrad.models import preprocessor_files
@@ -106,7 +107,8 @@ class ImageProcessor:
             FileNotFoundError, ImageError: for what is no readable picture; errors name the file, or the place in the list.
             ValueError: when the pictures come out in different sizes (which they can without do_resize).
         """
-        if isinstance(images, str | PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
+        dimensions = getattr(images, "ndim", None)
+        if isinstance(images, str | PathLike | Image.Image) or isinstance(dimensions, int) and dimensions < 4:
             arrays = [self.array(images)]
         elif not isinstance(images, Iterable):
             raise TypeError(
@@ -154,7 +156,7 @@ class ImageProcessor:
 
     def restore(self, pixels) -> np.ndarray:
         """The inverse of the last two steps: a model's input (…, C, H, W) as uint8, clipped."""
-        pixels = np.asarray(pixels, np.float32)
+        pixels = checks.array("ImageProcessor.restore", "pixels", pixels).astype(np.float32)
         if self.do_normalize:
             pixels = pixels * _column(self.image_std) + _column(self.image_mean)
         if self.do_rescale:
@@ -249,6 +251,7 @@ class ImageProcessor:
 
     def save_pretrained(self, folder: str | PathLike) -> None:
         """Write `preprocessor_config.json` into a folder, which is made when it doesn't exist."""
+        checks.path("ImageProcessor.save_pretrained", "folder", folder)
         Path(folder).mkdir(parents=True, exist_ok=True)
         atomic_write_json(Path(folder) / PREPROCESSOR, self.to_dict())
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minigrad import nn
+from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.models.blocks import init_weights, to_tokens
 from minigrad.models.config import PVTV2Config
@@ -95,7 +95,10 @@ class PVT_V2(PVTV2Encoder):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The last stage's map → its mean over the pixels (N, C) → the classifier (N, num_classes), unless `pre_logits`."""
+        checks.tensor("forward_head", "x", x)
         if self.config.global_pool:
+            if x.ndim != 4:
+                raise ValueError(f"forward_head: expected the last stage's map (N, C, H, W), got shape {x.shape}")
             x = to_tokens(x).mean(1)
         x = F.dropout(x, self.config.head_drop_rate, self.training)
         return x if pre_logits else self.head(x)

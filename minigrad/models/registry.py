@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 
+from minigrad import checks
 from minigrad.models.backbone import FeatureListNet, PVTV2Model
 from minigrad.models.checkpoints import PRETRAINED, from_pretrained, load_weights
 from minigrad.models.config import PVTV2Config
@@ -114,6 +115,9 @@ def list_models(
     >>> models.list_models("pvt_v2_b2*"), models.list_models(["*b0", "*b1"], exclude_filters="*1")
     (['pvt_v2_b2', 'pvt_v2_b2_li'], ['pvt_v2_b0'])
     """
+    for parameter, given in (("filter", filter), ("exclude_filters", exclude_filters)):
+        if given is not None and not isinstance(given, str):
+            checks.entries("list_models", parameter, given, "a pattern, a list of patterns or None", str)
     include, exclude = ([f] if isinstance(f, str) else list(f or ()) for f in (filter, exclude_filters))
     names = [n for n in VARIANTS if not any(include) or any(fnmatchcase(n, f) for f in include)]
     names = [n for n in names if not any(fnmatchcase(n, f) for f in exclude)]

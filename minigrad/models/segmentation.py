@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minigrad import nn
+from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat
 from minigrad.models.backbone import FeatureListNet, PVTV2Backbone
 from minigrad.models.blocks import init_weights, to_map, to_tokens
-from minigrad.models.config import PVTV2Config, _whole
+from minigrad.models.config import PVTV2Config, _whole, short
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import FeatureInfo
 from minigrad.models.outputs import SemanticSegmenterOutput, segmentation_loss
@@ -43,14 +43,15 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         _whole("num_classes", num_classes, 1)
+        ignore_index = checks.whole(type(self).__name__, "ignore_index", ignore_index)
         if 0 <= ignore_index < num_classes:
             raise ValueError(
                 f"ignore_index {ignore_index} is the number of one of the {num_classes} classes; choose another, such as -100"
             )
-        if id2label is not None and sorted(id2label) != list(range(num_classes)):
-            raise ValueError(
-                f"id2label must name the {num_classes} classes from 0 on, got the numbers {sorted(id2label)[:10]}"
-            )
+        if id2label is not None:
+            given = list(checks.mapping(type(self).__name__, "id2label", id2label, "a dict from numbers to names"))
+            if len(given) != num_classes or set(given) != set(range(num_classes)):
+                raise ValueError(f"id2label must name the {num_classes} classes from 0 on, got {short(given)}")
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.id2label = None if id2label is None else dict(id2label)
         self.backbone = _backbone(backbone)
@@ -76,7 +77,14 @@ class Segmenter(nn.Module):
 
     def decode(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps → logits (N, num_classes, h, w) of the first map's size."""
-        return self.decode_head(maps)
+        return self.decode_head(self._maps(maps))
+
+    def _maps(self, maps: object) -> list[Tensor]:
+        who = f"{type(self).__name__}.decode"
+        found = checks.entries(who, "maps", maps, "a list of tensors (N, C, H, W)", Tensor)
+        if len(found) != len(self.stages):
+            raise ValueError(f"{who}: expected {len(self.stages)} maps, got {len(found)}")
+        return found
 
     def forward(
         self,
@@ -188,7 +196,7 @@ class SemanticFPN(Segmenter):
         self._start()
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        return self.decode_head(self.neck(maps))
+        return self.decode_head(self.neck(self._maps(maps)))
 
 
 class MLPSegmenter(Segmenter):

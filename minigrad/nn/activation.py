@@ -141,7 +141,7 @@ class Sigmoid(Module):
     """
 
     def forward(self, input):
-        return input.sigmoid()
+        return F.sigmoid(input)
 
 
 class Tanh(Module):
@@ -153,7 +153,7 @@ class Tanh(Module):
     """
 
     def forward(self, input):
-        return input.tanh()
+        return F.tanh(input)
 
 
 class Softmax(Module):

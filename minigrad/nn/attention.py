@@ -2,6 +2,7 @@
 
 import math
 
+from minigrad import checks
 from minigrad.functions import cat
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -36,6 +37,8 @@ class MultiheadAttention(Module):
         add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False,
         device=None, dtype=None,
     ):  # fmt: skip
+        embed_dim = checks.whole("MultiheadAttention", "embed_dim", embed_dim)
+        num_heads = checks.whole("MultiheadAttention", "num_heads", num_heads)
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim={embed_dim} must be a positive multiple of num_heads={num_heads}"
@@ -85,6 +88,11 @@ class MultiheadAttention(Module):
             average_attn_weights: the mean over the heads instead of (N, num_heads, L, S).
             is_causal: says that `attn_mask` is the causal one; it has to be given all the same.
         """
+        for name, given in (("query", query), ("key", key), ("value", value)):
+            checks.tensor("MultiheadAttention", name, given)
+        for name, given in (("key_padding_mask", key_padding_mask), ("attn_mask", attn_mask)):
+            if given is not None:
+                checks.tensor("MultiheadAttention", name, given)
         if is_causal and attn_mask is None:
             raise ValueError(
                 "MultiheadAttention: is_causal describes attn_mask, which is missing; pass the causal mask too"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from minigrad import checks
 from minigrad.nn.module import Module, indent, tree
 
 
@@ -51,7 +52,7 @@ class _List(Module):
 
     def extend(self, modules: Iterable[Module]):
         """Adds modules at the end."""
-        for module in list(modules):
+        for module in checks.entries(type(self).__name__, "modules", modules, "an iterable of modules"):
             self.append(module)
         return self
 
@@ -119,10 +120,13 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None):
-        self.update(modules or {})
+        self.update({} if modules is None else modules)
 
     def __getitem__(self, key: str) -> Module:
-        return self._own()[key]
+        own = self._own()
+        if not isinstance(key, str) or key not in own:
+            raise KeyError(f"ModuleDict: there is no module {key!r}; there are {', '.join(own) or 'none'}")
+        return own[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         _check(self, key, module)
@@ -138,7 +142,7 @@ class ModuleDict(Module):
         return iter(self._own())
 
     def __contains__(self, key) -> bool:
-        return key in self._own()
+        return isinstance(key, str) and key in self._own()
 
     def _own(self) -> dict[str, Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
@@ -157,7 +161,7 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module]) -> None:
         """Adds or replaces modules."""
-        for key, module in modules.items():
+        for key, module in checks.mapping("ModuleDict", "modules", modules, "a dict from names to modules").items():
             self[key] = module
 
     def pop(self, key: str) -> Module:
@@ -170,7 +174,7 @@ class ModuleDict(Module):
 def _check(container: Module, name: str, module: Module) -> None:
     kind = type(container).__name__
     if not isinstance(module, Module):
-        raise TypeError(f"{kind} holds modules, got {type(module).__name__} for {name!r}")
+        raise TypeError(f"{kind} holds modules, got {checks.kind(module)} for {name!r}")
     if not isinstance(name, str) or not name or "." in name or hasattr(type(container), name):
         raise KeyError(
             f"{kind}: {name!r} can't be a module's name: it is no string, empty, has a dot or is an attribute already"

@@ -4,6 +4,7 @@ import math
 from numbers import Integral
 from typing import Any
 
+from minigrad import checks
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter, zeros
@@ -11,7 +12,7 @@ from minigrad.nn.module import Module, Parameter, zeros
 
 def pair(value, name: str) -> tuple[int, int]:
     """(2, 2) from 2; a pair stays what it is."""
-    values = (value, value) if isinstance(value, Integral) else tuple(value)
+    values = (value, value) if isinstance(value, Integral) else tuple(value) if isinstance(value, tuple | list) else ()
     if len(values) != 2 or not all(isinstance(v, Integral) for v in values):
         raise ValueError(f"{name} must be an int or two ints (height, width), got {value!r}")
     return values
@@ -27,6 +28,9 @@ class _Conv(Module):
         padding_mode, device, dtype,
     ):  # fmt: skip
         name = type(self).__name__
+        in_channels = checks.whole(name, "in_channels", in_channels)
+        out_channels = checks.whole(name, "out_channels", out_channels)
+        groups = checks.whole(name, "groups", groups)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
@@ -123,7 +127,10 @@ class ConvTranspose2d(_Conv):
 
     def forward(self, input, output_size=None):
         """`output_size` (height, width) chooses a size that the stride leaves open, in place of `output_padding`."""
-        extra = self.output_padding if output_size is None else self._extra(input, tuple(output_size)[-2:])
+        extra: tuple[int, ...] = self.output_padding
+        if output_size is not None:
+            size = checks.entries("ConvTranspose2d", "output_size", output_size, "(height, width)", int)
+            extra = self._extra(checks.tensor("ConvTranspose2d", "input", input), tuple(size)[-2:])
         return F.conv_transpose2d(
             input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
         )

@@ -1,5 +1,6 @@
 """Layers that drop at random in training and do nothing in evaluation."""
 
+from minigrad import checks
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
 
@@ -13,7 +14,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
-        if not 0 <= p <= 1:
+        if not 0 <= checks.number("Dropout", "p", p) <= 1:
             raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
         self.p, self.inplace = p, inplace  # inplace is accepted for PyTorch's sake; the result is always a new tensor
 
@@ -35,7 +36,7 @@ class DropPath(Module):
     """
 
     def __init__(self, drop_prob: float = 0.0):
-        if not 0 <= drop_prob <= 1:
+        if not 0 <= checks.number("DropPath", "drop_prob", drop_prob) <= 1:
             raise ValueError(f"DropPath: drop_prob must lie between 0 and 1, got {drop_prob}")
         self.drop_prob = drop_prob
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minigrad import random
+from minigrad import checks, random
 from minigrad.engine.tensor import Tensor
 
 
@@ -34,6 +34,13 @@ def no_random() -> Iterator[None]:
         _state.drawing = before
 
 
+def _checked(who: str, tensor: Tensor, **numbers: float) -> Tensor:
+    """The tensor, if it is one and the others are numbers."""
+    for name, value in numbers.items():
+        checks.number(who, name, value)
+    return checks.tensor(who, "tensor", tensor)
+
+
 def _set(tensor: Tensor, values) -> Tensor:
     array = np.array(np.broadcast_to(values, tensor.shape), order="C")
     tensor.data = tensor.backend.asarray(array, tensor.dtype.name)
@@ -41,7 +48,7 @@ def _set(tensor: Tensor, values) -> Tensor:
 
 
 def _rng(generator: random.Generator | None) -> random.Generator:
-    return random.default if generator is None else generator
+    return random.given(generator)
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
@@ -57,9 +64,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity in ("linear", "sigmoid", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))):
         return 1.0
     if nonlinearity == "leaky_relu":
-        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+        slope = 0.01 if param is None else checks.number("calculate_gain", "param", param)
+        return math.sqrt(2 / (1 + slope**2))
     gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
-    if nonlinearity not in gains:
+    if not isinstance(nonlinearity, str) or nonlinearity not in gains:
         raise ValueError(
             f"unknown nonlinearity {nonlinearity!r}; choose linear, conv2d, sigmoid, tanh, relu, leaky_relu or selu"
         )
@@ -68,29 +76,30 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element `val`."""
-    return _set(tensor, val)
+    return _set(_checked("constant_", tensor, val=val), val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Every element 0."""
-    return _set(tensor, 0)
+    return _set(_checked("zeros_", tensor), 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Every element 1."""
-    return _set(tensor, 1)
+    return _set(_checked("ones_", tensor), 1)
 
 
 def eye_(tensor: Tensor) -> Tensor:
     """A matrix with ones on its diagonal."""
-    if tensor.ndim != 2:
+    if _checked("eye_", tensor).ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
     return _set(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """A convolution weight (out, in/groups, kernel…) that copies channel i to channel i, while there are channels."""
-    if not 3 <= tensor.ndim <= 5 or tensor.shape[0] % groups:
+    groups = checks.whole("dirac_", "groups", groups)
+    if not 3 <= _checked("dirac_", tensor).ndim <= 5 or groups < 1 or tensor.shape[0] % groups:
         raise ValueError(
             f"dirac_ needs 3 to 5 dimensions and shape[0] divisible by groups={groups}, got shape {tensor.shape}"
         )
@@ -105,18 +114,22 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Uniform in [a, b)."""
+    _checked("uniform_", tensor, a=a, b=b)
     return _set(tensor, _rng(generator).uniform(tensor.shape, a, b)) if _state.drawing else tensor
 
 
 def uniform_bias_(bias: Tensor | None, weight: Tensor) -> None:
     """PyTorch's start of a bias beside `weight`: uniform in ±1/√fan_in. None stays None."""
     if bias is not None:
+        checks.tensor("uniform_bias_", "bias", bias)
+        checks.tensor("uniform_bias_", "weight", weight)
         bound = 1 / math.sqrt(max(_fans(weight)[0], 1))
         uniform_(bias, -bound, bound)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Normal with the given mean and standard deviation."""
+    _checked("normal_", tensor, mean=mean, std=std)
     return _set(tensor, _rng(generator).normal(tensor.shape, mean, std)) if _state.drawing else tensor
 
 
@@ -138,6 +151,7 @@ def trunc_normal_(
     >>> bool((x >= 0.5).all()), bool((x <= 0.75).all())
     (True, True)
     """
+    _checked("trunc_normal_", tensor, mean=mean, std=std, a=a, b=b)
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_ needs std > 0 and a < b, got std={std}, a={a}, b={b}")
     if not _state.drawing:
@@ -164,12 +178,14 @@ def trunc_normal_(
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Uniform in ±gain·√(6/(fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    _checked("xavier_uniform_", tensor, gain=gain)
     bound = gain * math.sqrt(6 / max(sum(_fans(tensor)), 1))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Normal with deviation gain·√(2/(fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    _checked("xavier_normal_", tensor, gain=gain)
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(_fans(tensor)), 1)), generator)
 
 
@@ -188,6 +204,7 @@ def kaiming_uniform_(
     generator: random.Generator | None = None,
 ) -> Tensor:
     """Uniform with deviation gain/√fan, bounds ±√3·gain/√fan (He et al. 2015); `a` is leaky_relu's slope."""
+    _checked("kaiming_uniform_", tensor, a=a)
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -200,13 +217,14 @@ def kaiming_normal_(
     generator: random.Generator | None = None,
 ) -> Tensor:
     """Normal with deviation gain/√fan (He et al. 2015); `a` is leaky_relu's slope."""
+    _checked("kaiming_normal_", tensor, a=a)
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: random.Generator | None = None) -> Tensor:
     """Orthonormal rows (or columns, whichever are fewer) of the tensor seen as a matrix (shape[0], rest), times `gain`:
     the Q of a random matrix's QR factors, with R's diagonal made positive (Saxe et al. 2013)."""
-    if tensor.ndim < 2:
+    if _checked("orthogonal_", tensor, gain=gain).ndim < 2:
         raise ValueError(f"orthogonal_ needs at least 2 dimensions, got shape {tensor.shape}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     q, r = np.linalg.qr(_rng(generator).normal((max(rows, columns), min(rows, columns))))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minigrad import dtypes
+from minigrad import checks, dtypes
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
 
@@ -165,7 +165,7 @@ class Module:
         if not remove_duplicate:
             yield from self._walk(prefix)
             return
-        memo = set() if memo is None else memo
+        memo = set() if memo is None else checks.instance("named_modules", "memo", memo, set, "a set or None")
         stack = [(prefix, self)]
         while stack:
             name, module = stack.pop()
@@ -227,7 +227,7 @@ class Module:
             AttributeError: when there is none; the message lists the names at the point where the path ends.
         """
         known = dict(self._walk(""))
-        if target in known:
+        if checks.text("get_submodule", "target", target) in known:
             return known[target]
         parent = target
         while parent not in known:
@@ -261,7 +261,7 @@ class Module:
 
     def apply(self, fn: Callable[["Module"], Any]) -> Self:
         """Calls `fn` once with every module, a module after its submodules: `model.apply(init_weights)`."""
-        self._visit(fn, set())
+        self._visit(checks.function("apply", "fn", fn), set())
         return self
 
     def _visit(self, fn: Callable[["Module"], Any], seen: set[int]) -> None:
@@ -326,8 +326,9 @@ class Module:
                 float32 in the place of 16 bits that hold each value: so the CPU reads bfloat16 from a file.
 
         Raises:
-            ValueError: with every difference listed; the module is unchanged then.
+            ValueError: with every difference listed; the module is unchanged then. TypeError: for anything but a mapping.
         """
+        checks.mapping("load_state_dict", "state_dict", state_dict, "a dict from names to tensors or arrays")
         own = dict(self._state())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -391,7 +392,13 @@ def _fits(value, tensor: Tensor) -> bool:
 
 
 def _describe(value) -> str:
-    """`(10, 64) float32`."""
+    """`(10, 64) float32`; of what is neither a tensor nor numbers, its type."""
     if not isinstance(value, Tensor):
-        value = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            return checks.kind(value)
+        if array.dtype.name not in dtypes.ALL:
+            return checks.kind(value)
+        value = array
     return f"{tuple(value.shape)} {dtypes.dtype(value.dtype).name}"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -39,7 +40,7 @@ class LayerNorm(_Norm):
         self, normalized_shape, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, device=None,
         dtype=None,
     ):  # fmt: skip
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = checks.sizes("LayerNorm", "normalized_shape", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self._make(self.normalized_shape, elementwise_affine, bias, device, dtype)
 
@@ -65,7 +66,9 @@ class GroupNorm(_Norm):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device=None, dtype=None,
         *, bias: bool = True,
     ):  # fmt: skip
-        if num_channels % num_groups:
+        num_groups = checks.whole("GroupNorm", "num_groups", num_groups)
+        num_channels = checks.whole("GroupNorm", "num_channels", num_channels)
+        if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_channels={num_channels} must be divisible by num_groups={num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self._make((num_channels,), affine, bias, device, dtype)
@@ -88,6 +91,7 @@ class _BatchNorm(_Norm):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
         track_running_stats: bool = True, device=None, dtype=None, *, bias: bool = True,
     ):  # fmt: skip
+        num_features = checks.whole(type(self).__name__, "num_features", num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self._make((num_features,), affine, bias, device, dtype)
@@ -106,7 +110,7 @@ class _BatchNorm(_Norm):
             init.zeros_(self.num_batches_tracked)
 
     def forward(self, input):
-        if input.ndim not in self.ranks:
+        if checks.tensor(type(self).__name__, "input", input).ndim not in self.ranks:
             raise ValueError(
                 f"{type(self).__name__} takes {' or '.join(map(str, self.ranks))} dimensions, got shape {input.shape}"
             )

@@ -1,5 +1,6 @@
 """Embedding."""
 
+from minigrad import checks
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter, zeros
@@ -21,6 +22,9 @@ class Embedding(Module):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, device=None, dtype=None
     ):  # fmt: skip
+        num_embeddings = checks.whole("Embedding", "num_embeddings", num_embeddings)
+        embedding_dim = checks.whole("Embedding", "embedding_dim", embedding_dim)
+        padding_idx = None if padding_idx is None else checks.whole("Embedding", "padding_idx", padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx={padding_idx} must lie within num_embeddings={num_embeddings}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

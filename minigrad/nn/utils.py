@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from minigrad import checks
 from minigrad.autograd import no_grad
 from minigrad.nn.module import Module
 from minigrad.optim.clip import clip_grad_norm_, clip_grad_value_
@@ -22,6 +23,7 @@ def evaluation(model: Module) -> Iterator[None]:
     >>> model.training, model[1].training
     (True, False)
     """
+    checks.instance("evaluation", "model", model, Module, "a module")
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Adam and AdamW, in the arithmetic of PyTorch's plain loop, operation by operation."""
+"""Adam and AdamW: the update rule, and around it the step count and the slots."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,34 @@ from typing import Any
 
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels import KERNELS
-from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
+from minigrad.optim.optimizer import Optimizer, all_numbers, at_least_zero, counts, fit, like, scalar
+
+
+def adam(xp, θ, g, m, v, v_max=None, /, *, lr, betas, correction, root, eps, weight_decay, decoupled) -> tuple:
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) on raw arrays, in PyTorch's order of operations. Gives the new θ, m, v and, for
+    AMSGrad, v_max.
+
+    This is what runs, unless the backend has an `adam` of its own, which computes the same in place (None: it declines).
+
+    Args:
+        θ, g: the parameter and its gradient.
+        m, v, v_max: the averages of g and of g², and the largest v so far.
+        correction, root: 1 - β₁ᵗ and √(1 - β₂ᵗ) at step t, which make m̂ of m and √v̂ of √v.
+        decoupled: whether the decay λ shrinks θ itself (AdamW) instead of changing the gradient.
+    """
+    α, (β1, β2), ε, λ = lr, betas, eps, weight_decay
+    if counts(λ):
+        θ, g = (θ * (1 - α * λ), g) if decoupled else (θ, g + λ * θ)
+    m = lerp(m, g, 1 - β1)  # β₁·m + (1 - β₁)·g
+    v = (1 - β2) * g * g + β2 * v
+    largest = v if v_max is None else xp.maximum(v_max, v)
+    θ = θ - α / correction * m / (xp.sqrt(largest) / root + ε)  # α·m̂/(√v̂ + ε)
+    return (θ, m, v) if v_max is None else (θ, m, v, largest)
+
+
+def lerp(a, b, share):
+    """a + share·(b - a), from the nearer end."""
+    return a + share * (b - a) if not all_numbers(share) or share < 0.5 else b - (1 - share) * (b - a)
 
 
 class Adam(Optimizer):
@@ -61,46 +88,19 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}, it must be at least 0 and less than 1")
 
     def update(self, p: Tensor, grad, group: dict[str, Any]):
-        xp, data, lr, decay = p.backend, p.data, scalar(group["lr"], p), scalar(group["weight_decay"], p)
-        beta1, beta2 = (scalar(beta, p) for beta in group["betas"])
+        xp, (options, plain) = p.backend, self._operands(p, group, ("lr", "betas", "eps", "weight_decay"))
         correction, root = self._corrections(p, group)
-        m, v = self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")
-        options = (group["lr"], group["weight_decay"], group["eps"], *group["betas"])
-        plain = not (group["amsgrad"] or group["capturable"] or any(isinstance(option, Tensor) for option in options))
-        if plain and (kernel := KERNELS.get(("adam", xp.name))):
-            new, m.data, v.data = kernel.forward(
-                data, grad, m.data, v.data, lr=lr, betas=(beta1, beta2), correction=correction, root=root,
-                eps=group["eps"], decay=decay, decoupled=group["decoupled_weight_decay"],
-            )  # fmt: skip
-            return new
-        decays = isinstance(group["weight_decay"], Tensor) or decay != 0
-        if decays and group["decoupled_weight_decay"]:
-            data = data * (1 - lr * decay)
-        elif decays:
-            grad = grad + decay * data
-
-        mean = grad - m.data  # m + (1 - β₁)(g - m), from the nearer end
-        if isinstance(group["betas"][0], Tensor) or beta1 > 0.5:
-            mean *= 1 - beta1
-            mean += m.data
-        else:
-            mean *= -(1 - (1 - beta1))
-            mean += grad
-        square = (1 - beta2) * grad
-        square *= grad
-        square += v.data * beta2
-        m.data, v.data = fit(p, mean), fit(p, square)
-
+        slots = [self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")]
         if group["amsgrad"]:
-            largest = self.slot(p, "max_exp_avg_sq")
-            largest.data = square = fit(p, xp.maximum(largest.data, v.data))
-        bottom = xp.sqrt(square)
-        bottom /= root
-        bottom += scalar(group["eps"], p)
-        change = mean * -(lr / correction)
-        change /= bottom
-        change += data
-        return change
+            slots.append(self.slot(p, "max_exp_avg_sq"))
+        arrays = (p.data, grad, *[slot.data for slot in slots])
+        rates = {"correction": correction, "root": root, "decoupled": group["decoupled_weight_decay"]}
+        kernel = KERNELS.get(("adam", xp.name)) if plain and not group["capturable"] else None
+        new = None if kernel is None else kernel(*arrays, **options, **rates)
+        new, *moments = adam(xp, *arrays, **options, **rates) if new is None else new
+        for slot, moment in zip(slots, moments, strict=True):
+            slot.data = fit(p, moment)
+        return new
 
     def _corrections(self, p: Tensor, group: dict[str, Any]) -> tuple:
         """1 - β₁ᵗ and √(1 - β₂ᵗ) after counting the step: numbers, or arrays when the count has to stay on the device.

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable
 
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import fit, like
 
 
-def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _with_grad(who: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """(parameter, its gradient) where there is one."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    if isinstance(parameters, Tensor):
+        parameters = [parameters]
+    parameters = checks.entries(who, "parameters", parameters, "a tensor or an iterable of tensors", Tensor)
     return [(p, p.grad) for p in parameters if p.grad is not None]
 
 
@@ -42,7 +45,9 @@ def clip_grad_norm_(
     >>> round(norm.item(), 4), [round(g, 4) for g in w.grad.tolist()]
     (10.0, [0.6, 0.8])
     """
-    pairs = _with_grad(parameters)
+    pairs = _with_grad("clip_grad_norm_", parameters)
+    max_norm = checks.number("clip_grad_norm_", "max_norm", _read(max_norm))
+    norm_type = checks.number("clip_grad_norm_", "norm_type", math.inf if str(norm_type) == "inf" else norm_type)
     if not pairs:
         return Tensor(0.0)
     norm = _norm([grad for _, grad in pairs], float(norm_type))
@@ -67,8 +72,14 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     >>> [round(g, 4) for g in w.grad.tolist()]
     [1.0, -0.2]
     """
-    for p, grad in _with_grad(parameters):
+    clip_value = checks.number("clip_grad_value_", "clip_value", _read(clip_value))
+    for p, grad in _with_grad("clip_grad_value_", parameters):
         p.grad = like(grad, fit(grad, p.backend.clip(grad.data, -float(clip_value), float(clip_value))))
+
+
+def _read(limit):
+    """A tensor with one element as a number; anything else as it is."""
+    return limit.item() if isinstance(limit, Tensor) and limit.numel() == 1 else limit
 
 
 def _norm(grads: list[Tensor], p: float) -> Tensor:

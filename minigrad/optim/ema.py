@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from minigrad import checks
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import minimum
@@ -28,7 +29,8 @@ class EMA:
     """
 
     def __init__(self, module, decay: float = 0.999, warmup: bool = False):
-        if not 0 <= decay <= 1:
+        checks.module("EMA", "module", module)
+        if not 0 <= checks.number("EMA", "decay", decay) <= 1:
             raise ValueError(f"EMA: decay must lie between 0 and 1, got {decay}")
         self.module, self.decay, self.warmup = module, decay, warmup
         self.average: dict[str, Tensor] = {name: _wide(t) for name, t in _tensors(self.module)}
@@ -65,7 +67,13 @@ class EMA:
 
     def copy_to(self, module=None) -> None:
         """Puts the averages into the module (or into another of the same structure)."""
-        for name, t in _tensors(self.module if module is None else module):
+        module = self.module if module is None else checks.module("EMA.copy_to", "module", module)
+        missing = [name for name, _ in _tensors(module) if name not in self.average]
+        if missing:
+            raise ValueError(
+                f"EMA.copy_to: there are no averages of {', '.join(missing)}; give a module of the same structure"
+            )
+        for name, t in _tensors(module):
             t.data = self.average[name].to(t.device, t.dtype).data
 
     @contextmanager
@@ -90,6 +98,9 @@ class EMA:
         Raises:
             ValueError: with every missing, unexpected or mis-shaped name; nothing is changed then.
         """
+        checks.mapping("EMA.load_state_dict", "state_dict", state_dict, "a dict from names to tensors")
+        for name, value in state_dict.items():
+            checks.tensor("EMA.load_state_dict", f"{name!r}", value)
         own = dict(_tensors(self.module))
         problems = [f"missing {name}" for name in [*own, "updates"] if name not in state_dict]
         problems += [f"unexpected {name}" for name in state_dict if name not in own and name != "updates"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from minigrad import checks
 from minigrad.autograd import no_grad
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
@@ -48,6 +49,13 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ):
+        for name, value in (
+            ("init_scale", init_scale),
+            ("growth_factor", growth_factor),
+            ("backoff_factor", backoff_factor),
+        ):
+            checks.number("GradScaler", name, value)
+        growth_interval = checks.whole("GradScaler", "growth_interval", growth_interval)
         if enabled and not (
             growth_factor > 1.0 and 0.0 < backoff_factor < 1.0 and init_scale > 0 and growth_interval > 0
         ):
@@ -75,7 +83,7 @@ class GradScaler:
             return {key: self.scale(value) for key, value in outputs.items()}
         if isinstance(outputs, list | tuple):
             return type(outputs)(self.scale(value) for value in outputs)
-        raise TypeError(f"GradScaler.scale takes tensors or a list of them, got {type(outputs).__name__}")
+        raise TypeError(f"GradScaler.scale takes tensors or a list of them, got {checks.kind(outputs)}")
 
     @no_grad()
     def unscale_(self, optimizer: Optimizer) -> None:
@@ -84,6 +92,7 @@ class GradScaler:
         if not self.enabled:
             return
         tracing.require(self, "a GradScaler")
+        checks.instance("GradScaler.unscale_", "optimizer", optimizer, Optimizer, "an optimizer")
         if id(optimizer) in self._found:
             raise RuntimeError(
                 "unscale_() has already been called on this optimizer since the last update(); call update() once a step"
@@ -109,6 +118,7 @@ class GradScaler:
     def step(self, optimizer: Optimizer, *args, **kwargs):
         """`optimizer.step(…)`, without effect where a gradient was infinite or NaN. Gradients are unscaled first if they weren't.
         Returns what the optimizer's step returns."""
+        checks.instance("GradScaler.step", "optimizer", optimizer, Optimizer, "an optimizer")
         if not self.enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs or args:
@@ -137,7 +147,12 @@ class GradScaler:
             raise RuntimeError("GradScaler.update() comes after scale(loss).backward() and step(optimizer)")
         scale = self._scale
         if new_scale is not None:
-            given = new_scale if isinstance(new_scale, Tensor) else Tensor(float(new_scale), device=scale.device)
+            if isinstance(new_scale, Tensor):
+                given = new_scale
+            else:
+                given = Tensor(float(checks.number("GradScaler.update", "new_scale", new_scale)), device=scale.device)
+            if given.numel() != 1:
+                raise ValueError(f"GradScaler.update: new_scale must have one element, got shape {given.shape}")
             scale.data = given.detach().to(scale.device, "float32").reshape(()).data
         elif not self._found:
             raise RuntimeError(
@@ -210,10 +225,17 @@ class GradScaler:
         Raises:
             ValueError: for an empty one, which a scaler that is off gave. KeyError: for one that lacks something.
         """
+        checks.mapping("GradScaler.load_state_dict", "state_dict", state_dict)
         if not self.enabled:
             return
         if not state_dict:
             raise ValueError("the state dict is empty: it comes from a GradScaler with enabled=False")
+        names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+        missing = [name for name in names if name not in state_dict]
+        if missing:
+            raise KeyError(f"the state dict of a GradScaler lacks {', '.join(missing)}")
+        for name in names:
+            checks.number("GradScaler.load_state_dict", repr(name), state_dict[name])
         first = (float(state_dict["scale"]), int(state_dict["_growth_tracker"]), int(state_dict.get("skipped", 0)))
         self.growth_factor, self.backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self.growth_interval = state_dict["growth_interval"]

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection
 
+from minigrad import checks
+
 
 def param_groups_layer_decay(
     model,
@@ -29,8 +31,15 @@ def param_groups_layer_decay(
     Raises:
         TypeError: when the model has no `group_matcher`.
     """
-    if not hasattr(model, "group_matcher"):
-        raise TypeError(f"{type(model).__name__} has no group_matcher(), which says how deep a parameter lies")
+    if not hasattr(model, "group_matcher") or isinstance(model, type):
+        raise TypeError(
+            f"param_groups_layer_decay: {checks.kind(model)} has no group_matcher(), which says how deep a parameter lies"
+        )
+    who = "param_groups_layer_decay"
+    numbers = (("lr", lr), ("weight_decay", weight_decay), ("layer_decay", layer_decay), ("min_scale", min_scale))
+    for option, value in numbers:
+        checks.number(who, option, value)
+    checks.entries(who, "no_weight_decay_list", no_weight_decay_list, "a list of names", str)
     patterns = list(model.group_matcher(coarse=False).values())
     spared = {*no_weight_decay_list, *model.no_weight_decay()}
     parameters = dict(model.named_parameters())

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from minigrad import checks
 from minigrad.autograd import enable_grad
 from minigrad.backend import BackendError, tracing
 from minigrad.callers import warn
@@ -40,22 +41,30 @@ class Optimizer:
         self.memo: dict = {}  # results that the parameters of one step share
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        groups = list(params)
+        name = type(self).__name__
+        groups = checks.entries(name, "params", params, "an iterable of tensors, (name, tensor) pairs or dicts")
+        checks.mapping(name, "defaults", defaults)
         if not groups:
             raise ValueError(
                 "optimizer got an empty parameter list; has the model parameters, or was a generator already used up?"
             )
-        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with options of their own: `add_param_group({"params": head.parameters(), "lr": 0.01})`."""
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(f"a parameter group must be a dict with the key 'params', got {type(param_group).__name__}")
+            raise TypeError(f"a parameter group must be a dict with the key 'params', got {checks.kind(param_group)}")
         params = param_group["params"]
         if isinstance(params, set):
             raise TypeError("a parameter group must have an order, and a set has none; pass a list")
-        entries = [params] if isinstance(params, Tensor) else list(params)
+        entries = (
+            [params]
+            if isinstance(params, Tensor)
+            else checks.entries(type(self).__name__, "params", params, "an iterable of tensors")
+        )
+        if any(isinstance(entry, tuple) and len(entry) != 2 for entry in entries):
+            raise TypeError(f"{type(self).__name__}: named params must be (name, tensor) pairs")
         named = [entry for entry in entries if isinstance(entry, tuple)]
         if named and len(named) != len(entries):
             raise ValueError("all optimizer params should be with/without names. Some param names are missing")
@@ -67,7 +76,7 @@ class Optimizer:
         tensors = [entry[1] for entry in named] if named else entries
         for p in tensors:
             if not isinstance(p, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {checks.kind(p)}")
             if not p.is_leaf:
                 raise ValueError(
                     "can't optimize a non-leaf Tensor: it is the result of an operation; use .detach() or a Parameter"
@@ -85,6 +94,10 @@ class Optimizer:
 
     def check(self, group: dict[str, Any]) -> None:
         """Raises ValueError when an option of the group is invalid."""
+        checks.mapping(type(self).__name__, "group", group)
+        missing = [name for name in self.defaults if name not in group]
+        if missing:
+            raise KeyError(f"the parameter group lacks {', '.join(missing)}")
         if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got shape {group['lr'].shape}")
         at_least_zero("learning rate", group["lr"])
@@ -108,7 +121,11 @@ class Optimizer:
                 made by this step become zeros), which is chosen on the device without reading it.
         """
         loss = None
+        if skip is not None:
+            if checks.tensor(f"{type(self).__name__}.step", "skip", skip).numel() != 1:
+                raise ValueError(f"{type(self).__name__}.step: skip must be a single boolean, got shape {skip.shape}")
         if closure is not None:
+            checks.function(f"{type(self).__name__}.step", "closure", closure)
             with enable_grad():
                 loss = closure()
         tracing.require(self, "an optimizer")
@@ -166,9 +183,22 @@ class Optimizer:
         """The new raw array of a parameter, from its raw gradient and its group's options."""
         raise NotImplementedError(f"{type(self).__name__} has no update method")
 
+    def _operands(self, p: Tensor, group: dict[str, Any], names: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
+        """Options of a group as operands beside p's array, see `scalar`, and whether all of them are numbers. Parameters of one group
+        and device share them."""
+        key = "operands", id(group), p.device
+        if key not in self.memo:
+            found = {}
+            for name in names:
+                option = group[name]
+                found[name] = tuple(scalar(o, p) for o in option) if isinstance(option, tuple) else scalar(option, p)
+            flat = [o for option in found.values() for o in (option if isinstance(option, tuple) else (option,))]
+            self.memo[key] = found, all_numbers(*flat)
+        return self.memo[key]
+
     def slot(self, p: Tensor, name: str) -> Tensor:
         """A tensor of the parameter's shape in its state, zeros at first."""
-        state = self.state[p]
+        state = self.state[checks.tensor("slot", "p", p)]
         if name not in state:
             state[name] = like(p, p.backend.zeros_like(p.data))
         elif state[name].backend is not p.backend:
@@ -203,7 +233,7 @@ class Optimizer:
         Raises:
             ValueError: when groups, parameters or shapes differ in number or size, or it is another optimiser's.
         """
-        saved = state_dict["param_groups"]
+        saved = _checked(f"{type(self).__name__}.load_state_dict", state_dict)["param_groups"]
         sizes, expected = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
         if sizes != expected:
             raise ValueError(f"the state dict has parameter groups of {sizes} parameters, the optimizer of {expected}")
@@ -256,6 +286,7 @@ def flatten_state(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], lis
     ['0.step', '0.exp_avg', '0.exp_avg_sq']
     >>> optimizer.load_state_dict(mg.optim.unflatten_state(tensors, groups))
     """
+    _checked("flatten_state", state_dict)
     tensors = {f"{i}.{name}": value for i, slots in state_dict["state"].items() for name, value in slots.items()}
     groups = [{k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()} for g in state_dict["param_groups"]]
     return tensors, groups
@@ -267,13 +298,30 @@ def unflatten_state(tensors: Mapping[str, Tensor], groups: list[dict[str, Any]])
     Raises:
         ValueError: for a name that isn't an index, a dot and a slot.
     """
+    checks.mapping("unflatten_state", "tensors", tensors, "a dict from names to tensors")
+    checks.entries("unflatten_state", "groups", groups, "a list of dicts", Mapping)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, _, name = key.partition(".")
+        index, _, name = str(key).partition(".")
         if not index.isdecimal() or not name:
             raise ValueError(f"{key!r} is no entry of a flattened optimiser state, expected something like '0.exp_avg'")
         state.setdefault(int(index), {})[name] = value
     return {"state": state, "param_groups": groups}
+
+
+def _checked(who: str, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state dict, if it is built like an optimiser's."""
+    checks.mapping(who, "state_dict", state_dict, "a dict that an optimizer's state_dict() gave")
+    state, groups = state_dict.get("state"), state_dict.get("param_groups")
+    if not isinstance(state, Mapping) or not all(isinstance(slots, Mapping) for slots in state.values()):
+        raise ValueError(f"{who}: the dict must have 'state', a dict with a dict of slots for each parameter's number")
+    if not isinstance(groups, list) or not all(
+        isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups
+    ):
+        raise ValueError(
+            f"{who}: the dict must have 'param_groups', a list of dicts with a list of numbers under 'params'"
+        )
+    return state_dict
 
 
 def like(t: Tensor, array) -> Tensor:
@@ -301,8 +349,22 @@ def scalar(value, p: Tensor):
     return value.data.reshape(()) if value.backend is p.backend else value.item()
 
 
+def all_numbers(*options) -> bool:
+    """Whether no option is an array, on a device that only knows its value."""
+    return all(isinstance(option, int | float) for option in options)
+
+
+def counts(option) -> bool:
+    """Whether an option changes anything. An array may, and isn't looked at."""
+    return not isinstance(option, int | float) or option != 0
+
+
 def at_least_zero(what: str, value) -> None:
     """Raises ValueError for a negative number or NaN."""
+    if not isinstance(value, Tensor) and not isinstance(plain(value), int | float):
+        raise TypeError(f"Invalid {what}: it must be a number, got {checks.kind(value)}")
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"Invalid {what}: it must have one element, got shape {value.shape}")
     if not float(value) >= 0:
         raise ValueError(f"Invalid {what}: {float(value)}, it must be a number that is at least 0")
 

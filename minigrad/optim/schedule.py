@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import Optimizer
 
@@ -31,8 +32,8 @@ class LRScheduler:
     _beginning = False  # whether this is the step that construction takes
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__} needs an optimizer, got {type(optimizer).__name__}")
+        _optimizer(self, optimizer)
+        last_epoch = checks.whole(type(self).__name__, "last_epoch", last_epoch)
         self.optimizer, self.last_epoch = optimizer, last_epoch
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -75,9 +76,10 @@ class LRScheduler:
         Raises:
             ValueError: when the names are not this schedule's.
         """
+        checks.mapping(f"{type(self).__name__}.load_state_dict", "state_dict", state_dict)
         if set(state_dict) != set(self.state_dict()):
             raise ValueError(
-                f"the state dict has {', '.join(sorted(state_dict))}; {type(self).__name__} keeps "
+                f"the state dict has {', '.join(sorted(map(str, state_dict)))}; {type(self).__name__} keeps "
                 f"{', '.join(sorted(self.state_dict()))}"
             )
         vars(self).update(state_dict)
@@ -106,14 +108,19 @@ class LambdaLR(LRScheduler):
         self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
         last_epoch: int = -1,
     ):  # fmt: skip
-        groups = len(optimizer.param_groups)
+        groups = len(_optimizer(self, optimizer).param_groups)
         self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, list | tuple) else [lr_lambda] * groups
+        for factor in self.lr_lambdas:
+            checks.function("LambdaLR", "lr_lambda", factor)
         if len(self.lr_lambdas) != groups:
             raise ValueError(f"Expected {groups} lr_lambdas, one for each group, but got {len(self.lr_lambdas)}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        return [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+        factors = [factor(self.last_epoch) for factor in self.lr_lambdas]
+        for factor in factors:
+            checks.number("LambdaLR", "what lr_lambda returns", factor)
+        return [base * factor for base, factor in zip(self.base_lrs, factors, strict=True)]
 
 
 class StepLR(LRScheduler):
@@ -129,9 +136,10 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
+        step_size = checks.whole("StepLR", "step_size", step_size)
         if step_size < 1:
             raise ValueError(f"StepLR: step_size must be at least 1, got {step_size}")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = step_size, checks.number("StepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -152,7 +160,9 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1):
-        self.milestones, self.gamma = sorted(milestones), gamma
+        found = checks.entries("MultiStepLR", "milestones", milestones, "a list of whole numbers")
+        self.milestones = sorted(checks.whole("MultiStepLR", "each milestone", n) for n in found)
+        self.gamma = checks.number("MultiStepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -171,7 +181,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
-        self.gamma = gamma
+        self.gamma = checks.number("ExponentialLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -191,7 +201,12 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = (
+            checks.number("CosineAnnealingLR", "T_max", T_max),
+            checks.number("CosineAnnealingLR", "eta_min", eta_min),
+        )
+        if self.T_max == 0:
+            raise ValueError("CosineAnnealingLR: T_max, the number of steps down, must not be 0")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -230,6 +245,8 @@ class CosineWithWarmup(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, total_steps: int, eta_min: float = 0.0, last_epoch: int = -1
     ):  # fmt: skip
+        for name, value in (("warmup_steps", warmup_steps), ("total_steps", total_steps), ("eta_min", eta_min)):
+            checks.number("CosineWithWarmup", name, value)
         if not 0 <= warmup_steps <= total_steps:
             raise ValueError(f"warmup_steps must lie between 0 and total_steps={total_steps}, got {warmup_steps}")
         self.warmup_steps, self.total_steps, self.eta_min = warmup_steps, total_steps, eta_min
@@ -268,6 +285,15 @@ class OneCycleLR(LRScheduler):
         max_momentum: float | list[float] = 0.95,
         div_factor: float = 25.0, final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1,
     ):  # fmt: skip
+        _optimizer(self, optimizer)
+        for name, value in (("total_steps", total_steps), ("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+            if value is not None:
+                checks.whole("OneCycleLR", name, value)
+        numbers = (("pct_start", pct_start), ("div_factor", div_factor), ("final_div_factor", final_div_factor))
+        for name, number in numbers:
+            checks.number("OneCycleLR", name, number)
+        if div_factor == 0 or final_div_factor == 0:
+            raise ValueError("OneCycleLR: div_factor and final_div_factor divide the learning rate and must not be 0")
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR needs total_steps, or epochs and steps_per_epoch")
@@ -325,8 +351,16 @@ class OneCycleLR(LRScheduler):
         return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
+def _optimizer(schedule: LRScheduler, optimizer: object) -> Optimizer:
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    raise TypeError(f"{type(schedule).__name__} needs an optimizer, got {checks.kind(optimizer)}")
+
+
 def _each(value, groups: list, name: str) -> list[float]:
     values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
+    for each in values:
+        checks.number("OneCycleLR", name, each)
     if len(values) != len(groups):
         raise ValueError(f"expected {len(groups)} values for {name}, one for each group, got {len(values)}")
     return values

@@ -1,10 +1,31 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent: the update rule, and around it the momentum buffer."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from minigrad.engine.tensor import Tensor
-from minigrad.optim.optimizer import Optimizer, at_least_zero, fit, like, scalar
+from minigrad.kernels import KERNELS
+from minigrad.optim.optimizer import Optimizer, at_least_zero, counts, fit, like
+
+
+def sgd(xp, θ, g, b, /, *, lr, momentum, dampening, weight_decay, nesterov, first=None) -> tuple:
+    """One step of gradient descent with momentum (Sutskever et al. 2013, in PyTorch's form) on raw arrays. Gives the new θ and b.
+
+    This is what runs, unless the backend has an `sgd` of its own, which computes the same in place (None: it declines).
+
+    Args:
+        θ, g: the parameter and its gradient.
+        b: the momentum buffer, None at the first step.
+        first: a boolean array where only the device knows whether this is the first step: earlier ones may have been skipped.
+    """
+    γ, μ, τ, λ = lr, momentum, dampening, weight_decay
+    if counts(λ):
+        g = g + λ * θ
+    if counts(μ):
+        b = g if b is None else μ * b + (1 - τ) * g
+        b = b if first is None else xp.where(first, g, b)
+        g = g + μ * b if nesterov else b
+    return θ - γ * g, b
 
 
 class SGD(Optimizer):
@@ -50,24 +71,24 @@ class SGD(Optimizer):
             )
 
     def update(self, p: Tensor, grad, group: dict[str, Any]):
-        momentum, decay = scalar(group["momentum"], p), scalar(group["weight_decay"], p)
-        if isinstance(group["weight_decay"], Tensor) or decay != 0:
-            grad = grad + decay * p.data
-        if isinstance(group["momentum"], Tensor) or momentum != 0:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = like(p, fit(p, grad))
-                if self.memo["skippable"] and group["dampening"] != 0:  # a skipped step is not the first one
-                    self.state[p]["step"] = Tensor(1.0, dtype="float32", device=p.device)
-            else:
-                buffer, count = self.slot(p, "momentum_buffer"), self.state[p].get("step")
-                new = buffer.data * momentum
-                new += (1 - scalar(group["dampening"], p)) * grad
-                if count is not None:
-                    new = p.backend.where(count.data > 0, new, grad)
-                    count.data = count.data + 1
-                buffer.data = fit(p, new)
-            buffer = self.state[p]["momentum_buffer"].data
-            grad = grad + momentum * buffer if group["nesterov"] else buffer
-        change = grad * -scalar(group["lr"], p)
-        change += p.data
-        return change
+        xp, (options, plain) = p.backend, self._operands(p, group, ("lr", "momentum", "dampening", "weight_decay"))
+        buffer = first = None
+        moves = counts(options["momentum"])
+        if moves and "momentum_buffer" in self.state[p]:
+            buffer = self.slot(p, "momentum_buffer").data
+            count = self.state[p].get("step")
+            if count is not None:
+                first, count.data = count.data == 0, count.data + 1
+        quick = plain and first is None and (buffer is not None or not moves)
+        kernel = KERNELS.get(("sgd", xp.name)) if quick else None
+        new = None if kernel is None else kernel(p.data, grad, buffer, nesterov=group["nesterov"], **options)
+        if new is None:
+            new = sgd(xp, p.data, grad, buffer, nesterov=group["nesterov"], first=first, **options)
+        new, b = new
+        if buffer is not None:
+            self.state[p]["momentum_buffer"].data = fit(p, b)
+        elif moves:
+            self.state[p]["momentum_buffer"] = like(p, fit(p, b))
+            if self.memo["skippable"] and group["dampening"] != 0:  # a skipped step is not the first one
+                self.state[p]["step"] = Tensor(1.0, dtype="float32", device=p.device)
+        return new

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minigrad import checks
+
 
 class RandomAffine:
     """Each image turned by up to `degrees`, scaled by up to a factor 1 + `zoom` either way, and moved by up to `pixels`.
@@ -16,10 +18,15 @@ class RandomAffine:
     """
 
     def __init__(self, pixels: float = 0, degrees: float = 0, zoom: float = 0, fill: float = 0):
+        for name, value in (("pixels", pixels), ("degrees", degrees), ("zoom", zoom), ("fill", fill)):
+            checks.number("RandomAffine", name, value)
         self.pixels, self.degrees, self.zoom, self.fill = pixels, degrees, zoom, fill
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if rng is None:
+        images = checks.array("RandomAffine", "images", images, "an array (N, channels, H, W)")
+        if images.ndim != 4:
+            raise ValueError(f"RandomAffine: images must be (N, channels, H, W), got shape {images.shape}")
+        if not isinstance(rng, np.random.Generator):
             raise TypeError("RandomAffine draws at random: call it with a generator, np.random.default_rng(seed)")
         n, channels, h, w = images.shape
         angle, scale, down, right = rng.uniform(-1, 1, (4, n, 1, 1))

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 import minigrad as mg
+from minigrad import checks
 from minigrad.data import DataLoader, ImageError, open_image
 from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained, preprocessor_files
 from minigrad.models.checkpoints.loading import locate
@@ -60,6 +61,10 @@ class Classifier:
         fields: Mapping[str, Any] | None = None,
         data: str = "",
     ):
+        checks.instance("Classifier", "model", model, mg.nn.Module, "a model")
+        checks.entries("Classifier", "classes", classes, "a list of names", str)
+        if not isinstance(preprocessing, ImageProcessor | Preprocessing):
+            raise checks.wrong("Classifier", "preprocessing", "an ImageProcessor or a Preprocessing", preprocessing)
         self.model, self.classes, self.preprocessing, self.device = model.to(device), classes, preprocessing, device
         self.name, self.fields, self.data = name, fields, data
         self.processor: ImageProcessor | None = None
@@ -95,7 +100,7 @@ class Classifier:
             RunFolderError: for a folder without weights. FileNotFoundError: when there is nothing at `path`.
             CheckpointError: for a file that is damaged or wasn't written by a training run.
         """
-        path = Path(path)
+        path = Path(checks.path("Classifier.load", "path", path))
         if path.is_dir():
             if not (path / WEIGHTS).is_file():
                 raise RunFolderError(f"{path} holds no trained model: it has no {WEIGHTS}")
@@ -141,6 +146,9 @@ class Classifier:
 
     def save(self, path: str | PathLike, **numbers: float) -> None:
         """Write weights, classes and preprocessing as one safetensors file; `numbers` are noted beside them."""
+        checks.path("Classifier.save", "path", path)
+        for name, value in numbers.items():
+            checks.number("Classifier.save", name, value)
         about = {
             "model": self.name,
             "fields": self.fields,
@@ -183,6 +191,7 @@ class Classifier:
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """(N, C, H, W) of prepared pictures → (N, classes)."""
         with mg.no_grad():
+            batch = checks.array("Classifier.probabilities", "batch", batch, "an array (N, C, H, W)")
             return F.softmax(self.model(mg.tensor(batch, device=self.device)), dim=-1).numpy()
 
     def predict(self, image) -> Prediction:
@@ -229,7 +238,9 @@ def digit_scan(pixels: np.ndarray, name: str = "the image") -> tuple[np.ndarray,
     Raises:
         ImageError: when all pixels are about as bright as the border.
     """
-    grey = pixels.astype(np.float32)
+    grey = checks.array("digit_scan", "pixels", pixels, "an array (H, W)").astype(np.float32)
+    if grey.ndim != 2 or not grey.size:
+        raise ValueError(f"digit_scan: pixels must be a grey picture (H, W), got shape {grey.shape}")
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
     darker, brighter = paper - float(grey.min()), float(grey.max()) - paper

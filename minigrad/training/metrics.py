@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minigrad as mg
+from minigrad import checks
 from minigrad.nn import functional as F
 from minigrad.nn.utils import evaluation
 
@@ -79,6 +80,17 @@ def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     >>> confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
+    who, expected = "confusion_counts", "an array of class numbers"
+    labels, predicted = (
+        checks.array(who, name, value, expected) for name, value in (("labels", labels), ("predicted", predicted))
+    )
+    classes = checks.whole(who, "classes", classes)
+    if labels.ndim != 1 or labels.shape != predicted.shape:
+        raise ValueError(f"{who}: labels and predicted must be (N,), got {labels.shape} and {predicted.shape}")
+    for name, found in (("labels", labels), ("predicted", predicted)):
+        if found.size and (found.dtype.kind not in "iu" or not 0 <= found.min() <= found.max() < classes):
+            raise ValueError(f"{who}: {name} must be class numbers from 0 to {classes - 1}")
+    labels, predicted = labels.astype(np.int64), predicted.astype(np.int64)
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -90,7 +102,9 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
     >>> class_iou(np.array([[6, 2, 0], [0, 2, 0], [0, 0, 0]])).tolist()
     [0.75, 0.5, nan]
     """
-    confusion = np.asarray(confusion)
+    confusion = checks.array("class_iou", "confusion", confusion)
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+        raise ValueError(f"class_iou: confusion must be (classes, classes), got shape {confusion.shape}")
     both = np.diag(confusion).astype(np.float64)
     either = confusion.sum(0) + confusion.sum(1) - both
     return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
@@ -115,6 +129,9 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
     Raises:
         ValueError: when there are no batches.
     """
+    checks.instance("evaluate", "model", model, mg.nn.Module, "a module")
+    if isinstance(batches, type) or not hasattr(batches, "__iter__"):
+        raise checks.wrong("evaluate", "batches", "an iterable of (images, labels)", batches)
     running, labels, probabilities = Running(), [], []
 
     def read(loss, target, shares) -> None:
@@ -124,7 +141,14 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
 
     before = None
     with evaluation(model):
-        for images, target in batches:
+        for batch in batches:
+            if (
+                not isinstance(batch, tuple | list)
+                or len(batch) != 2
+                or not all(isinstance(t, mg.Tensor) for t in batch)
+            ):
+                raise checks.wrong("evaluate", "each batch", "a pair of tensors (images, labels)", batch)
+            images, target = batch
             logits = model(images)
             results = (F.cross_entropy(logits, target), target, F.softmax(logits, dim=-1))
             logits.backend.start([t.data for t in results])

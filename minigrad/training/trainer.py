@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad import backend
+from minigrad import backend, checks
 from minigrad.backend import num_threads
 from minigrad.memory import GB
 from minigrad.optim.lr_scheduler import CosineWithWarmup
@@ -74,6 +74,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
     0.9916434540389972
     """
     config = TrainConfig() if config is None else config
+    checks.instance("train", "config", config, TrainConfig, "a TrainConfig")
     with Team() as team:
         run = _Run(config, quiet, team)
         if (problem := run.too_much()) is not None:
@@ -93,7 +94,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     Raises:
         RunFolderError: when the folder holds no run. CheckpointError: when its state is damaged. Otherwise as `train`.
     """
-    folder = Path(folder)
+    folder = Path(checks.path("resume", "folder", folder))
     with Team() as team:
         with team.files(folder, (RESULT, STATE)) as files:
             if (files / RESULT).is_file():

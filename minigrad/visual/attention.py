@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import minigrad as mg
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn.utils import evaluation
@@ -68,7 +69,9 @@ def attention_overlay(
         ValueError: when the query lies outside the image, a stage has no such block, or the image doesn't suit the model.
     """
     config = _encoder(model).config
+    block = checks.whole("attention_overlay", "block", block)
     inputs, pictures = _prepare(model, image, processor)
+    titles = _titles("attention_overlay", titles, len(inputs))
     shares = [_shares(model, x, query, block) for x in inputs]
     top = int(np.clip(np.ceil(max(_log2(share).max() for row in shares for share in row)), 1, 4))
     rows = []
@@ -117,6 +120,7 @@ def feature_pyramid(
         ValueError: when the image doesn't suit the model.
     """
     inputs, pictures = _prepare(model, image, processor)
+    titles = _titles("feature_pyramid", titles, len(inputs))
     rows = []
     for i, (x, picture) in enumerate(zip(inputs, pictures, strict=True)):
         height, width = x.shape[2:]
@@ -150,6 +154,8 @@ def _encoder(model):
 def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Tensor], list[np.ndarray]]:
     """Each image as a model's input (1, C, H, W) and as uint8 (C, H, W) for looking at."""
     config, device = _encoder(model).config, next(model.parameters()).device
+    if processor is not None and not (callable(processor) and hasattr(processor, "restore")):
+        raise checks.wrong("a picture of a model", "processor", "an ImageProcessor or None", processor)
     if isinstance(image, Tensor) and image.ndim == 4:
         image = [image[i] for i in range(len(image))]
     inputs, pictures = [], []
@@ -166,6 +172,16 @@ def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Ten
         pixels = inputs[-1].numpy()[0]
         pictures.append(_as_picture(pixels.astype(np.float64)) if processor is None else processor.restore(pixels))
     return inputs, pictures
+
+
+def _titles(who: str, titles: object, count: int) -> list[str]:
+    """A title for each picture, or none."""
+    if titles is None:
+        return []
+    found = checks.entries(who, "titles", titles, "a list of strings", str)
+    if found and len(found) < count:
+        raise ValueError(f"{who}: there are {count} pictures and {len(found)} titles; give one for each")
+    return found
 
 
 def _as_picture(pixels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import minigrad as mg
+from minigrad import checks
 from minigrad.visual.training_memory import TrainingMemory, training_memory
 from minigrad.visual.watch import input_shape_of, run_watched, zeros_for
 
@@ -108,7 +109,10 @@ def summary(
     parameters  15
     MACs        12
     """
+    checks.instance("summary", "model", model, mg.nn.Module, "a module")
     shape = input_shape_of(model, input_shape)
+    if depth is not None:
+        checks.whole("summary", "depth", depth)
     if depth is not None and depth < 0:
         raise ValueError(f"depth must be at least 0, got {depth}")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.serialize import atomic_write
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def training_curves(
         with Path(metrics).open(newline="", encoding="utf-8") as file:
             rows: list = list(csv.DictReader(file))
     else:
-        rows = list(metrics)
+        rows = checks.entries("training_curves", "metrics", metrics, "a path or rows as dicts", Mapping)
     if not rows:
         raise ValueError(f"there is nothing to draw: {source} has no epochs")
     names = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
@@ -97,7 +98,9 @@ def confusion_matrix(
     Raises:
         ValueError: when `counts` isn't a square with one row a class. ImportError: without matplotlib.
     """
-    counts, n = np.asarray(counts), len(classes)
+    counts = checks.array("confusion_matrix", "counts", counts, "an array (classes, classes)")
+    classes = checks.entries("confusion_matrix", "classes", classes, "a list of names", str)
+    n = len(classes)
     if counts.shape != (n, n):
         raise ValueError(f"a confusion matrix of {n} classes has shape ({n}, {n}), got {counts.shape}")
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -145,13 +148,23 @@ def prediction_grid(
     Raises:
         ValueError: when the arrays don't belong together. ImportError: without matplotlib.
     """
-    images, labels, probabilities = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
-    n = len(labels)
-    if images.ndim != 4 or len(images) != n or probabilities.shape != (n, len(classes)) or not n:
+    who = "prediction_grid"
+    images, labels, probabilities = (
+        checks.array(who, name, value)
+        for name, value in (("images", images), ("labels", labels), ("probabilities", probabilities))
+    )
+    classes = checks.entries(who, "classes", classes, "a list of names", str)
+    for name, value in (("columns", columns), ("rows", rows)):
+        if checks.whole(who, name, value) < 1:
+            raise ValueError(f"{who}: {name} must be at least 1, got {value}")
+    n = labels.size
+    if labels.ndim != 1 or images.ndim != 4 or len(images) != n or probabilities.shape != (n, len(classes)) or not n:
         raise ValueError(
             f"expected images (N, C, H, W), labels (N,) and probabilities (N, {len(classes)}), "
             f"got {images.shape}, {labels.shape} and {probabilities.shape}"
         )
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"{who}: labels must be class numbers from 0 to {len(classes) - 1}")
     predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = predicted != labels
     # Mistakes come with the surest first, right answers with the least sure first.
@@ -195,6 +208,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _finish(figure: "Figure", path: str | PathLike | None) -> "Figure":
     if path is not None:
+        checks.path("a picture", "path", path)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.12)
         atomic_write(path, buffer.getvalue())

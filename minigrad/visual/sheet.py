@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from minigrad import checks
 from minigrad.serialize import atomic_write
 
 GAP, TITLE, TEXT, INK, QUIET = 16, 17, 15, (30, 30, 30), (105, 105, 105)
@@ -94,7 +95,7 @@ def write_png(image: Image.Image, path: str | PathLike | None) -> Image.Image:
         ValueError: when the path ends otherwise.
     """
     if path is not None:
-        if Path(path).suffix.lower() != ".png":
+        if Path(checks.path("a picture", "path", path)).suffix.lower() != ".png":
             raise ValueError(f"the picture is a PNG: give a path that ends in .png, not {path}")
         buffer = io.BytesIO()
         image.save(buffer, "PNG")

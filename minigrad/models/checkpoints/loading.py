@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
 from minigrad.models.backbone import PVTV2Backbone, PVTV2Model
@@ -42,7 +43,8 @@ def load_weights(model: Module, path: str | os.PathLike, layout: str | None = No
         ValueError: listing every missing, unexpected and mis-shaped tensor.
         CheckpointError: when the file is damaged, hostile, or of another format.
     """
-    arrays = read_weights(Path(path), layout).arrays
+    checks.instance("load_weights", "model", model, Module, "a module")
+    arrays = read_weights(Path(checks.path("load_weights", "path", path)), layout).arrays
     if not hasattr(model, "head"):
         arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
     own = model.state_dict()
@@ -93,6 +95,8 @@ def from_pretrained(
         ValueError: when the number of heads isn't known, or a field doesn't fit.
     """
     model_class = PVT_V2 if model_class is None else model_class
+    if not isinstance(model_class, type):
+        raise checks.wrong("from_pretrained", "model_class", "a class of models", model_class)
     weights = read_weights(
         locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only), layout
     )
@@ -129,7 +133,7 @@ def locate(source: str | os.PathLike, **of_the_hub) -> Path:
     Raises:
         FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
     """
-    repo = hub.hub_id(source)
+    repo = hub.hub_id(checks.path("from_pretrained", "source", source))
     if repo is not None:
         return hub.fetch(repo, **of_the_hub)
     path = Path(source)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minigrad import serialize
+from minigrad import checks, serialize
 from minigrad.callers import warn
 from minigrad.models.checkpoints.layouts import check_layout, from_native
 from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
@@ -67,7 +67,7 @@ def save_pretrained(
     prepared = _as_dict(image_processor, config, check_layout(layout))
     about = {"hf": _hf_config, "timm": _timm_config, "original": _own_config}[layout](model, config, names, prepared)
     arrays = from_native(state, layout)
-    with new_files(folder) as place:
+    with new_files(checks.path("save_pretrained", "folder", folder)) as place:
         serialize.save(place / WEIGHTS, arrays, metadata={"format": "pt"})  # without it transformers refuses the file
         serialize.atomic_write_json(place / CONFIG, about)
         if prepared is not None:
@@ -84,6 +84,9 @@ def _names(model: Module, id2label: Mapping[int, str] | None, count: int) -> dic
         raise TypeError(
             f"id2label is a dictionary from numbers to names, got {type(id2label).__name__}; dict(enumerate(names)) makes it"
         )
+    for key in id2label:
+        if not str(key).isdecimal():
+            raise ValueError(f"id2label must name the {count} classes from 0 on, got {key!r} for a number")
     names = {int(key): str(name) for key, name in id2label.items()}
     if sorted(names) != list(range(count)):
         raise ValueError(f"id2label must name the {count} classes from 0 on, got the numbers {sorted(names)[:10]}")

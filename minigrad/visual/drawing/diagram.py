@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
+from minigrad import checks
 from minigrad.serialize import atomic_write_text
 from minigrad.visual.drawing.svg import COLOURS, draw
 
@@ -62,7 +63,7 @@ class Diagram:
         Raises:
             ValueError: when the path ends in something else. OSError: when it can't be written.
         """
-        suffix = Path(path).suffix.lower()
+        suffix = Path(checks.path("a graph's save", "path", path)).suffix.lower()
         if suffix not in (".svg", ".mmd"):
             raise ValueError(f"a graph is saved as .svg or .mmd (Mermaid), and {str(path)!r} ends in neither")
         atomic_write_text(path, self.svg() if suffix == ".svg" else self.mermaid())

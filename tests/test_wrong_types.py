@@ -1,0 +1,546 @@
+"""Every public callable is called with wrong types. It succeeds, or says in a sentence what is wrong.
+
+The callables are those that the public modules show. Each parameter's name stands for a pool of right arguments; one or more are
+replaced by what is of another type. A call may not end in an error that came from deep within (an AttributeError, say), nor, where
+a tensor, module, function, sequence or path was expected, in one of Python's or numpy's own words ("object is not iterable").
+"""
+
+import inspect
+import random
+import re
+import signal
+import traceback
+import types
+import warnings
+from collections import Counter
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigrad as mg
+from minigrad import compiler, distributed, memory, serialize
+from minigrad import random as generators
+from minigrad.data import transforms
+from minigrad.nn import functional as F
+from minigrad.optim import lr_scheduler
+
+SPACES = {
+    "mg": mg, "F": F, "nn": mg.nn, "nn.init": mg.nn.init, "nn.utils": mg.nn.utils, "optim": mg.optim, "lr": lr_scheduler,
+    "autograd": mg.autograd, "data": mg.data, "transforms": transforms, "models": mg.models, "visual": mg.visual,
+    "training": mg.training, "serialize": serialize, "random": generators, "distributed": distributed, "memory": memory,
+    "compiler": compiler,
+}  # fmt: skip
+
+# What isn't called: what the engine alone makes; what a class inherits is called on one of its classes.
+LEFT_OUT = {
+    "autograd.Node", "autograd.Node.*", "autograd.Op.*", "data.Dataset.*", "autograd.GradcheckError", "models.HubError",
+    "data.ImageError", "serialize.CheckpointError", "compiler.CompileError", "training.RunFolderError", "training.TrainingError",
+    "compiler.Trace", "compiler.CompileInfo", "visual.ModuleGraph", "visual.AutogradGraph", "visual.Summary",
+    "visual.TrainingMemory", "distributed.PeerLost", "training.TrainingInterrupted", "training.TrainResult", "mg.DType",
+    "random.Generator.device_uniform", "optim.SGD.update", "optim.AdamW.update", "training.resume",
+}  # fmt: skip
+
+# Whose own checks are still to come: errors that come from there don't count.
+PENDING = (
+    "minigrad/functions/",
+    "minigrad/nn/functional.py",
+    "minigrad/engine/",
+    "minigrad/ops/",
+    "minigrad/backend/",
+    "minigrad/kernels/",
+)
+
+
+# --- right arguments ----------------------------------------------------------------------------------------------------
+_draws = random.Random()  # what the pools draw
+
+
+def _x(*shape, dtype=None, requires_grad=False):
+    values = np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+    return mg.tensor(values, dtype=dtype, requires_grad=requires_grad)
+
+
+def _net():
+    return mg.nn.Sequential(mg.nn.Linear(3, 4), mg.nn.ReLU(), mg.nn.Linear(4, 2))
+
+
+def _trained():
+    """A module with gradients."""
+    net = _net()
+    net(_x(2, 3)).sum().backward()
+    return net
+
+
+def _model():
+    with mg.nn.init.no_random():
+        return mg.models.pvt_v2_tiny(num_classes=3, **SMALL)
+
+
+def _optimizer():
+    return _draws.choice([mg.optim.SGD, mg.optim.AdamW])(_trained().parameters(), lr=0.1)
+
+
+def _dataset():
+    return mg.data.ArrayDataset(np.zeros((6, 8, 8), np.uint8), [0, 1, 2, 0, 1, 2])
+
+
+def _pictures():
+    return np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+
+
+def _first(*given, **_):
+    return given[0] if given else None
+
+
+def _number(*given, **_):
+    return (given[0] * given[0]).sum() if given and isinstance(given[0], mg.Tensor) else mg.tensor(1.0)
+
+
+def _classifier():
+    return mg.training.Classifier(
+        _model(), ["a", "b", "c"], mg.models.ImageProcessor(size=32), "cpu", "pvt_v2_tiny", {"num_classes": 3}
+    )
+
+
+TENSORS = [
+    lambda: _x(2, 3), lambda: _x(3), lambda: _x(), lambda: _x(2, 3, requires_grad=True), lambda: _x(3, 3, dtype="float64"),
+    lambda: _x(2, 3, 8, 8), lambda: mg.tensor([0, 1]), lambda: mg.tensor([[True, False, True], [True, True, False]]),
+    lambda: _x(2, 3, dtype="float16"), lambda: _x(0, 3), lambda: mg.tensor([1, 2], dtype="uint8"), lambda: _x(4, 3, 3, 3),
+]  # fmt: skip
+IMAGES = [lambda: _x(2, 3, 32, 32), lambda: _x(1, 3, 64, 64)]
+ARRAYS = [_pictures, lambda: np.zeros((4, 8, 8), np.uint8)]
+NUMBERS = [lambda: 1, lambda: 0.5, lambda: 0, lambda: 2, lambda: -1, lambda: 1.0]
+WHOLE = [lambda: 1, lambda: 2, lambda: 3, lambda: 0]
+FLAGS = [lambda: True, lambda: False]
+DIMS = [lambda: 0, lambda: -1, lambda: (0,), lambda: (0, 1), lambda: None]
+SIZES = [lambda: (2, 3), lambda: 2, lambda: (3,), lambda: [2, 2]]
+FUNCTIONS = [
+    lambda: _number,
+    lambda: _first,
+    lambda: lambda *a: None,
+    lambda: lambda *a: {"y": a},
+    lambda: lambda *a: "y",
+]
+PARAMETERS = [
+    lambda: _trained().parameters(), lambda: list(_trained().parameters()), lambda: list(_net().parameters()),
+    lambda: _trained().named_parameters(), lambda: [{"params": list(_trained().parameters()), "lr": 0.1}], lambda: [],
+]  # fmt: skip
+STATES = [
+    lambda: _net().state_dict(), lambda: _optimizer().state_dict(), lambda: {}, lambda: mg.optim.EMA(_net()).state_dict(),
+    lambda: lr_scheduler.ExponentialLR(_optimizer(), 0.5).state_dict(), lambda: {"scale": 1.0, "_growth_tracker": 0},
+]  # fmt: skip
+MODULES = [_net, _model, lambda: mg.nn.Linear(3, 3), lambda: mg.nn.Identity()]
+PATHS = [
+    lambda: "file.safetensors",
+    lambda: "missing.safetensors",
+    lambda: "picture.png",
+    lambda: ".",
+    lambda: "folder",
+]
+OPTIONS = [lambda: "mean", lambda: "none", lambda: "constant", lambda: "bilinear", lambda: "fan_in", lambda: "train"]
+TEXTS = [lambda: "a", lambda: "0", lambda: ""]
+GENERATORS = [lambda: None, lambda: generators.Generator(1)]
+
+# kind: (right arguments, the names of the parameters). The first five kinds promise a sentence of minigrad's own.
+KINDS: dict[str, tuple[list, str]] = {
+    "tensor": (
+        TENSORS,
+        """input other target weight bias tensor index indices value condition mat1 mat2 source src mask vec vec2 query key
+        running_mean running_var attn_mask pos_weight gradient grad_outputs key_padding_mask w1 b1 w2 b2 taps dropout_mask
+        logits loss last_hidden_state x skip grad new_scale""",
+    ),
+    "images": (IMAGES, "pixel_values"),
+    "tensors": (
+        [lambda: [_x(2, 3), _x(2, 3)], lambda: (_x(2, 3), _x(1, 3)), lambda: _x(2, 3), lambda: [_x(3, requires_grad=True)]],
+        """tensors operands inputs outputs grad_tensors v after values outputs feature_maps hidden_states attentions maps
+        labels_ batch""",
+    ),
+    "module": (MODULES, "model module backbone"),
+    "modules": ([lambda: [_net()], lambda: {"a": _net()}, lambda: (_net(), mg.nn.ReLU())], "modules"),
+    "function": (
+        FUNCTIONS,
+        "func fn function lr_lambda hook closure callback transform mix content forward vjps backward",
+    ),
+    "parameters": (PARAMETERS, "parameters params param_group group"),
+    "optimizer": ([_optimizer], "optimizer"),
+    "state": (STATES, "state_dict groups mapping"),
+    "path": (PATHS, "path root folder source checkpoint_path cache_dir output"),
+    "data": ([_dataset, lambda: mg.data.Digits("test")], "dataset"),
+    "arrays": (ARRAYS, "images image pixels array"),
+    "labels": ([lambda: np.array([0, 1, 2, 0]), lambda: [0, 1, 2, 0], lambda: mg.tensor([0, 1])], "labels predicted"),
+    "sequence": (
+        [lambda: [1, 2], lambda: (0.5,), lambda: ["a", "b", "c"], lambda: {"a": "b"}],
+        """milestones classes names depths titles transforms out_indices out_features id2label metadata filter exclude_filters
+        no_weight_decay_list embed_dims mlp_ratios sr_ratios patch_sizes strides fields metrics probabilities batches
+        config_fields changes feature_info confusion counts rows columns indices_""",
+    ),
+    "generator": (GENERATORS, "generator"),
+    "config": ([lambda: mg.models.PVTV2Config(num_classes=2, **SMALL), lambda: None], "config preprocessing"),
+    "processor": ([lambda: mg.models.ImageProcessor(size=32), lambda: None], "processor image_processor"),
+    "state of a step": ([lambda: [_net()], lambda: [], lambda: _net()], "state"),
+}  # fmt: skip
+SOFT: dict[str, tuple[list, str]] = {  # numbers, flags, names
+    "number": (
+        NUMBERS,
+        """alpha beta eps p min max exponent slope negative_slope threshold momentum scale a b mean std gain lr val decay eta_min
+        weight_decay gamma fill maximum""",
+    ),
+    "whole": (
+        WHOLE,
+        """dim dim0 dim1 dim2 start_dim end_dim diagonal offset chunks start end step length decimals n m low high seed groups
+        num_classes kernel_size stride padding dilation output_padding size_ correction dimension in_features out_channels
+        in_channels last_epoch steps num_features num_groups num_channels num_heads embed_dim num_embeddings embedding_dim
+        batch_size T_max step_size total_steps warmup_steps epochs depth height width count epoch block""",
+    ),
+    "dims": (DIMS, "dim_ dims axes axis"),
+    "sizes": (
+        SIZES,
+        "shape size sizes output_size normalized_shape split_size_or_sections shifts input_shape widths pad",
+    ),
+    "flag": (
+        FLAGS,
+        """keepdim requires_grad affine bias_ training create_graph retain_graph inplace unbiased shuffle drop_last nesterov
+        strict recurse""",
+    ),
+    "option": (OPTIONS, "reduction mode approximate rounding_mode nonlinearity split part padding_mode layout op"),
+    "text": (TEXTS, "name prefix title equation text"),
+    "dtype": ([lambda: None, lambda: "float32", lambda: mg.float64, lambda: "int64"], "dtype"),
+    "device": ([lambda: None, lambda: "cpu"], "device"),
+    "rng": ([lambda: np.random.default_rng(0)], "rng"),
+}
+KIND_OF = {name: kind for kind, (_, names) in [*KINDS.items(), *SOFT.items()] for name in names.split()}
+RIGHT = {kind: right for kind, (right, _) in [*KINDS.items(), *SOFT.items()]}
+
+
+def kind_of(name: str, parameter: str) -> str:
+    if parameter == "bias" and name.startswith("nn."):
+        return "flag"
+    return KIND_OF.get(parameter, "number")
+
+
+# Where a name means something else.
+ELSEWHERE: dict[str, list] = {
+    "data.Subset(indices)": [lambda: [0, 1], lambda: np.array([2])],
+    "data.Subset.batch(indices)": [lambda: [0, 1], lambda: np.array([1])],
+    "data.ArrayDataset.batch(indices)": [lambda: [0, 1], lambda: np.array([2])],
+    "data.ImageFolder.batch(indices)": [lambda: [0]],
+    "data.Digits.batch(indices)": [lambda: [0, 1]],
+    "data.ImageFolder(mode)": [lambda: "RGB"],
+    "data.DataLoader(part)": [lambda: (0, 1)],
+    "training.evaluate(batches)": [lambda: [(_x(2, 3), mg.tensor([0, 1]))]],
+    "training.class_iou(confusion)": [lambda: np.eye(3, dtype=int)],
+    "training.mean_iou(confusion)": [lambda: np.eye(3, dtype=int)],
+    "training.train(config)": [],
+    "training.TrainConfig(output)": [lambda: None],
+    "training.TrainConfig(model)": [lambda: "pvt_v2_tiny"],
+    "training.TrainConfig(data)": [lambda: "digits"],
+    "training.load_task(config)": [lambda: mg.training.TrainConfig()],
+    "visual.confusion_matrix(counts)": [lambda: np.eye(3, dtype=int)],
+    "models.create_model(name)": [lambda: "pvt_v2_tiny"],
+    "models.create_model(fields)": [lambda: {"num_classes": 2}],
+    "models.list_models(filter)": [lambda: "*b0", lambda: ["*"]],
+    "autograd.gradcheck(inputs)": [lambda: [_x(3, dtype="float64", requires_grad=True)]],
+    "autograd.gradgradcheck(inputs)": [lambda: [_x(3, dtype="float64", requires_grad=True)]],
+    "mg.linspace(steps)": [lambda: 5],
+    "mg.autocast(dtype)": [lambda: "float16"],
+    "optim.Adam(betas)": [lambda: (0.9, 0.99)],
+    "optim.AdamW(betas)": [lambda: (0.9, 0.99)],
+    "nn.Conv2d(padding)": [lambda: 1, lambda: "same"],
+    "nn.Module.named_modules(memo)": [lambda: None],
+}
+for _name in ("MSELoss", "L1Loss", "SmoothL1Loss", "BCEWithLogitsLoss"):
+    ELSEWHERE[f"nn.{_name}.forward(target)"] = [lambda: _x(2, 3)]
+
+ALWAYS = {"training.train(config)"}  # instead of the default
+SMALL = {"embed_dims": (8, 8, 8, 8), "num_heads": (1, 1, 1, 1), "depths": (1, 1, 1, 1)}  # for the models' factories
+
+# Objects whose methods are called: "space.Class" -> how to make one.
+OBJECTS = {
+    "visual.ModuleGraph": lambda: mg.visual.module_graph(_net(), (1, 3)),
+    "visual.AutogradGraph": lambda: mg.visual.autograd_graph(_x(2, requires_grad=True) * 2),
+    "nn.Linear": lambda: mg.nn.Linear(3, 4), "nn.Conv2d": lambda: mg.nn.Conv2d(3, 4, 3),
+    "nn.ConvTranspose2d": lambda: mg.nn.ConvTranspose2d(3, 4, 3), "nn.LayerNorm": lambda: mg.nn.LayerNorm(3),
+    "nn.GroupNorm": lambda: mg.nn.GroupNorm(1, 3), "nn.BatchNorm1d": lambda: mg.nn.BatchNorm1d(3),
+    "nn.BatchNorm2d": lambda: mg.nn.BatchNorm2d(3), "nn.Embedding": lambda: mg.nn.Embedding(4, 3),
+    "nn.MultiheadAttention": lambda: mg.nn.MultiheadAttention(3, 1), "nn.Sequential": _net,
+    "nn.ModuleList": lambda: mg.nn.ModuleList([mg.nn.ReLU()]), "nn.ModuleDict": lambda: mg.nn.ModuleDict({"a": mg.nn.ReLU()}),
+    "nn.AvgPool2d": lambda: mg.nn.AvgPool2d(2), "nn.MaxPool2d": lambda: mg.nn.MaxPool2d(2),
+    "nn.AdaptiveAvgPool2d": lambda: mg.nn.AdaptiveAvgPool2d(2), "nn.Softmax": lambda: mg.nn.Softmax(-1),
+    "nn.LogSoftmax": lambda: mg.nn.LogSoftmax(-1), "mg.Tensor": lambda: _x(2, 3, requires_grad=_draws.random() < 0.5),
+    "optim.SGD": lambda: mg.optim.SGD(_trained().parameters(), momentum=0.9), "optim.AdamW": _optimizer,
+    "optim.EMA": lambda: mg.optim.EMA(_net()), "mg.GradScaler": mg.GradScaler,
+    "lr.ExponentialLR": lambda: lr_scheduler.ExponentialLR(_optimizer(), 0.5),
+    "lr.LambdaLR": lambda: lr_scheduler.LambdaLR(_optimizer(), lambda t: 1.0),
+    "lr.OneCycleLR": lambda: lr_scheduler.OneCycleLR(_optimizer(), 1.0, 10),
+    "data.ArrayDataset": _dataset, "data.Subset": lambda: mg.data.Subset(_dataset(), [0, 1]), "data.Digits": mg.data.Digits,
+    "data.DataLoader": lambda: mg.data.DataLoader(_dataset(), 2), "data.ImageFolder": lambda: mg.data.ImageFolder("folder"),
+    "transforms.Compose": lambda: transforms.Compose([transforms.ToFloat()]), "transforms.Resize": lambda: transforms.Resize(4),
+    "transforms.CenterCrop": lambda: transforms.CenterCrop(4), "transforms.RandomCrop": lambda: transforms.RandomCrop(4),
+    "transforms.RandomShift": lambda: transforms.RandomShift(1), "transforms.ToFloat": transforms.ToFloat,
+    "transforms.RandomHorizontalFlip": transforms.RandomHorizontalFlip,
+    "transforms.Normalize": lambda: transforms.Normalize(0.5, 0.5), "training.RandomAffine": lambda: mg.training.RandomAffine(1),
+    "random.Generator": lambda: generators.Generator(1), "models.PVTV2Config": mg.models.PVTV2Config,
+    "models.PVTV2Model": lambda: _model().encoder if hasattr(_model(), "encoder") else _model(), "models.PVT_V2": _model,
+    "models.SemanticFPN": lambda: mg.models.SemanticFPN(_backbone(), 3, channels=8),
+    "models.MLPSegmenter": lambda: mg.models.MLPSegmenter(_backbone(), 3, channels=8),
+    "models.ImageProcessor": lambda: mg.models.ImageProcessor(size=32), "training.Classifier": _classifier,
+    "models.FeatureListNet": lambda: mg.models.create_model("pvt_v2_tiny", features_only=True),
+}  # fmt: skip
+OBJECTS |= {
+    f"nn.{name}": getattr(mg.nn, name)
+    for name in """ELU GELU SELU LeakyReLU ReLU SiLU Sigmoid Softplus Tanh Dropout DropPath Flatten Identity BCEWithLogitsLoss
+    CrossEntropyLoss L1Loss MSELoss NLLLoss SmoothL1Loss""".split()
+}
+OF_ONE = {
+    "nn.Linear",
+    "mg.Tensor",
+    "optim.AdamW",
+    "lr.ExponentialLR",
+    "models.PVT_V2",
+}  # where inherited methods are called
+
+
+def _backbone():
+    with mg.nn.init.no_random():
+        return mg.models.PVTV2Backbone(mg.models.PVTV2Config(**SMALL), out_indices=[0, 1, 2, 3])
+
+
+# --- wrong ones ---------------------------------------------------------------------------------------------------------
+class Thing:
+    pass
+
+
+WRONG = {
+    "None": lambda: None, "list": lambda: [1.0, 2.0], "list of None": lambda: [None], "list of str": lambda: ["a"],
+    "list of object": lambda: [object()], "empty list": list, "dict": lambda: {"a": 1}, "str": lambda: "wrong",
+    "bytes": lambda: b"wrong", "object": object, "thing": Thing, "class": lambda: Thing, "type": lambda: int,
+    "ndarray": lambda: np.ones((2, 3)), "ndarray of str": lambda: np.array(["a"]), "complex": lambda: 1j,
+    "nan": lambda: float("nan"), "huge": lambda: 10**30, "generator": lambda: (i for i in range(3)),
+    "module": lambda: mg.nn.Linear(3, 3), "python module": lambda: types, "set": lambda: {1, 2}, "tuple": lambda: (1, "a"),
+    "function": lambda: _first, "float": lambda: 2.5, "int": lambda: 3, "Ellipsis": lambda: ..., "slice": lambda: slice(None),
+    "tensor": lambda: _x(2, 3), "range": lambda: range(3), "bool": lambda: True, "dtype": lambda: np.float32,
+}  # fmt: skip
+CALLABLE = {"class", "type", "dtype", "module", "function"}  # not wrong where a function is expected
+
+
+# --- what is called -----------------------------------------------------------------------------------------------------
+def _public(space: types.ModuleType) -> list[str]:
+    return list(getattr(space, "__all__", None) or [name for name in dir(space) if not name.startswith("_")])
+
+
+def entries() -> list[tuple[str, str | None, object]]:
+    """(name, the object whose method it is or None, the function)."""
+    found, seen = [], set()
+    for label, space in SPACES.items():
+        for name in _public(space):
+            value = getattr(space, name)
+            if inspect.ismodule(value) or not callable(value) or id(value) in seen:
+                continue
+            if not (getattr(value, "__module__", None) or "").startswith("minigrad"):
+                continue
+            seen.add(id(value))
+            full = f"{label}.{name}"
+            if full not in LEFT_OUT:
+                found.append((full, None, value))
+            if full in OBJECTS and f"{full}.*" not in LEFT_OUT:
+                found += [
+                    (f"{full}.{m}", full, m) for m in _methods(value, full in OF_ONE) if f"{full}.{m}" not in LEFT_OUT
+                ]
+    return found
+
+
+def _methods(cls: type, inherited: bool) -> list[str]:
+    names = dir(cls) if inherited else list(vars(cls))
+    own = [name for name in names if not name.startswith("_") and callable(inspect.getattr_static(cls, name))]
+    special = ("__call__", "__getitem__", "__setitem__", "__contains__")
+    own += [name for name in special if any(name in vars(c) for c in (cls.__mro__ if inherited else (cls,)))]
+    return own + (["forward"] if issubclass(cls, mg.nn.Module) and "forward" not in own else [])
+
+
+@dataclass
+class Call:
+    """One call: what is called, with what, which parameters got something wrong, and what came of it."""
+
+    name: str
+    given: dict[str, str]
+    wrong: list[str]
+    error: BaseException | None = None
+    fault: str = ""
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name}={text}" for name, text in self.given.items())
+        return f"{self.name}({given}): {type(self.error).__name__}: {str(self.error)[:200]}"
+
+
+SLOT = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
+
+def draw(entry, rng: random.Random) -> tuple[Call, object, list, dict]:
+    """A call: its description, the function, positional and keyword arguments."""
+    name, owner, value = entry
+    _draws.seed(rng.random())
+    function = getattr(OBJECTS[owner](), value) if owner else value
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    taken = [p for p in parameters if p.default is p.empty or rng.random() < 0.35 or f"{name}({p.name})" in ALWAYS]
+    wrong = set(rng.sample([p.name for p in taken], min(len(taken), 1 if rng.random() < 0.7 else 2)))
+    args, kwargs, given, keywords = [], {}, {}, False
+    for p in parameters:
+        if p not in taken:
+            keywords = True
+            continue
+        if p.name in wrong or name == "training.train":
+            right = CALLABLE if kind_of(name, p.name) == "function" else {"None"} if name == "training.train" else set()
+            text = rng.choice([w for w in WRONG if w not in right])
+            made = [WRONG[text]()] if p.kind not in SLOT else [WRONG[text]() for _ in range(rng.choice([1, 1, 2]))]
+        else:
+            pool = ELSEWHERE.get(f"{name}({p.name})") or RIGHT[kind_of(name, p.name)]
+            if p.default is not p.empty and rng.random() < 0.3:
+                pool = [lambda p=p: p.default]
+            count = 1 if p.kind not in SLOT else rng.choice([1, 1, 2])
+            made = [rng.choice(pool)() for _ in range(count)]
+            text = "right"
+        given[p.name] = text
+        if p.kind is p.VAR_KEYWORD:
+            kwargs |= made[0] if isinstance(made[0], dict) else {}
+        elif p.kind is p.VAR_POSITIONAL:
+            args += made
+        elif p.kind is p.KEYWORD_ONLY or keywords:
+            kwargs[p.name] = made[0]
+        else:
+            args.append(made[0])
+        keywords = keywords or p.kind is p.VAR_POSITIONAL
+    if name.startswith("models.pvt_v2") or name in ("models.PVT_V2", "models.PVTV2Model", "models.PVTV2Backbone"):
+        kwargs = SMALL | kwargs
+    return Call(name, given, sorted(wrong)), function, args, kwargs
+
+
+# --- what may come of it --------------------------------------------------------------------------------------------------
+ALLOWED = (
+    TypeError, ValueError, IndexError, RuntimeError, OverflowError, KeyError, FloatingPointError, OSError, NotImplementedError,
+)  # fmt: skip
+BARE = re.compile(
+    r"object is not (callable|iterable|subscriptable|reversible|a mapping|an iterator)|unsupported operand|not supported between"
+    r"|object cannot be interpreted as an integer|has no len\(\)|must be str, not|bad operand type|can't multiply sequence"
+    r"|can only concatenate|cannot unpack|values to unpack|indices must be integers|object does not support|invalid literal for"
+    r"|could not convert string|(float|int|bytes|len)\(\) argument|unhashable type|expected str, bytes or os.PathLike"
+    r"|must be real number, not|bytes-like object is required|truth value of an array|cannot reshape array"
+    r"|could not be broadcast|(?<!\()setting an array element|Cannot interpret|argument after \*|math domain error"
+    r"|an integer is required|index out of range|cannot convert float|unsupported format string|not all arguments"
+    r"|did not contain a loop|ufunc|positional argument|(?<![.\w])__\w+__|no attribute"
+    r"|argument must be|sequence item|codec can't|only (integers, slices|integer scalar|length-1|0-dim)|Mismatch|cannot be broadcast"
+    r"|list\.remove|pop from|context manager|'NoneType' object|missing \d"
+)
+
+
+def fault(call: Call) -> str:
+    """ "" where the error is a sentence; else what is wrong with it."""
+    error = call.error
+    if error is None:
+        return ""
+    kind = type(error)
+    if isinstance(error, AttributeError) and call.name.endswith(".get_submodule") and "has no submodule" in str(error):
+        return ""  # as in PyTorch
+    own = kind.__module__.startswith("minigrad")
+    if not own and (kind.__module__ != "builtins" or not isinstance(error, ALLOWED)):
+        return "kind"
+    if isinstance(error, RecursionError | UnicodeError):
+        return "kind"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and not isinstance(error, mg.models.HubError) and error.errno is not None:
+        return ""
+    return "bare" if " " not in text.strip() or BARE.search(text) else ""
+
+
+class TooLong(BaseException):
+    pass
+
+
+@contextmanager
+def at_most(seconds: float):
+    """Ends a call that goes on and on, where the system can."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TooLong(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def calls(samples: int, seed: int):
+    """Goes through the entries again and again, in a new order each time."""
+    every = entries()
+    order: list = []
+    for i in range(samples):
+        if not order:
+            order = random.Random(f"{seed} {i}").sample(every, len(every))
+        yield attempt(order.pop(), random.Random(f"{seed} {i} call"))
+
+
+def attempt(entry, rng: random.Random) -> Call:
+    call, function, args, kwargs = draw(entry, rng)
+    try:
+        with at_most(20), warnings.catch_warnings(), redirect_stdout(StringIO()), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            result = function(*args, **kwargs)
+            if isinstance(result, types.GeneratorType):
+                list(result)
+    except (Exception, TooLong) as error:
+        call.error = error
+        call.fault = fault(call)
+    return call
+
+
+def promised(call: Call) -> bool:
+    """Whether what was replaced stood where a tensor, module, function, sequence or path was expected."""
+    return all(kind_of(call.name, name) in KINDS for name in call.wrong)
+
+
+def pending(call: Call) -> bool:
+    """Whether the error came from where checks are still to come."""
+    files = [frame.filename for frame in traceback.extract_tb(call.error.__traceback__)] if call.error else []
+    ours = [Path(file).as_posix() for file in files if "minigrad" in file and "/tests/" not in Path(file).as_posix()]
+    return any(part in file for file in ours[-2:] for part in PENDING)
+
+
+@pytest.fixture
+def surroundings(tmp_path, monkeypatch):
+    """A folder of its own with some files, and no network."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "picture.png")
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "folder" / "a" / "picture.png")
+    mg.save("file.safetensors", {"weight": mg.ones(2, 3)})
+
+    def refuse(*_, **__):
+        raise OSError("no network in this test")
+
+    hub = pytest.importorskip("huggingface_hub", reason="what keeps the hub away replaces it")
+    monkeypatch.setattr(hub, "hf_hub_download", refuse)
+    device, threads = mg.get_default_device(), mg.get_num_threads()
+    yield
+    mg.set_default_device(device)
+    mg.set_num_threads(threads)
+
+
+def test_wrong_types_are_told_in_a_sentence(samples, seed, surroundings):
+    found, faults = Counter(), {}
+    for call in calls(samples(2000), seed):
+        found["calls"] += 1
+        if pending(call):
+            continue
+        if call.fault == "kind" or call.fault == "bare" and promised(call):
+            faults.setdefault((call.name, type(call.error).__name__), str(call))
+    assert not faults, f"{len(faults)} kinds of calls:\n" + "\n".join(sorted(faults.values()))
