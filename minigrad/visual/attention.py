@@ -161,6 +161,8 @@ def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Ten
     inputs, pictures = [], []
     for picture in image if isinstance(image, list | tuple) else [image]:
         if isinstance(picture, Tensor):
+            if picture.ndim not in (3, 4):
+                raise ValueError(f"a picture is a tensor (C, H, W) or (1, C, H, W), got shape {picture.shape}")
             inputs.append(picture.reshape(1, *picture.shape[-3:]).to(device))
         elif processor is not None or config.in_channels == 3:
             processor = processor or mg.models.ImageProcessor(size=config.image_shape)

@@ -38,8 +38,11 @@ def training_curves(
     source = "the rows"
     if isinstance(metrics, str | PathLike):
         source = str(metrics)
-        with Path(metrics).open(newline="", encoding="utf-8") as file:
-            rows: list = list(csv.DictReader(file))
+        try:
+            with Path(metrics).open(newline="", encoding="utf-8") as file:
+                rows: list = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error):
+            raise ValueError(f"can't draw training curves: {source} is no table of comma-separated values") from None
     else:
         rows = checks.entries("training_curves", "metrics", metrics, "a path or rows as dicts", Mapping)
     if not rows:

@@ -25,7 +25,7 @@ def input_shape_of(model: mg.nn.Module, input_shape: Sequence[int] | None) -> tu
             raise ValueError(f"{type(model).__name__} has no config with an image size; give input_shape=(N, C, H, W)")
         size = config.img_size
         input_shape = (1, config.in_channels, *((size, size) if isinstance(size, int) else size))
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str | bytes) else ()
     if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"input_shape must be positive integers with the batch first, got {input_shape!r}")
     return shape
