@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-import minigrad as mg
-from minigrad.serialize import CheckpointError, atomic_write_json, load_arrays
+from minigrad.engine.tensor import Tensor
+from minigrad.serialize import CheckpointError, atomic_write_json, load_arrays, save
 from minigrad.training.config import TrainConfig
 
 STATE, WEIGHTS, CONFIG, METRICS, RESULT = (
@@ -84,9 +84,9 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
     The tensors are the file's tensors, under their path's name; everything around them is JSON in its metadata.
     """
-    tensors: dict[str, mg.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     structure = _pack(state, "", tensors)
-    mg.save(path, tensors, metadata={"state": json.dumps(structure)})
+    save(path, tensors, metadata={"state": json.dumps(structure)})
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _pack(value: Any, name: str, tensors: dict[str, mg.Tensor]) -> Any:
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """JSON for `value`: a dict becomes {"dict": pairs} (so integer keys survive), a tensor {"tensor": its name}."""
-    if isinstance(value, mg.Tensor):
+    if isinstance(value, Tensor):
         tensors[name] = value
         return {"tensor": name}
     if isinstance(value, Mapping):
@@ -120,7 +120,7 @@ def _pack(value: Any, name: str, tensors: dict[str, mg.Tensor]) -> Any:
 def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         if "tensor" in value:
-            return mg.Tensor(arrays[value["tensor"]], device="cpu")
+            return Tensor(arrays[value["tensor"]], device="cpu")
         return {key: _unpack(item, arrays) for key, item in value["dict"]}
     if isinstance(value, list):
         return [_unpack(item, arrays) for item in value]

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-import minigrad as mg
-from minigrad import checks
+from minigrad import checks, nn
+from minigrad.creation import tensor
 from minigrad.data import DataLoader, ImageError, open_image
+from minigrad.engine.modes import no_grad
 from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained, preprocessor_files
 from minigrad.models.checkpoints.loading import locate
 from minigrad.models.checkpoints.reading import find_weights, read_weights
 from minigrad.models.checkpoints.saving import preprocessing
 from minigrad.models.registry import variant_config
 from minigrad.nn import functional as F
-from minigrad.serialize import CheckpointError, load_arrays, read_header
+from minigrad.serialize import CheckpointError, load_arrays, read_header, save
 from minigrad.training.checkpoint import WEIGHTS, RunFolderError
 from minigrad.training.config import TrainConfig
 from minigrad.training.tasks import Preprocessing, Task, load_task
@@ -61,7 +62,7 @@ class Classifier:
         fields: Mapping[str, Any] | None = None,
         data: str = "",
     ):
-        checks.instance("Classifier", "model", model, mg.nn.Module, "a model")
+        checks.instance("Classifier", "model", model, nn.Module, "a model")
         checks.entries("Classifier", "classes", classes, "a list of names", str)
         if not isinstance(preprocessing, ImageProcessor | Preprocessing):
             raise checks.wrong("Classifier", "preprocessing", "an ImageProcessor or a Preprocessing", preprocessing)
@@ -157,7 +158,7 @@ class Classifier:
             "data": self.data,
             **numbers,
         }
-        mg.save(path, self.model.state_dict(), metadata={"classifier": json.dumps(about)})
+        save(path, self.model.state_dict(), metadata={"classifier": json.dumps(about)})
 
     def batches(self, part: str, batch_size: int = 256, data: str | None = None) -> DataLoader:
         """A part ("train", "val" or "test") of the data that it was trained on, or of a folder `data` with its classes.
@@ -190,9 +191,9 @@ class Classifier:
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """(N, C, H, W) of prepared pictures → (N, classes)."""
-        with mg.no_grad():
+        with no_grad():
             batch = checks.array("Classifier.probabilities", "batch", batch, "an array (N, C, H, W)")
-            return F.softmax(self.model(mg.tensor(batch, device=self.device)), dim=-1).numpy()
+            return F.softmax(self.model(tensor(batch, device=self.device)), dim=-1).numpy()
 
     def predict(self, image) -> Prediction:
         """The class probabilities of one picture (see `prepare`).

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import partial
 
-import minigrad as mg
 from minigrad import backend
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import Snapshot
-from minigrad.memory import GB
+from minigrad.creation import zeros
+from minigrad.memory import GB, MemoryInfo, memory_info, reset_peak_memory
 from minigrad.training.step import Step
 
 SMALL = 4  # images in a batch that needs no forecast; one that is tried has so many times the images of that before
@@ -35,14 +35,12 @@ def need(step: Step, images: int, shape: tuple[int, ...], device: str) -> Need |
     """What a step on batches of `images` of `shape` (C, H, W) needs, from whole updates with few of them, operation by operation:
     memory grows by the same amount for each further one, once there are enough to outweigh the weights. Changes nothing. None
     where the device doesn't count memory."""
-    if mg.memory_info(device) is None:
+    if memory_info(device) is None:
         return None
     xp, before = backend.get(device), Snapshot(Carried([step.model, step.optimizer, step.scaler]))
 
     def update(count: int) -> list:
-        step._run(
-            mg.zeros(count, *shape, device=device), mg.zeros(count, dtype="int64", device=device), 1.0, True, None
-        )
+        step._run(zeros(count, *shape, device=device), zeros(count, dtype="int64", device=device), 1.0, True, None)
         return [p.data for p in step.parameters]
 
     try:
@@ -56,7 +54,7 @@ def need(step: Step, images: int, shape: tuple[int, ...], device: str) -> Need |
         alive = xp.memory()["active"] - replaced
     finally:
         before.restore()
-    mg.reset_peak_memory(device)
+    reset_peak_memory(device)
     each = max(peak - less, 0) // (count - fewer)
     return Need(alive + peak - count * each, each)
 
@@ -74,7 +72,7 @@ def advice(found: Need | None, images: int, limit: float) -> str:
     )
 
 
-def too_much(found: Need, images: int, info: mg.MemoryInfo) -> str | None:
+def too_much(found: Need, images: int, info: MemoryInfo) -> str | None:
     """A sentence where a step would need more than the limit."""
     if found.of(images) <= info.limit:
         return None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import minigrad as mg
-from minigrad import checks
+from minigrad import checks, nn
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.utils import evaluation
 
@@ -121,7 +121,7 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(shares.mean()) if len(shares) else float("nan")
 
 
-def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
+def evaluate(model: nn.Module, batches: Iterable) -> Evaluation:
     """Run a model over `batches` of (images (N, C, H, W), labels (N,)) in evaluation mode and without gradients.
 
     The model's training flags are put back afterwards. Loss is the plain cross-entropy, without label smoothing.
@@ -129,7 +129,7 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
     Raises:
         ValueError: when there are no batches.
     """
-    checks.instance("evaluate", "model", model, mg.nn.Module, "a module")
+    checks.instance("evaluate", "model", model, nn.Module, "a module")
     if isinstance(batches, type) or not hasattr(batches, "__iter__"):
         raise checks.wrong("evaluate", "batches", "an iterable of (images, labels)", batches)
     running, labels, probabilities = Running(), [], []
@@ -142,11 +142,7 @@ def evaluate(model: mg.nn.Module, batches: Iterable) -> Evaluation:
     before = None
     with evaluation(model):
         for batch in batches:
-            if (
-                not isinstance(batch, tuple | list)
-                or len(batch) != 2
-                or not all(isinstance(t, mg.Tensor) for t in batch)
-            ):
+            if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(t, Tensor) for t in batch):
                 raise checks.wrong("evaluate", "each batch", "a pair of tensors (images, labels)", batch)
             images, target = batch
             logits = model(images)

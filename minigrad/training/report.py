@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import minigrad as mg
 from minigrad.data import Digits, Subset
+from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
 from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS, python
 from minigrad.training.inference import Classifier
@@ -108,7 +108,7 @@ def report(
     return result
 
 
-def _keeping(batches: Iterable, shown: list[np.ndarray]) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
+def _keeping(batches: Iterable, shown: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches; the first images stay in `shown`."""
     for images, labels in batches:
         if sum(map(len, shown)) < SHOWN:

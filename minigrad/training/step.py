@@ -1,7 +1,10 @@
 """One update of the weights: forward, loss, backward, clipping and AdamW, in mixed precision and in parts where that is asked."""
 
-import minigrad as mg
-from minigrad import distributed
+from minigrad import distributed, nn
+from minigrad.autograd import autocast
+from minigrad.compiler import compile
+from minigrad.engine.tensor import Tensor
+from minigrad.functions import cat, stack
 from minigrad.nn import functional as F
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.optim import AdamW, GradScaler
@@ -18,7 +21,7 @@ class Step:
     Of several processes each has its part of a batch, and `words` for the others; they exchange gradients before an update.
     """
 
-    def __init__(self, config: TrainConfig, task: Task, model: mg.nn.Module):
+    def __init__(self, config: TrainConfig, task: Task, model: nn.Module):
         self.config, self.task, self.model = config, task, model
         self.parameters = list(model.parameters())
         groups = [
@@ -29,15 +32,15 @@ class Step:
         self.low = config.low
         self.scaler = GradScaler(enabled=self.low == "float16")
         state = [model, self.optimizer, self.scaler]
-        self.run = mg.compile(self._run, state=state) if config.compile else self._run
+        self.run = compile(self._run, state=state) if config.compile else self._run
 
     def __call__(
         self,
-        images: mg.Tensor,
-        labels: mg.Tensor,
+        images: Tensor,
+        labels: Tensor,
         share: float = 1.0,
         last: bool = True,
-        words: mg.Tensor | None = None,
+        words: Tensor | None = None,
     ) -> tuple:
         """The loss, how many images were classified rightly, after an update the norm of the gradient (else None), and the sum
         of all processes' words (None for one alone), as tensors that may not be computed yet."""
@@ -46,7 +49,7 @@ class Step:
             words.backend.start([results[3].data])
         return results
 
-    def _run(self, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool, words: mg.Tensor | None) -> tuple:
+    def _run(self, images: Tensor, labels: Tensor, share: float, last: bool, words: Tensor | None) -> tuple:
         if self.config.accumulate == 1:
             self.optimizer.zero_grad()
         loss, correct = self.gradients(images, labels, share)
@@ -61,20 +64,20 @@ class Step:
         self.optimizer.zero_grad()
         return loss, correct, norm, words
 
-    def gradients(self, images: mg.Tensor, labels: mg.Tensor, share: float) -> tuple[mg.Tensor, mg.Tensor]:
+    def gradients(self, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Forward and backward: adds a batch's gradients to those that are there; the loss, and how many were right."""
-        with mg.autocast(self.low or "auto", enabled=self.low is not None):
+        with autocast(self.low or "auto", enabled=self.low is not None):
             logits = self.model(self.task.preprocessing.normalise(images))
             loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self.scaler.scale(loss * share).backward()
         return loss, (logits.argmax(1) == labels).sum()
 
-    def exchange(self, loss: mg.Tensor, correct: mg.Tensor, words: mg.Tensor, last: bool) -> tuple:
+    def exchange(self, loss: Tensor, correct: Tensor, words: Tensor, last: bool) -> tuple:
         """Loss, correct ones and words of all processes together; before an update the gradients become their mean. The words
         travel last: when they have come, everything has."""
         if last:
             distributed.average_gradients(self.parameters)
         grads = [p.grad for p in self.parameters if p.grad is not None] if last else []
-        facts = mg.cat([mg.stack([loss.detach(), correct.float()]), words])
+        facts = cat([stack([loss.detach(), correct.float()]), words])
         (facts,) = distributed.all_reduce([facts], after=grads)
         return facts[0] / distributed.get_world_size(), facts[1], facts[2:]

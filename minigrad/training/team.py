@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import minigrad as mg
-from minigrad import backend, distributed
+from minigrad import backend, distributed, nn, random
+from minigrad.creation import tensor
+from minigrad.engine.tensor import Tensor
 from minigrad.training.checkpoint import TrainingError
 from minigrad.training.metrics import evaluate
 from minigrad.training.peers import Heartbeat
@@ -129,7 +130,7 @@ class Team:
         self.device = device
         return batch // self.size
 
-    def start(self, model: mg.nn.Module, facts: Mapping[str, int]) -> None:
+    def start(self, model: nn.Module, facts: Mapping[str, int]) -> None:
         """Gives every process the weights of process 0 and random numbers of its own.
 
         Raises:
@@ -144,25 +145,25 @@ class Team:
                     f"the processes disagree on the number of {name}: {', '.join(map(str, values))}; give them the same"
                 )
         distributed.broadcast([*model.parameters(), *model.buffers()])
-        seed, count = (int(v) for v in mg.random.default.state)
-        mg.random.default.state = [seed, distributed.all_gather([count])[0, 0]]  # as many as process 0 has drawn
+        seed, count = (int(v) for v in random.default.state)
+        random.default.state = [seed, distributed.all_gather([count])[0, 0]]  # as many as process 0 has drawn
         self.own_random_numbers()
 
     def own_random_numbers(self) -> None:
         """Dropout masks that differ from the other processes'; process 0 keeps those of a run alone."""
-        seed, count = (int(v) for v in mg.random.default.state)
-        mg.random.default.state = [(seed + self.rank * SPREAD) & mg.random.MASK64, count]
+        seed, count = (int(v) for v in random.default.state)
+        random.default.state = [(seed + self.rank * SPREAD) & random.MASK64, count]
 
     # --- with each step ---
 
-    def word(self, stop: Stop) -> mg.Tensor | None:
+    def word(self, stop: Stop) -> Tensor | None:
         """What this process tells the others behind a step's gradients: the step's number, and whether it was asked to stop."""
         if self.size == 1:
             return None
         self.sent += 1
-        return mg.tensor([float(self.sent % NUMBERS), float(stop.wanted)], device=self.device)
+        return tensor([float(self.sent % NUMBERS), float(stop.wanted)], device=self.device)
 
-    def hear(self, words: mg.Tensor | None) -> None:
+    def hear(self, words: Tensor | None) -> None:
         """Reads the sum of all processes' words of the oldest step that wasn't heard of. It came after that step's gradients, so
         if it is right they are.
 
@@ -186,7 +187,7 @@ class Team:
 
     # --- after an epoch ---
 
-    def evaluate(self, model: mg.nn.Module, task: Task, batch: int, stop: Stop) -> tuple[float, float]:
+    def evaluate(self, model: nn.Module, task: Task, batch: int, stop: Stop) -> tuple[float, float]:
         """Loss and accuracy on the validation part, of which each process looks at a share, if it is large enough for that."""
         share = self.part if len(task.parts["val"]) >= batch else (0, 1)
         batches = task.batches("val", batch, self.device, share=share)
@@ -200,7 +201,7 @@ class Team:
         self.check(stop)
         return loss / count, correct / count
 
-    def check_alike(self, model: mg.nn.Module) -> None:
+    def check_alike(self, model: nn.Module) -> None:
         """Raises TrainingError where the processes' weights are no longer the same."""
         if self.size > 1:
             sums = distributed.all_gather([distributed.fingerprint(model.parameters())])

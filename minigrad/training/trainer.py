@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-import minigrad as mg
-from minigrad import backend, checks
+from minigrad import backend, checks, random
 from minigrad.backend import num_threads
-from minigrad.memory import GB
+from minigrad.engine.tensor import Tensor
+from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
-from minigrad.serialize import CheckpointError, atomic_write_text
+from minigrad.random import manual_seed
+from minigrad.serialize import CheckpointError, atomic_write_text, load
 from minigrad.training.checkpoint import (
     METRICS,
     RESULT,
@@ -126,7 +127,7 @@ class _Run:
         self.task = load_task(config.data, config.size)
         self.images = team.share(config.device, config.batch_size, len(self.task.parts["train"]))
         self.batches = self.task.training_batches(config, team.part)
-        mg.manual_seed(config.seed)
+        manual_seed(config.seed)
         start = config.weights if team.rank == 0 else None  # the others get process 0's
         self.classifier = Classifier.create(replace(config, weights=start), self.task)
         self.model = self.classifier.model
@@ -145,11 +146,11 @@ class _Run:
         team.start(self.model, {"classes": len(self.task.classes), **{k: len(v) for k, v in self.task.parts.items()}})
         self.need: Need | None = None
         if config.memory_limit:
-            mg.set_memory_limit(config.memory_limit * GB, config.device)
+            set_memory_limit(config.memory_limit * GB, config.device)
 
     def too_much(self) -> str | None:
         """A sentence where a step would need more memory than there is, found out with a few images."""
-        images, info = self.images, mg.memory_info(self.config.device)
+        images, info = self.images, memory_info(self.config.device)
         if info is None or images <= SMALL:
             return None
         self.model.train()
@@ -169,7 +170,7 @@ class _Run:
             "running": asdict(self.running),
             "seconds": self.seconds,
             "history": list(self.history),
-            "random": mg.random.default.state.tolist(),
+            "random": random.default.state.tolist(),
             "schedule": self.schedule.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": copy(self.update.scaler),
@@ -194,7 +195,7 @@ class _Run:
                 self.update.scaler.load_state_dict(state["scaler"])
             self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
             self.running, self.seconds = Running(**state["running"]), state["seconds"]
-            mg.random.default.state = np.array(state["random"], np.uint64)
+            random.default.state = np.array(state["random"], np.uint64)
             self.team.own_random_numbers()
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the saved state of this run is incomplete ({error})") from error
@@ -252,7 +253,7 @@ class _Run:
         self.settle()
         self.optimizer.zero_grad()  # of an update whose last batch held no readable image
 
-    def parts(self, stop: Stop) -> Iterator[tuple[int, mg.Tensor, mg.Tensor, float, bool]]:
+    def parts(self, stop: Stop) -> Iterator[tuple[int, Tensor, Tensor, float, bool]]:
         """The rest of the epoch's batches: number, images, labels, share of an update, and whether it is the update's last.
         Nothing stops in the middle of an update."""
         total = len(self.batches)
@@ -264,9 +265,7 @@ class _Run:
             yield number, images, labels, 1 / count, number == first + count - 1
         self.team.check(stop)
 
-    def step(
-        self, number: int, images: mg.Tensor, labels: mg.Tensor, share: float, last: bool, words: mg.Tensor | None
-    ) -> None:
+    def step(self, number: int, images: Tensor, labels: Tensor, share: float, last: bool, words: Tensor | None) -> None:
         """One batch, started but not waited for: what it returns is read when the next one is under way."""
         before = self.state() if words is not None and self.team.rank == 0 and number == self.batch else None
         results = self.update(images, labels, share, last, words)
@@ -305,7 +304,7 @@ class _Run:
 
     def exhausted(self) -> str:
         """What to do when the memory has run out."""
-        info = mg.memory_info(self.config.device)
+        info = memory_info(self.config.device)
         used = "" if info is None else f", {info.peak / GB:.3g} GB of {info.total / GB:.3g} GB used at most before"
         limit = 0 if info is None else min(info.limit, info.peak)
         return (
@@ -315,7 +314,7 @@ class _Run:
 
     def peak(self) -> float | None:
         """The largest memory so far in GB, where the device counts it."""
-        info = mg.memory_info(self.config.device)
+        info = memory_info(self.config.device)
         return None if info is None else info.peak / GB
 
     def end_epoch(self, stop: Stop) -> None:
@@ -378,7 +377,7 @@ class _Run:
 
     def evaluated(self, stop: Stop) -> TrainResult:
         """What `result` does."""
-        self.model.load_state_dict(mg.load(self.folder / WEIGHTS, device="cpu"))
+        self.model.load_state_dict(load(self.folder / WEIGHTS, device="cpu"))
         part = "test" if "test" in self.task.parts else "val"
         batches = stop.between(self.task.batches(part, EVAL_BATCH, self.config.device))
         try:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-import minigrad as mg
-from minigrad import checks
+from minigrad import checks, models
 from minigrad.engine.tensor import Tensor
 from minigrad.models.config import POOL, PVTV2Config
 from minigrad.nn.utils import evaluation
@@ -165,7 +164,7 @@ def _prepare(model, image, processor: "ImageProcessor | None") -> tuple[list[Ten
                 raise ValueError(f"a picture is a tensor (C, H, W) or (1, C, H, W), got shape {picture.shape}")
             inputs.append(picture.reshape(1, *picture.shape[-3:]).to(device))
         elif processor is not None or config.in_channels == 3:
-            processor = processor or mg.models.ImageProcessor(size=config.image_shape)
+            processor = processor or models.ImageProcessor(size=config.image_shape)
             inputs.append(processor(picture, device))
         else:
             raise ValueError(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import minigrad as mg
+from minigrad import nn
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import activation, conv, dropout, norm, pool
 from minigrad.visual.drawing import Cluster, Diagram, Node, times
 from minigrad.visual.trace import Call, Step, Value, trace
@@ -82,7 +83,7 @@ class ModuleGraph(Diagram):
         return path
 
 
-def module_graph(model: mg.nn.Module, input_shape: Any = None, depth: int | None = None) -> ModuleGraph:
+def module_graph(model: nn.Module, input_shape: Any = None, depth: int | None = None) -> ModuleGraph:
     """The modules of a model as nested boxes, with the shapes that come out of them and the way the data goes.
 
     The model runs once, on zeros, in evaluation mode and off the tape. Drawn are modules, down to `depth` levels, and
@@ -112,7 +113,7 @@ def module_graph(model: mg.nn.Module, input_shape: Any = None, depth: int | None
     2–3: Linear × 2  1×8  ← 1
     Output           1×8  ← 2–3
     """
-    if not isinstance(model, mg.nn.Module):
+    if not isinstance(model, nn.Module):
         raise TypeError(f"module_graph draws a Module, got {type(model).__name__}")
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise ValueError(f"depth must be a whole number from 0 on, or None for all levels, got {depth!r}")
@@ -121,13 +122,11 @@ def module_graph(model: mg.nn.Module, input_shape: Any = None, depth: int | None
     return _Builder(root, [t.shape for t in inputs], outputs, depth).graph
 
 
-def _inputs(model: mg.nn.Module, given: Any) -> list[mg.Tensor]:
-    if isinstance(given, mg.Tensor):
+def _inputs(model: nn.Module, given: Any) -> list[Tensor]:
+    if isinstance(given, Tensor):
         return [given]
-    if isinstance(given, tuple | list) and any(isinstance(part, mg.Tensor | tuple | list) for part in given):
-        return [
-            part if isinstance(part, mg.Tensor) else zeros_for(model, input_shape_of(model, part)) for part in given
-        ]
+    if isinstance(given, tuple | list) and any(isinstance(part, Tensor | tuple | list) for part in given):
+        return [part if isinstance(part, Tensor) else zeros_for(model, input_shape_of(model, part)) for part in given]
     return [zeros_for(model, input_shape_of(model, given))]
 
 
@@ -330,7 +329,7 @@ def _family(call: Call) -> str:
     """The colour of a module: by the file of `minigrad.nn` in which it or what it derives from is defined."""
     if any(isinstance(item, Call) for item in call.items):
         return "block"
-    if issubclass(call.type, mg.nn.Identity):
+    if issubclass(call.type, nn.Identity):
         return "quiet"
     homes = {cls.__module__ for cls in call.type.__mro__}
     for colour, file in FAMILIES.items():

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import minigrad as mg
-from minigrad import checks
+from minigrad import checks, nn
+from minigrad.engine.tensor import Tensor
 from minigrad.visual.training_memory import TrainingMemory, training_memory
 from minigrad.visual.watch import input_shape_of, run_watched, zeros_for
 
-POOLINGS = (mg.nn.AvgPool2d, mg.nn.MaxPool2d, mg.nn.AdaptiveAvgPool2d)
+POOLINGS = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Summary:
 
 
 def summary(
-    model: mg.nn.Module,
+    model: nn.Module,
     input_shape: Sequence[int] | None = None,
     depth: int | None = None,
     memory: bool = False,
@@ -109,7 +109,7 @@ def summary(
     parameters  15
     MACs        12
     """
-    checks.instance("summary", "model", model, mg.nn.Module, "a module")
+    checks.instance("summary", "model", model, nn.Module, "a module")
     shape = input_shape_of(model, input_shape)
     if depth is not None:
         checks.whole("summary", "depth", depth)
@@ -124,10 +124,10 @@ def summary(
         if active[-1] not in poolings:  # which may be matrix products inside
             own[active[-1]] += macs(op, inputs, output)
 
-    def enter(name: str, module: mg.nn.Module, args: tuple, kwargs: dict) -> None:
+    def enter(name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
         active.append(name)
 
-    def leave(name: str, module: mg.nn.Module, result: Any) -> Any:
+    def leave(name: str, module: nn.Module, result: Any) -> Any:
         active.pop()
         outputs[name] = _shape(result)
         return result
@@ -175,7 +175,7 @@ PRODUCTS = {
 }
 
 
-def _state(parameter: mg.nn.Parameter) -> int:
+def _state(parameter: nn.Parameter) -> int:
     """Bytes of a parameter, and, if it is trained, of its gradient and AdamW's two slots."""
     return parameter._data.nbytes * (4 if parameter.requires_grad else 1)
 
@@ -201,7 +201,7 @@ def _shape(result: Any) -> tuple[int, ...] | None:
     """The shape of the first tensor in a module's result."""
     while isinstance(result, tuple | list) and result:
         result = result[0]
-    return tuple(result.shape) if isinstance(result, mg.Tensor) else None
+    return tuple(result.shape) if isinstance(result, Tensor) else None
 
 
 def _inside(key: str, name: str) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
-import minigrad as mg
-from minigrad.engine.tensor import _tensor
+from minigrad import nn
+from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.visual.watch import run_watched
 
 
@@ -36,7 +36,7 @@ class Call:
     It refers to no module, so that a trace, which is full of cycles, keeps no model alive.
     """
 
-    def __init__(self, name: str, module: mg.nn.Module, caller: "Call | None"):
+    def __init__(self, name: str, module: nn.Module, caller: "Call | None"):
         self.name, self.type, self.caller = name, type(module), caller
         self.kind = type(module).__name__
         self.written = f"{self.kind}({module.extra_repr()})".replace("\n", ", ")
@@ -87,7 +87,7 @@ class Call:
         return tuple(tokens)
 
 
-def trace(model: mg.nn.Module, inputs: Sequence[mg.Tensor]) -> tuple[Call, list[tuple[str, Value]]]:
+def trace(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[Call, list[tuple[str, Value]]]:
     """Runs a model once; the call of the model itself, and its outputs by name."""
     record = _Record(model)
     for i, tensor in enumerate(inputs):
@@ -103,19 +103,19 @@ def trace(model: mg.nn.Module, inputs: Sequence[mg.Tensor]) -> tuple[Call, list[
 class _Record:
     """The observer: collects calls and steps while the model runs. It keeps no tensor alive."""
 
-    def __init__(self, model: mg.nn.Module):
+    def __init__(self, model: nn.Module):
         self.known: dict[int, tuple[weakref.ref, Value]] = {}
         self.root: Call | None = None
         self.current: Call | None = None
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             self.learn(tensor, Value(tensor.shape, given=name))
 
-    def learn(self, tensor: mg.Tensor, value: Value) -> Value:
+    def learn(self, tensor: Tensor, value: Value) -> Value:
         for thing in (tensor, tensor._data):
             self.known[id(thing)] = (weakref.ref(thing), value)
         return value
 
-    def value(self, tensor: mg.Tensor) -> Value:
+    def value(self, tensor: Tensor) -> Value:
         """What is known of a tensor, or of its array, which it may have from another tensor by `detach`."""
         for thing in (tensor, tensor._data):
             reference, value = self.known.get(id(thing), (None, None))
@@ -123,7 +123,7 @@ class _Record:
                 return value  # else the number was another's, which is gone
         return self.learn(tensor, Value(tensor.shape))
 
-    def step(self, operation: str, sources: tuple, outputs: Sequence[mg.Tensor]) -> Step:
+    def step(self, operation: str, sources: tuple, outputs: Sequence[Tensor]) -> Step:
         assert self.current is not None
         step = Step(operation, self.current, sources)
         step.outputs = tuple(self.learn(tensor, Value(tensor.shape, step)) for tensor in outputs)
@@ -133,7 +133,7 @@ class _Record:
     def operation(self, name: str, inputs: tuple, output: Any, static: dict) -> None:
         if self.current is None:
             return
-        sources = tuple(self.value(t) if isinstance(t, mg.Tensor) else t for t in inputs)
+        sources = tuple(self.value(t) if isinstance(t, Tensor) else t for t in inputs)
         if name == "window_argmax":  # max pooling is this and then indexing with what it found
             name = "max_pool"
         elif name == "getitem" and not all(isinstance(part, slice | int | None) for part in static["index"]):
@@ -142,7 +142,7 @@ class _Record:
             name, sources = ("getitem", maxima[-1]) if maxima else ("index", sources)
         self.step(name, sources, output if isinstance(output, tuple) else (output,))
 
-    def enter(self, name: str, module: mg.nn.Module, args: tuple, kwargs: dict) -> None:
+    def enter(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
         call = Call(name, module, self.current)
         call.arguments = [self.value(tensor) for _, tensor in tensors_in((*args, kwargs))]
         if self.current is None:
@@ -151,7 +151,7 @@ class _Record:
             self.current.items.append(call)
         self.current = call
 
-    def leave(self, name: str, module: mg.nn.Module, result: Any) -> Any:
+    def leave(self, name: str, module: nn.Module, result: Any) -> Any:
         call = self.current
         assert call is not None
         result = self.handed_on(result, call)
@@ -162,7 +162,7 @@ class _Record:
     def handed_on(self, result: Any, call: Call) -> Any:
         """The result, in which each tensor that this call did not make is another object of the same values: who uses it
         from now on has it from this module, who uses the old one hasn't."""
-        if isinstance(result, mg.Tensor):
+        if isinstance(result, Tensor):
             value = self.value(result)
             maker = value.maker.call if value.maker is not None else None
             while maker is not None and maker is not call:
@@ -179,9 +179,9 @@ class _Record:
         return result
 
 
-def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, mg.Tensor]]:
+def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) for the tensors in nested tuples, lists, dicts and dataclasses."""
-    if isinstance(value, mg.Tensor):
+    if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, tuple | list | dict):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import minigrad as mg
+from minigrad import nn
 from minigrad.autograd import grad
 from minigrad.autograd.recompute import Recomputed
+from minigrad.creation import ones
 from minigrad.engine.operation import Node
+from minigrad.engine.tensor import Tensor
 from minigrad.visual.trace import tensors_in
 from minigrad.visual.watch import run_training
 
@@ -37,7 +39,7 @@ class TrainingMemory:
         return self.parameters + self.optimizer + self.input + self.peak
 
 
-def training_memory(model: mg.nn.Module, inputs: list[mg.Tensor]) -> TrainingMemory:
+def training_memory(model: nn.Module, inputs: list[Tensor]) -> TrainingMemory:
     """Runs a model forward in training mode and back from the sum of its outputs, and measures. Gradients, buffers, training
     flags and the random generator are as before afterwards.
 
@@ -55,7 +57,7 @@ def training_memory(model: mg.nn.Module, inputs: list[mg.Tensor]) -> TrainingMem
         outputs = [t for _, t in tensors_in(run_training(model, inputs, record.enter, record.leave)) if t.requires_grad]
         kept.update(record.kept(outputs, state | set(given)))
         del record
-        seeds = [mg.ones(*t.shape, dtype=t.dtype, device=t.device) for t in outputs]
+        seeds = [ones(*t.shape, dtype=t.dtype, device=t.device) for t in outputs]
         grads = grad(outputs, trained, seeds, allow_unused=True) if outputs and trained else ()
         return [g._data for g in grads if g is not None]
 
@@ -73,11 +75,11 @@ class _Record:
         self.makers: dict[Node, str] = {}
         self.active = [""]
 
-    def enter(self, name: str, module: mg.nn.Module, args: tuple, kwargs: dict) -> None:
+    def enter(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
         self.claim((args, kwargs))  # what is new in the arguments, the caller made
         self.active.append(name)
 
-    def leave(self, name: str, module: mg.nn.Module, result: Any) -> Any:
+    def leave(self, name: str, module: nn.Module, result: Any) -> Any:
         self.claim(result)
         self.active.pop()
         return result
@@ -87,7 +89,7 @@ class _Record:
         for node in _behind([t for _, t in tensors_in(value)], self.makers):
             self.makers[node] = self.active[-1]
 
-    def kept(self, outputs: list[mg.Tensor], known: set[int]) -> Counter[str]:
+    def kept(self, outputs: list[Tensor], known: set[int]) -> Counter[str]:
         """Bytes by module of the arrays that the tape behind the outputs keeps, without the known ones."""
         reached, seen, found = set(_behind(outputs, {})), set(known), Counter[str]()
         for node, name in self.makers.items():
@@ -99,7 +101,7 @@ class _Record:
         return found
 
 
-def _behind(tensors: list[mg.Tensor], known: dict[Node, str]) -> Iterator[Node]:
+def _behind(tensors: list[Tensor], known: dict[Node, str]) -> Iterator[Node]:
     """The nodes of the tape that tensors hang on, without those that are known and what lies behind them."""
     seen: set[Node] = set()
     stack = [t._edge for t in tensors]
@@ -118,7 +120,7 @@ def _kept(node: Node) -> list:
 
 def _arrays(value: Any, kind: type) -> Iterator[Any]:
     """The arrays in what a node saved: nested tuples, lists and dicts of arrays, tensors and other things."""
-    if isinstance(value, mg.Tensor):
+    if isinstance(value, Tensor):
         value = value._data
     if isinstance(value, kind):
         yield value

@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import minigrad as mg
-from minigrad import random
+from minigrad import nn, random
 from minigrad.autograd import enable_grad, observe
+from minigrad.creation import zeros
+from minigrad.engine.tensor import Tensor
 from minigrad.nn.utils import evaluation
 
-Enter = Callable[[str, mg.nn.Module, tuple, dict], None]
-Leave = Callable[[str, mg.nn.Module, Any], Any]
+Enter = Callable[[str, nn.Module, tuple, dict], None]
+Leave = Callable[[str, nn.Module, Any], Any]
 
 
-def input_shape_of(model: mg.nn.Module, input_shape: Sequence[int] | None) -> tuple[int, ...]:
+def input_shape_of(model: nn.Module, input_shape: Sequence[int] | None) -> tuple[int, ...]:
     """`input_shape`, checked; None means one image of the size in `model.config`.
 
     Raises:
@@ -31,13 +32,13 @@ def input_shape_of(model: mg.nn.Module, input_shape: Sequence[int] | None) -> tu
     return shape
 
 
-def zeros_for(model: mg.nn.Module, shape: tuple[int, ...]) -> mg.Tensor:
+def zeros_for(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """Zeros of a shape, of the dtype and on the device of the model's first floating-point parameter."""
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    return mg.zeros(shape) if first is None else mg.zeros(shape, dtype=first.dtype, device=first.device)
+    return zeros(shape) if first is None else zeros(shape, dtype=first.dtype, device=first.device)
 
 
-def run_watched(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave, operation: Callable) -> Any:
+def run_watched(model: nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave, operation: Callable) -> Any:
     """`model(*inputs)` in evaluation mode and off the tape; its training flags are as before afterwards.
 
     Args:
@@ -51,7 +52,7 @@ def run_watched(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave:
         return model(*inputs)
 
 
-def run_training(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave) -> Any:
+def run_training(model: nn.Module, inputs: Sequence[Any], enter: Enter, leave: Leave) -> Any:
     """`model(*inputs)` in training mode and on the tape, with `enter` and `leave` as in `run_watched`. Nobody observes the
     operations, so that fused ones run as in training. Training flags, buffers and the random generator are as before
     afterwards."""
@@ -71,10 +72,10 @@ def run_training(model: mg.nn.Module, inputs: Sequence[Any], enter: Enter, leave
 
 
 @contextmanager
-def _wrapped(model: mg.nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
+def _wrapped(model: nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
     """While open, each module's `forward` is announced."""
 
-    def announce(name: str, module: mg.nn.Module) -> None:
+    def announce(name: str, module: nn.Module) -> None:
         forward = module.forward
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
