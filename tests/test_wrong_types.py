@@ -561,7 +561,7 @@ SENTENCES = [
     (lambda: mg.autograd.hessian(lambda x: x.sum(), "x"), "hessian: inputs must be a tensor, got str"),
     (lambda: mg.autograd.jacobian(lambda x: x, [1.0]), "jacobian: inputs must be a tensor, got float; use mg.tensor(…)"),
     (lambda: mg.nn.utils.clip_grad_norm_([_weight()], "a"), "clip_grad_norm_: max_norm must be a number, got str"),
-    (lambda: mg.nn.utils.clip_grad_value_(_net(), 1.0), "parameters must be a tensor or an iterable of tensors, got Sequential"),
+    (lambda: mg.nn.utils.clip_grad_value_(mg.nn.Linear(2, 2), 1.0), "parameters must be a tensor or an iterable of tensors, got Linear"),
     (lambda: mg.zeros_like([1.0]), "zeros_like: input must be a tensor, got list; use mg.tensor(…)"),
     (lambda: mg.randn_like(None), "randn_like: input must be a tensor, got None"),
     (lambda: mg.nn.init.normal_(np.ones(3)), "normal_: tensor must be a tensor, got ndarray; use mg.tensor(…)"),
