@@ -545,3 +545,43 @@ def test_wrong_types_are_told_in_a_sentence(samples, seed, surroundings):
         if call.fault == "kind" or call.fault == "bare" and promised(call):
             faults.setdefault((call.name, type(call.error).__name__), str(call))
     assert not faults, f"{len(faults)} kinds of calls:\n" + "\n".join(sorted(faults.values()))
+
+
+def _weight():
+    p = mg.nn.Parameter([1.0])
+    p.grad = mg.ones(1)
+    return p
+
+
+SENTENCES = [
+    (lambda: mg.autograd.checkpoint(3, mg.ones(2)), "checkpoint: function must be a function, got int"),
+    (lambda: mg.autograd.jvp(lambda x: {"y": x}, mg.ones(2), mg.ones(2)), "jvp: func's outputs must be tensors, got dict"),
+    (lambda: mg.autograd.vjp(3, mg.ones(2)), "vjp: func must be a function, got int"),
+    (lambda: mg.autograd.hvp(lambda x: x.sum(), mg.ones(2), [None]), "hvp: v must be a tensor, got None"),
+    (lambda: mg.autograd.hessian(lambda x: x.sum(), "x"), "hessian: inputs must be a tensor, got str"),
+    (lambda: mg.autograd.jacobian(lambda x: x, [1.0]), "jacobian: inputs must be a tensor, got float; use mg.tensor(…)"),
+    (lambda: mg.nn.utils.clip_grad_norm_([_weight()], "a"), "clip_grad_norm_: max_norm must be a number, got str"),
+    (lambda: mg.nn.utils.clip_grad_value_(mg.nn.Linear(2, 2), 1.0), "parameters must be a tensor or an iterable of tensors, got Linear"),
+    (lambda: mg.zeros_like([1.0]), "zeros_like: input must be a tensor, got list; use mg.tensor(…)"),
+    (lambda: mg.randn_like(None), "randn_like: input must be a tensor, got None"),
+    (lambda: mg.nn.init.normal_(np.ones(3)), "normal_: tensor must be a tensor, got ndarray; use mg.tensor(…)"),
+    (lambda: mg.nn.init.zeros_(mg.nn.Linear), "zeros_: tensor must be a tensor, got the class Linear"),
+    (lambda: mg.optim.EMA({"a": 1}), "EMA: module must be a module, got dict"),
+    (lambda: lr_scheduler.LambdaLR(None, abs), "LambdaLR needs an optimizer, got None"),
+    (lambda: lr_scheduler.LambdaLR(_optimizer(), 0.5), "LambdaLR: lr_lambda must be a function, got float"),
+    (lambda: mg.data.mixup([1], [0], None, num_classes=2), "(N, channels, H, W)"),
+    (lambda: mg.data.cutmix(_pictures(), np.zeros(4, int), 3, num_classes=2), "cutmix: rng must be a generator, got int"),
+    (lambda: mg.data.Subset([1, 2], [0]), "Subset: dataset must be a data set, with batch() and len(), got list"),
+    (lambda: mg.save("x.safetensors", [mg.ones(2)]), "save: mapping must be a dict from names to tensors or arrays, got list"),
+    (lambda: mg.load(0), "path must be a path (a string or a pathlib.Path), got int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "sentence"), SENTENCES, ids=[sentence for _, sentence in SENTENCES])
+def test_what_is_said(call, sentence):
+    """One sentence, in one traceback, from the place where the call enters."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    assert sentence in str(caught.value)
+    assert caught.value.__cause__ is None and (caught.value.__context__ is None or caught.value.__suppress_context__)
+    assert all(frame.filename != "<string>" for frame in traceback.extract_tb(caught.value.__traceback__))
