@@ -221,7 +221,8 @@ def test_one_sentence(call, exception, words):
 
 # --- what is no tensor ------------------------------------------------------------------------------------------------
 WRONG = ([1.0], np.ones(2), None, "x")
-UNLISTED = [  # functions that the table of operations has as operators only
+UNLISTED = [  # functions that the table of operations has as operators, or under other names
+    Row("concat", mg.concat, ([X(2), X(3)],), ref=np.concatenate), Row("swapaxes", mg.swapaxes, (X(2, 3), 0, 1), ref=np.swapaxes),
     Row("matmul", mg.matmul, (X(2, 3), X(3, 2)), ref=np.matmul), Row("pow", mg.pow, (X(3), X(3)), ref=np.power),
     Row("contiguous", mg.contiguous, (X(3),), ref=np.copy), Row("view_as", mg.view_as, (X(4), X(2, 2)), ref=np.reshape),
     Row("getitem", mg.getitem, (X(3), 0), ref=np.take), Row("setitem", mg.setitem, (X(3), 0, 1.0), ref=np.put),
