@@ -69,15 +69,17 @@ class Tracer:
 
     # --- what follows from it -------------------------------------------------------------------------------------
     def check(self) -> None:
-        """Refuses a step that changed a tensor from outside, which has to be in the state. Its own don't count, nobody has them now."""
+        """Refuses a step that changed a tensor from outside, which has to be in the state. Those that it made itself are gone by now.
+
+        Raises:
+            RuntimeError: naming the tensor's shape.
+        """
         if any(reference() is not None for reference, *_ in (*self._reached, *self._written)):
             gc.collect()
-        for found, what, does in (
-            (self._reached, "leaf", "gets a gradient in it"),
-            (self._written, "tensor", "is changed by it"),
-        ):
-            for t in (reference() for reference, *_ in found):
-                if t is not None:
+        leaf, tensor = ("leaf", "gets a gradient in it"), ("tensor", "is changed by it")
+        for (what, does), found in ((leaf, self._reached), (tensor, self._written)):
+            for reference, *_ in found:
+                if (t := reference()) is not None:
                     self.require(t, f"a {what} of shape {t.shape}", does)
 
     def undo(self) -> None:
