@@ -36,7 +36,7 @@ def conv2d(
     The operation (minigrad/ops/conv.py):
 
         @op
-        @overridable
+        @wide
         def conv2d(xp, x, w, b, *, stride, padding, dilation, groups):
             windows = _padded(xp, x, padding)[_places(xp, x.shape[2:], w.shape[2:], stride, padding, dilation)]
             y = xp.einsum("ngcuvij,gocuv->ngoij", _split(xp, windows, 1, groups), _split(xp, w, 0, groups))

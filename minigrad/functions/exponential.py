@@ -155,7 +155,7 @@ def tanh(input: Tensor) -> Tensor:
         def tanh(xp, a):
             return xp.tanh(a)
 
-        tanh.defvjp(lambda xp, g, y: g * (1 - y * y))
+        tanh.defvjp(lambda xp, g, y: g * (1.0 - y * y))
 
     >>> mg.tanh(mg.tensor([0.0, 1.0]))
     tensor([0.    , 0.7616])
@@ -178,7 +178,7 @@ def sigmoid(input: Tensor) -> Tensor:
         def sigmoid(xp, a):
             return xp.sigmoid(a)
 
-        sigmoid.defvjp(lambda xp, g, y: g * y * (1 - y))
+        sigmoid.defvjp(lambda xp, g, y: g * y * (1.0 - y))
 
     >>> mg.sigmoid(mg.tensor([0.0, 1.0]))
     tensor([0.5   , 0.7311])

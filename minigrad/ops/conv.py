@@ -5,12 +5,8 @@ transpose in w; the derivative of each is one of the three again.
 
 Each function below is the definition: windows of the image times weights, one `einsum`. Its letters are n: image,
 g: group, o: output channel of the group, c: input channel of the group, u v: row and column in the kernel, i j: row and
-column in the output. A backend that has a kernel of the operation's name is asked instead; a test compares the two.
+column in the output. The kernels of both backends stand before them (`minigrad/kernels`); a test compares the two.
 """
-
-import functools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -20,21 +16,9 @@ from minigrad.ops.wide import wide
 __all__ = ["conv2d", "conv2d_input", "conv2d_weight"]
 
 
-def overridable(definition: Callable) -> Callable:
-    """The forward function of an operation: the backend's own kernel of the definition's name, or else the definition."""
-    own, name = wide(definition), definition.__name__
-
-    @functools.wraps(definition)
-    def forward(xp: Any, *arrays: Any, **options: Any) -> Any:
-        kernel = getattr(type(xp), name, None)  # the class's; the array library's own `conv2d` is another function
-        return own(xp, *arrays, **options) if kernel is None else kernel(*arrays, **options)
-
-    return forward
-
-
 # --- the definitions --------------------------------------------------------------------------------------------------
 @op
-@overridable
+@wide
 def conv2d(xp, x, w, b, *, stride, padding, dilation, groups):
     """y[n, o, i, j] = b[o] + Σ over c, u, v of w[o, c, u, v]·x[n, c, i·s + u·d - p, j·s + v·d - p], with x = 0 outside.
 
@@ -47,7 +31,7 @@ def conv2d(xp, x, w, b, *, stride, padding, dilation, groups):
 
 
 @op
-@overridable
+@wide
 def conv2d_input(xp, g, w, *, size, stride, padding, dilation, groups):
     """The gradient by the image, of height and width `size`: every g times the weights, added where its window was."""
     products = xp.einsum("ngoij,gocuv->ngcuvij", _split(xp, g, 1, groups), _split(xp, w, 0, groups))
@@ -59,7 +43,7 @@ def conv2d_input(xp, g, w, *, size, stride, padding, dilation, groups):
 
 
 @op
-@overridable
+@wide
 def conv2d_weight(xp, g, x, *, kernel, stride, padding, dilation, groups):
     """The gradient by the weight, of height and width `kernel`: every window times its g, summed over images and places."""
     windows = _padded(xp, x, padding)[_places(xp, x.shape[2:], kernel, stride, padding, dilation)]
