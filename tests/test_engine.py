@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import quoted
+import quotations
 
 import minigrad as mg
 from minigrad import nn
@@ -42,16 +42,16 @@ def test_nothing_is_compiled_from_text():
                 assert node.func.id not in ("eval", "exec", "compile"), f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize("path", quoted.documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", quotations.documents(), ids=lambda path: path.name)
 def test_documents_quote_the_lines_that_run(path):
     text = path.read_text(encoding="utf-8")
-    assert quoted.present(text) == text, "write the present lines into it: python tests/quoted.py --write"
+    assert quotations.present(text) == text, "write the present lines into it: python tests/quotations.py"
 
 
 def test_quotations_are_found():
-    text = (quoted.ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
-    assert len(quoted.BLOCK.findall(text)) > 8 and "def walk(" in text
-    assert quoted.present(text.replace("def walk(", "def run(")) == text
+    text = (quotations.ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+    assert len(quotations.BLOCK.findall(text)) > 8 and "def walk(" in text
+    assert quotations.present(text.replace("def walk(", "def run(")) == text
 
 
 # --- the short ways -----------------------------------------------------------------------------------------------------

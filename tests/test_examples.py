@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import quoted
+import quotations
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TOUR_EPOCHS": "1", "OMP_NUM_THREADS": "1"}
@@ -100,5 +100,5 @@ def test_pages(name, tmp_path):
     """Every block of the page runs, one after the other; but for those that quote a file."""
     if name == "mlx":
         pytest.importorskip("mlx.core")
-    page = quoted.BLOCK.sub("", (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    page = quotations.BLOCK.sub("", (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
     run(["-c", "\n".join(re.findall(r"```python\n(.+?)```", page, re.S))], tmp_path)

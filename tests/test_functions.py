@@ -24,7 +24,7 @@ FAMILIES = [
     f"{room}.{path.stem}"
     for room in ROOMS
     for path in sorted((ROOT / "minigrad" / room.replace(".", "/")).glob("*.py"))
-    if path.stem not in ("__init__", "arguments", "conversion", "methods")
+    if path.stem not in ("__init__", "arguments", "conversion", "methods", "tape")
 ]
 
 
@@ -43,7 +43,7 @@ def functions(family: str) -> dict:
 
 def test_every_function_is_held_to_the_rules():
     held = {name for family in FAMILIES for name in functions(family)}
-    assert set(F.__all__) <= held
+    assert set(F.__all__) - {"conv_mlp"} <= held  # PVT's, in the models' room
     assert {name for name in mg.functions.__all__ if getattr(mg, name).__name__ == name} <= held
 
 
@@ -72,8 +72,8 @@ def test_what_hands_on_to_an_operation_quotes_it(family):
 
 def test_a_quotation_that_differs_is_found():
     text = inspect.getsource(mg.tanh)
-    assert quotations.renewed(text) == text and "defvjp(lambda xp, g, y: g * (1 - y * y))" in text
-    for change in (("1 - y", "1 + y"), ("floats=True", "floats=False"), ("return xp.tanh(a)", "return xp.sinh(a)")):
+    assert quotations.renewed(text) == text and "defvjp(lambda xp, g, y: g * (1.0 - y * y))" in text
+    for change in (("1.0 - y", "1.0 + y"), ("floats=True", "floats=False"), ("return xp.tanh(a)", "return xp.sinh(a)")):
         assert quotations.renewed(text.replace(*change)) == text != text.replace(*change)
 
 

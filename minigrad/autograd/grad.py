@@ -2,6 +2,7 @@
 
 from minigrad import messages
 from minigrad.engine.backward import as_tensor, gradients, seeds
+from minigrad.engine.tensor import Tensor
 
 
 def grad(
@@ -11,7 +12,7 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
-) -> tuple:
+) -> tuple[Tensor, ...]:
     """Gradients of Σ outputᵢ·grad_outputᵢ by `inputs` (leaves or not), as a tuple; no `.grad` is touched.
 
     Raises:

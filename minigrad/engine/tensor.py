@@ -44,7 +44,6 @@ class Tensor(Methods):
         if requires_grad:
             self.requires_grad_()
 
-    # --- what it is -----------------------------------------------------------------------------------------------
     @property
     def data(self):
         """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
@@ -104,8 +103,9 @@ class Tensor(Methods):
         """The node of the tape that made this tensor, or None for a leaf."""
         return self._edge
 
-    # --- the tape -------------------------------------------------------------------------------------------------
-    def backward(self, gradient: "Tensor | None" = None, retain_graph: bool | None = None, create_graph: bool = False):
+    def backward(
+        self, gradient: "Tensor | None" = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
         tape.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
 

@@ -1,8 +1,7 @@
 """One update of the weights: forward, loss, backward, clipping and AdamW, in mixed precision and in parts where that is asked."""
 
-from minigrad import distributed, nn
+from minigrad import compiler, distributed, nn
 from minigrad.autograd import autocast
-from minigrad.compiler import compile
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat, stack
 from minigrad.nn import functional as F
@@ -32,7 +31,7 @@ class Step:
         self.low = config.low
         self.scaler = GradScaler(enabled=self.low == "float16")
         state = [model, self.optimizer, self.scaler]
-        self.run = compile(self._run, state=state) if config.compile else self._run
+        self.run = compiler.compile(self._run, state=state) if config.compile else self._run
 
     def __call__(
         self,

@@ -8,8 +8,6 @@ losses.py       cross_entropy, mse_loss, …
 Convolution, pooling, softmax and the like are those of `minigrad.functions`.
 """
 
-from typing import Any
-
 from minigrad.functions import (
     adaptive_avg_pool2d,
     avg_pool2d,
@@ -51,7 +49,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """`conv_mlp` is PVT's and stands in the model's room; version 0.1 had it here."""
     if name != "conv_mlp":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
