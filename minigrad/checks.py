@@ -116,6 +116,13 @@ def whole(who: str, parameter: str, value: object) -> int:
         raise wrong(who, parameter, "a whole number", value) from None
 
 
+def flag(who: str, parameter: str, value: object) -> bool:
+    """The value as True or False, if it is one of them or a number."""
+    if isinstance(value, bool | int | np.bool_):
+        return bool(value)
+    raise wrong(who, parameter, "True or False", value)
+
+
 def sizes(who: str, parameter: str, value: object) -> tuple[int, ...]:
     """A whole number, or several in a list or tuple, as a tuple of integers."""
     expected = "a whole number or several"

@@ -38,7 +38,7 @@ STEPS = """
 import minigrad as mg
 layers = [layer for _ in range(6) for layer in (mg.nn.Linear(64, 64), mg.nn.GELU())]
 model = mg.nn.Sequential(*layers).to("mlx")
-optimizer, x = mg.optim.AdamW(model.parameters()), mg.rand(4096, 64, device="mlx")
+optimizer, x = mg.optim.SGD(model.parameters()), mg.rand(4096, 64, device="mlx")
 for _ in range(2):
     mg.reset_peak_memory("mlx")
     loss = (model(x) ** 2).mean()

@@ -18,6 +18,7 @@ from kernels import precompile_header
 from PIL import Image
 
 import minigrad as mg
+from minigrad import compiler
 from minigrad.data import Digits, ImageError
 from minigrad.serialize import CheckpointError, load_arrays
 from minigrad.training import (
@@ -205,7 +206,7 @@ def test_mlx_gives_the_same_run(few, tmp_path, monkeypatch):
     losses = {}
     for name, device, compiles in (("cpu", "cpu", True), ("eager", "mlx", False), ("mlx", "mlx", True)):
         if name == "mlx":
-            monkeypatch.setattr(mg, "compile", compiled)
+            monkeypatch.setattr(compiler, "compile", compiled)
             monkeypatch.setattr(trainer_module._Run, "settle", settled)
         train(config(tmp_path / name, device=device, drop_path=0.0, epochs=1, compile=compiles), quiet=True)
         losses[name] = load_state(tmp_path / name / "last.safetensors")["history"][0]["train_loss"]

@@ -5,31 +5,31 @@ check.py       gradcheck, by finite differences      anomaly.py    detect_anomal
 autocast.py    which operations compute in 16 bits
 """
 
+from minigrad import checks
 from minigrad.autograd.anomaly import detect_anomaly
 from minigrad.autograd.autocast import autocast, is_autocast_enabled
 from minigrad.autograd.check import GradcheckError, gradcheck, gradgradcheck
 from minigrad.autograd.functional import hessian, hvp, jacobian, jvp, vjp
-from minigrad.autograd.grad import grad
+from minigrad.autograd.grad import backward, grad
 from minigrad.autograd.observe import observe
 from minigrad.autograd.recompute import checkpoint
-from minigrad.engine.backward import backward
 from minigrad.engine.modes import enable_grad, is_grad_enabled, no_grad
 from minigrad.engine.operation import REGISTRY, Node, Op, elementwise, op
 
 
 def add_hook(tensor, hook):
     """See `Tensor.register_hook`."""
-    return tensor.register_hook(hook)
+    return checks.tensor("add_hook", "tensor", tensor).register_hook(hook)
 
 
 def retain_grad(tensor) -> None:
     """See `Tensor.retain_grad`."""
-    tensor.retain_grad()
+    checks.tensor("retain_grad", "tensor", tensor).retain_grad()
 
 
 def retains_grad(tensor) -> bool:
     """See `Tensor.retains_grad`."""
-    return tensor.retains_grad
+    return checks.tensor("retains_grad", "tensor", tensor).retains_grad
 
 
 __all__ = [

@@ -1,8 +1,35 @@
-"""`grad`: gradients by chosen tensors."""
+"""`backward` of several tensors, and `grad`: gradients by chosen ones."""
+
+from collections.abc import Sequence
 
 from minigrad import messages
 from minigrad.engine.backward import as_tensor, gradients, seeds
+from minigrad.engine.backward import backward as backward_of
 from minigrad.engine.tensor import Tensor
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
+
+    The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are on the
+    tape themselves and can be differentiated again.
+
+    Raises:
+        TypeError: for what is no tensor. RuntimeError: for a tensor without history, or a gradient of another shape.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> mg.autograd.backward([x * x, x], [mg.tensor(10.0), None])
+    >>> x.grad
+    tensor(61.)
+    """
+    gradients = None if grad_tensors is None else _as_list(grad_tensors)
+    backward_of(_as_list(tensors), gradients, retain_graph, create_graph)
 
 
 def grad(

@@ -98,9 +98,11 @@ class ArrayDataset(Dataset):
             raise ValueError(
                 f"images and labels must be (N, ...) and (N,), got {self.images.shape} and {self.labels.shape}"
             )
-        low, high = (self.labels.min(), self.labels.max()) if len(self.labels) else (0, -1)
-        if self.labels.dtype.kind not in "iu" and len(self.labels) or low < 0:
-            raise ValueError(f"labels must be whole numbers from 0, got {self.labels.dtype}, {low} to {high}")
+        numbers = self.labels.dtype.kind in "iu"
+        low, high = (self.labels.min(), self.labels.max()) if numbers and len(self.labels) else (0, -1)
+        if not numbers and len(self.labels) or low < 0:
+            came = f"{self.labels.dtype}, {low} to {high}" if numbers else self.labels.dtype
+            raise ValueError(f"labels must be whole numbers from 0, got {came}")
         self.labels = self.labels.astype(np.int64)
         if classes is None:
             self.classes = [str(k) for k in range(high + 1)]

@@ -272,7 +272,7 @@ class Conversion:
         if given._edge is not None:
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
         out: Any = _new(type(self))
-        out._data, out._backend, out._edge, out._hooks = given._data, given._backend, None, None
+        out._data, out._backend, out._edge, out._hooks = given.data, given._backend, None, None
         out._requires_grad, out._grad = given._requires_grad, None if given._grad is None else given._grad.detach()
         memo[id(self)] = out
         return out

@@ -178,6 +178,7 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
     try:
         input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), places, values), input.shape)
     except ValueError as error:
+        why = "" if "sequence" in str(error) else f": {error}"
         raise ValueError(
-            f"can't assign shape {getattr(values, 'shape', ())} to items of a tensor of shape {input.shape}: {error}"
+            f"can't assign shape {getattr(values, 'shape', ())} to items of a tensor of shape {input.shape}{why}"
         ) from None

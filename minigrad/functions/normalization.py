@@ -3,7 +3,7 @@
 from minigrad import ops
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, DTypeLike, _dims, _floating, along, reduced, tensor
+from minigrad.functions.arguments import Dims, DTypeLike, _dims, _floating, along, number, reduced, tensor
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["logsumexp", "softmax", "log_softmax", "layer_norm"]
@@ -165,4 +165,9 @@ def layer_norm(
             [-1.,  1.]])
     """
     _floating("layer_norm", tensor("layer_norm", "input", input))
-    return ops.layer_norm(input, weight, bias, axes=axes, eps=eps)
+    axes = _dims(axes, input.ndim, "layer_norm")
+    shape = tuple(input.shape[i] for i in axes)
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and tensor("layer_norm", name, t).shape != shape:
+            raise ValueError(f"layer_norm: {name} has shape {t.shape}; the lengths of the axes {axes} are {shape}")
+    return ops.layer_norm(input, weight, bias, axes=axes, eps=number("layer_norm", "eps", eps))

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from minigrad import checks
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor, _tensor
 
@@ -28,6 +29,7 @@ class Tape:
         Raises:
             RuntimeError: to be on for whole numbers or booleans; to be off for the result of an operation.
         """
+        value = checks.flag("requires_grad_", "value", value)
         if value and not self.dtype.is_floating_point:
             raise RuntimeError(
                 f"only floating point tensors can require a gradient, this one is {self.dtype.name}; use .float()"
@@ -38,7 +40,7 @@ class Tape:
             )
         if self._requires_grad != value:
             tracing.write(self)
-        self._requires_grad = bool(value)
+        self._requires_grad = value
         return self
 
     def detach(self: Any) -> Tensor:

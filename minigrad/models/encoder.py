@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minigrad import nn
+from minigrad import checks, nn
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
 from minigrad.models.blocks import Stage, init_weights, make_embed
@@ -58,6 +58,8 @@ class PVTV2Encoder(nn.Module):
             ValueError: when the image has the wrong number of channels or is too small.
         """
         kind = type(self).__name__
+        if not isinstance(attentions, list | None):
+            raise checks.wrong(kind, "attentions", "a list or None", attentions)
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"{kind}: expected a Tensor of images (N, {self.config.in_channels}, H, W), got {type(x).__name__}; "

@@ -154,6 +154,8 @@ def trunc_normal_(
     _checked("trunc_normal_", tensor, mean=mean, std=std, a=a, b=b)
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_ needs std > 0 and a < b, got std={std}, a={a}, b={b}")
+    if not (math.isfinite(mean) and math.isfinite(std)):
+        raise ValueError(f"trunc_normal_ needs a finite mean and std, got mean={mean}, std={std}")
     if not _state.drawing:
         return tensor
     rng, low, high = _rng(generator), (a - mean) / std, (b - mean) / std

@@ -13,6 +13,7 @@ class _Norm(Module):
     """Weight of ones and bias of zeros, or None."""
 
     def _make(self, shape: tuple[int, ...], affine: bool, bias: bool, device, dtype) -> None:
+        affine, bias = (checks.flag(type(self).__name__, *each) for each in (("affine", affine), ("bias", bias)))
         self.weight = Parameter(zeros(*shape, dtype=dtype, device=device)) if affine else None
         self.bias = Parameter(zeros(*shape, dtype=dtype, device=device)) if affine and bias else None
         self.reset_parameters()

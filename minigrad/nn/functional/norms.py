@@ -8,7 +8,7 @@ from minigrad.autograd import no_grad
 from minigrad.dtypes import DType, promote
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import amax, amin, sum, where
-from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, told
+from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, tensor_or_number, told
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["layer_norm", "group_norm", "batch_norm", "normalize"]
@@ -126,7 +126,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - mean) / √(var + eps)·weight + bias, one mean and variance for each channel: (N, C, …) → (N, C, …). Ioffe & Szegedy
@@ -150,7 +150,8 @@ def batch_norm(
             raise ValueError(f"batch_norm: expected (N, C, …), got shape {input.shape}")
         return ops.clone(input)
     _check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    eps, momentum = number("batch_norm", "eps", eps), number("batch_norm", "momentum", momentum)
+    eps = number("batch_norm", "eps", eps)
+    momentum = tensor_or_number("batch_norm", "momentum", momentum)
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of running_mean and running_var, or None for both")
     dims, dtype, input = (0, *range(2, input.ndim)), input.dtype, widened(input)
