@@ -166,6 +166,8 @@ def layer_norm(
     """
     _floating("layer_norm", tensor("layer_norm", "input", input))
     axes = _dims(axes, input.ndim, "layer_norm")
+    if axes != tuple(range(input.ndim - len(axes), input.ndim)):
+        raise ValueError(f"layer_norm: axes must be the last ones of {input.ndim}, in their order; got {axes}")
     shape = tuple(input.shape[i] for i in axes)
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and tensor("layer_norm", name, t).shape != shape:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from minigrad import backend
+from minigrad import backend, checks
 from minigrad.models import list_models
 
 
@@ -79,7 +79,7 @@ class TrainConfig:
     output: str | None = None
 
     def __post_init__(self) -> None:
-        if self.model not in list_models():
+        if checks.text("TrainConfig", "model", self.model) not in list_models():
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(list_models())}")
         for name in ("epochs", "batch_size", "image_size", "threads", "seed", "workers", "accumulate"):
             value, least = getattr(self, name), 0 if name in ("seed", "workers") else 1
