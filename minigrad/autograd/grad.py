@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from minigrad import messages
-from minigrad.engine.backward import as_tensor, gradients, seeds
 from minigrad.engine.backward import backward as backward_of
+from minigrad.engine.backward import gradients, seeds, tensor_of
 from minigrad.engine.tensor import Tensor
 
 
@@ -66,7 +66,7 @@ def grad(
             raise RuntimeError(
                 f"an input of shape {tuple(t.shape)} was not used to compute the outputs; pass allow_unused=True to get None for it"
             )
-    tensors = {place: as_tensor(found.get(place), t._backend) for t, place in zip(inputs, places, strict=True)}
+    tensors = {place: tensor_of(found.get(place), t._backend) for t, place in zip(inputs, places, strict=True)}
     return tuple([tensors[place] for place in places])
 
 

@@ -21,8 +21,8 @@ ADDING = threading.RLock()
 
 
 def order(edges: Iterable) -> list[Node]:
-    """The nodes reached from `edges`, each after all nodes that use its result: in the reverse of the order in which they were made
-    (a topological order, because a node is made after those that its edges lead to)."""
+    """The nodes reached from `edges`, each after all nodes that use its result (topological order): a node is made after those that its
+    edges lead to, so the newest come first. (Tensors and nodes are hashed by identity.)"""
     found: set[Node] = set()
     stack = [edges]
     while stack:
@@ -61,16 +61,16 @@ def gradients(grads: dict, targets: Sequence, create_graph: bool, retain_graph: 
     Raises:
         RuntimeError: when a target isn't reached and an earlier backward has freed nodes, behind which it may lie.
     """
-    nodes, wanted = order(list(grads)), dict.fromkeys(targets)
+    nodes, asked = order(list(grads)), dict.fromkeys(targets)
     freed = next((node for node in nodes if node.saved is None), None)
     leading: set = set()  # to a target
     for node in reversed(nodes):
-        if any(edge in wanted or edge in leading for edge in node.edges):
+        if any(edge in asked or edge in leading for edge in node.edges):
             leading.add(node)
     with walking(create_graph):
-        walk([node for node in nodes if node in leading], grads, create_graph, retain_graph, wanted)
-        for target in wanted:
-            if target in grads and target not in leading:
+        walk([node for node in nodes if node in leading], grads, create_graph, retain_graph, asked)
+        for target in asked:
+            if target in grads and target not in leading:  # the walk didn't run its hooks
                 grads[target] = hooked(target, grads[target], create_graph)
     if freed is not None and any(target not in grads for target in targets):
         freed.pull(None)  # which says so
@@ -93,12 +93,12 @@ def tell(node: Node, g, results: Sequence) -> None:
     if node.__class__ is Output:
         return
     count = len(node.outputs or ())
-    given = tuple([as_tensor(g.get(i), node.xp) for i in range(count)]) if count else as_tensor(g, node.xp)
+    given = tuple([tensor_of(g.get(i), node.xp) for i in range(count)]) if count else tensor_of(g, node.xp)
     for callback in state.backward_observers:
-        callback(node, given, tuple([as_tensor(d, node.xp) for d in results]))
+        callback(node, given, tuple([tensor_of(d, node.xp) for d in results]))
 
 
-def as_tensor(d, xp):
+def tensor_of(d, xp):
     return d if d is None or isinstance(d, Tensor) else _tensor(xp.asarray(d), xp)
 
 
@@ -151,7 +151,7 @@ def hooked(place, g, create_graph: bool):
     leaf = isinstance(place, Tensor)
     xp, hooks, retained = (place._backend, place._hooks, ()) if leaf else (place.xp, place.hooks, place.retained)
     for hook in list(hooks or ()):
-        given = as_tensor(g, xp)
+        given = tensor_of(g, xp)
         result = hook(given)
         if result is None:
             continue
@@ -165,6 +165,6 @@ def hooked(place, g, create_graph: bool):
 
 def add_to(tensor, g) -> None:
     """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
-    g = as_tensor(g, tensor._backend)
+    g = tensor_of(g, tensor._backend)
     with ADDING:
         tensor._grad = g if tensor._grad is None else tensor._grad + g

@@ -32,15 +32,16 @@ class Unary(Op):
     """An elementwise operation of one tensor."""
 
     def __call__(self, input):
+        if (mode := state.mode) & SLOW:
+            return Op.__call__(self, input)
         try:
             x, xp = input._data, input._backend
             y = self.forward(xp, x)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input)  # which tells what is wrong
-        mode = state.mode
-        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype or mode & SLOW:
+        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype:
             return Op.__call__(self, input)
-        if not (input._requires_grad and mode and self.vjps):
+        if not (input._requires_grad and mode and self.vjps):  # mode is GRAD or 0, without a bit of SLOW
             return _tensor(y, xp)
         plan = self.plans.get(1) or self.plan(1, 1)
         if not plan.positions:
@@ -74,8 +75,7 @@ class Binary(Op):
         if not (wanted and mode and self.vjps):
             return _tensor(z, xp)
         plan = self.plans.get(wanted) or self.plan(wanted, 2)
-        positions = plan.positions
-        if not positions:
+        if not (positions := plan.positions):
             return _tensor(z, xp)
         if len(positions) == 2:
             edges: Sequence = (input._edge or input, other._edge or other)

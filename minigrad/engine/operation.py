@@ -190,8 +190,8 @@ class Plan:
     kinds: for each VJP, what its parameters stand for, see `Op.need`.
     save(record): for each VJP, a tuple of what its parameters stand for.
     run(ops, g, saved): what the VJPs make of that.
-    keeps: whether arrays are saved; a node without any is not used up by a backward.
-    checks: where the array of an input with an edge is saved: (number of the edge, number of the VJP, place in what it saved).
+    keeps: whether a VJP names an input or the output; a node whose VJPs name none is not used up by a backward.
+    checks: what is compared with a leaf's present array: (number of its edge, number of the VJP, place in what that saved).
     """
 
     def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
@@ -232,7 +232,7 @@ class Node:
     pull(g): the gradients along the edges, from the gradient by the output.
     number: grows from node to node, so that a node's edges lead to smaller numbers.
 
-    A node never holds a tensor that is not a leaf, so an intermediate array lives only as long as a VJP that named it.
+    A node never holds a tensor that is not a leaf: an intermediate array lives in its tensor, and in what nodes saved.
     """
 
     __slots__ = ("op", "xp", "plan", "edges", "saved", "number", "__dict__", "__weakref__")
@@ -252,7 +252,7 @@ class Node:
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
-        for number, i, j in self.plan.checks if self.plan.checks and self.saved else ():
+        for number, i, j in self.plan.checks if self.saved else ():
             leaf = self.edges[number]
             if isinstance(leaf, Tensor) and leaf._data is not self.saved[i][j]:
                 raise messages.changed(self, leaf)
@@ -272,9 +272,9 @@ class Node:
     def saved_tensors(self) -> list[list]:
         """What was saved, as tensors on the tape again: inputs hang on the edges, the output on the node."""
         pairs = zip(self.plan.kinds, self.saved, strict=True)
-        return [[self.as_tensor(kind, value) for kind, value in zip(*pair, strict=True)] for pair in pairs]
+        return [[self.saved_tensor(kind, value) for kind, value in zip(*pair, strict=True)] for pair in pairs]
 
-    def as_tensor(self, kind, value):
+    def saved_tensor(self, kind, value):
         if kind == "y" and self.outputs is not None:
             parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
             return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])

@@ -24,7 +24,7 @@ def relu(input: Tensor) -> Tensor:
         def relu(xp, a):
             return xp.maximum(a, 0)
 
-        relu.defvjp(lambda xp, g, y: xp.where(y <= 0, 0.0, g))
+        relu.defvjp(lambda ops, g, y: ops.where(y <= 0, 0.0, g))
 
     >>> mg.relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
@@ -46,7 +46,7 @@ def leaky_relu(input: Tensor, *, slope: float) -> Tensor:
         def leaky_relu(xp, a, *, slope):
             return xp.where(a > 0, a, a * slope)
 
-        leaky_relu.defvjp(lambda xp, g, a, slope: xp.where(a > 0, g, g * slope))
+        leaky_relu.defvjp(lambda ops, g, a, slope: ops.where(a > 0, g, g * slope))
 
     >>> mg.leaky_relu(mg.tensor([-1.0, 2.0]), slope=0.1)
     tensor([-0.1,  2. ])
@@ -69,7 +69,7 @@ def elu(input: Tensor, *, alpha: float) -> Tensor:
         def elu(xp, a, *, alpha):
             return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
 
-        elu.defvjp(lambda xp, g, a, alpha: xp.where(a > 0, g, g * alpha * xp.exp(xp.where(a >= 0, 0.0, a))))
+        elu.defvjp(lambda ops, g, a, alpha: ops.where(a > 0, g, g * alpha * ops.exp(ops.where(a >= 0, 0.0, a))))
 
     >>> mg.elu(mg.tensor([-1.0, 2.0]), alpha=1.0)
     tensor([-0.6321,  2.    ])
@@ -93,7 +93,7 @@ def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
             z = a * beta
             return xp.where(z > threshold, a, xp.log1p(xp.exp(xp.minimum(z, threshold))) / beta)
 
-        softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold, g, g * xp.sigmoid(a * beta)))
+        softplus.defvjp(lambda ops, g, a, beta, threshold: ops.where(a * beta > threshold, g, g * ops.sigmoid(a * beta)))
 
     >>> mg.softplus(mg.tensor([0.0, 30.0]), beta=1.0, threshold=20.0)
     tensor([ 0.6931, 30.    ])

@@ -33,7 +33,7 @@ def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
         def add(xp, a, b):
             return xp.add(a, b)
 
-        add.defvjp(lambda xp, g: g, lambda xp, g: g)
+        add.defvjp(lambda ops, g: g, lambda ops, g: g)
 
     >>> mg.add(mg.tensor([1.0, 2.0]), 10.0, alpha=0.5)
     tensor([6., 7.])
@@ -59,7 +59,7 @@ def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
         def sub(xp, a, b):
             return xp.subtract(a, b)
 
-        sub.defvjp(lambda xp, g: g, lambda xp, g: -g)
+        sub.defvjp(lambda ops, g: g, lambda ops, g: -g)
 
     >>> mg.sub(mg.tensor([1.0, 2.0]), mg.tensor([[1.0], [2.0]]))
     tensor([[ 0.,  1.],
@@ -86,7 +86,7 @@ def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
         def mul(xp, a, b):
             return xp.multiply(a, b)
 
-        mul.defvjp(lambda xp, g, b: g * b, lambda xp, g, a: g * a)
+        mul.defvjp(lambda ops, g, b: g * b, lambda ops, g, a: g * a)
 
     >>> mg.mul(mg.tensor([1.0, 2.0]), 3.0)
     tensor([3., 6.])
@@ -113,7 +113,7 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
         def div(xp, a, b):
             return xp.divide(a, b)
 
-        div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * (y / b))
+        div.defvjp(lambda ops, g, b: g / b, lambda ops, g, y, b: -g * (y / b))
 
     >>> mg.div(mg.tensor([7, -7]), 2)
     tensor([ 3.5, -3.5])
@@ -146,7 +146,7 @@ def floor_divide(input: Tensor | float, other: Tensor | float) -> Tensor:
         def floor_divide(xp, a, b):
             return xp.floor_divide(a, b)
 
-        floor_divide.defvjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
+        floor_divide.defvjp(lambda ops, g: ops.zeros_like(g), lambda ops, g: ops.zeros_like(g))
 
     >>> mg.floor_divide(mg.tensor([7, -7]), 2)
     tensor([ 3, -4])
@@ -170,7 +170,7 @@ def remainder(input: Tensor | float, other: Tensor | float) -> Tensor:
         def remainder(xp, a, b):
             return xp.remainder(a, b)
 
-        remainder.defvjp(lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor_divide(a, b))
+        remainder.defvjp(lambda ops, g: g, lambda ops, g, a, b: -g * ops.floor_divide(a, b))
 
     >>> mg.remainder(mg.tensor([7, -7]), 3)
     tensor([1, 2])
@@ -197,8 +197,8 @@ def pow(input: Tensor | float, exponent: Tensor | float) -> Tensor:
             return xp.power(a, b)
 
         pow.defvjp(
-            lambda xp, g, a, b: _times_slope(xp, g, a, b),
-            lambda xp, g, a, b, y: _times_log(xp, g, a, b, y),
+            lambda ops, g, a, b: _times_slope(ops, g, a, b),
+            lambda ops, g, a, b, y: _times_log(ops, g, a, b, y),
         )
 
     >>> mg.pow(mg.tensor([1.0, 2.0, 3.0]), 2)
@@ -245,7 +245,7 @@ def neg(input: Tensor) -> Tensor:
         def neg(xp, a):
             return xp.negative(a)
 
-        neg.defvjp(lambda xp, g: -g)
+        neg.defvjp(lambda ops, g: -g)
 
     >>> mg.neg(mg.tensor([1.0, -2.0]))
     tensor([-1.,  2.])
@@ -267,7 +267,7 @@ def abs(input: Tensor) -> Tensor:
         def abs(xp, a):
             return xp.abs(a)
 
-        abs.defvjp(lambda xp, g, a: g * xp.sign(a))
+        abs.defvjp(lambda ops, g, a: g * ops.sign(a))
 
     >>> mg.abs(mg.tensor([1.0, -2.0]))
     tensor([1., 2.])
@@ -289,7 +289,7 @@ def sign(input: Tensor) -> Tensor:
         def sign(xp, a):
             return xp.sign(a)
 
-        sign.defvjp(lambda xp, g: xp.zeros_like(g))
+        sign.defvjp(lambda ops, g: ops.zeros_like(g))
 
     >>> mg.sign(mg.tensor([0.5, 0.0, -2.0]))
     tensor([ 1.,  0., -1.])
@@ -311,7 +311,7 @@ def square(input: Tensor) -> Tensor:
         def square(xp, a):
             return xp.square(a)
 
-        square.defvjp(lambda xp, g, a: 2 * g * a)
+        square.defvjp(lambda ops, g, a: 2 * g * a)
 
     >>> mg.square(mg.tensor([1.0, -2.0]))
     tensor([1., 4.])
@@ -333,7 +333,7 @@ def sqrt(input: Tensor) -> Tensor:
         def sqrt(xp, a):
             return xp.sqrt(a)
 
-        sqrt.defvjp(lambda xp, g, y: g / (2 * y))
+        sqrt.defvjp(lambda ops, g, y: g / (2 * y))
 
     >>> mg.sqrt(mg.tensor([4.0, 9.0]))
     tensor([2., 3.])
@@ -355,7 +355,7 @@ def rsqrt(input: Tensor) -> Tensor:
         def rsqrt(xp, a):
             return xp.rsqrt(a)
 
-        rsqrt.defvjp(lambda xp, g, y: -0.5 * g * y * y * y)
+        rsqrt.defvjp(lambda ops, g, y: -0.5 * g * y * y * y)
 
     >>> mg.rsqrt(mg.tensor([4.0, 0.25]))
     tensor([0.5, 2. ])
@@ -377,7 +377,7 @@ def reciprocal(input: Tensor) -> Tensor:
         def reciprocal(xp, a):
             return 1 / a
 
-        reciprocal.defvjp(lambda xp, g, y: -g * y * y)
+        reciprocal.defvjp(lambda ops, g, y: -g * y * y)
 
     >>> mg.reciprocal(mg.tensor([4.0, 0.5]))
     tensor([0.25, 2.  ])

@@ -25,7 +25,7 @@ def floor(input: Tensor) -> Tensor:
         def floor(xp, a):
             return xp.floor(a)
 
-        floor.defvjp(lambda xp, g: xp.zeros_like(g))
+        floor.defvjp(lambda ops, g: ops.zeros_like(g))
 
     >>> mg.floor(mg.tensor([1.5, -1.5]))
     tensor([ 1., -2.])
@@ -47,7 +47,7 @@ def ceil(input: Tensor) -> Tensor:
         def ceil(xp, a):
             return xp.ceil(a)
 
-        ceil.defvjp(lambda xp, g: xp.zeros_like(g))
+        ceil.defvjp(lambda ops, g: ops.zeros_like(g))
 
     >>> mg.ceil(mg.tensor([1.5, -1.5]))
     tensor([ 2., -1.])
@@ -72,7 +72,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         def round(xp, a):
             return xp.round(a)
 
-        round.defvjp(lambda xp, g: xp.zeros_like(g))
+        round.defvjp(lambda ops, g: ops.zeros_like(g))
 
     >>> mg.round(mg.tensor([0.5, 1.5, 1.26]), decimals=1)
     tensor([0.5, 1.5, 1.3])
@@ -96,7 +96,7 @@ def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
         def maximum(xp, a, b):
             return xp.maximum(a, b)
 
-        maximum.defvjp(lambda xp, g, a, b: _share(xp, g, a, b), lambda xp, g, a, b: _share(xp, g, b, a))
+        maximum.defvjp(lambda ops, g, a, b: _share(ops, g, a, b), lambda ops, g, a, b: _share(ops, g, b, a))
 
     >>> mg.maximum(mg.tensor([1.0, 4.0]), mg.tensor([3.0, 2.0]))
     tensor([3., 4.])
@@ -120,7 +120,7 @@ def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
         def minimum(xp, a, b):
             return xp.minimum(a, b)
 
-        minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _share(xp, g, a, b))
+        minimum.defvjp(lambda ops, g, a, b: _share(ops, g, b, a), lambda ops, g, a, b: _share(ops, g, a, b))
 
     >>> mg.minimum(mg.tensor([1.0, 4.0]), mg.tensor([3.0, 2.0]))
     tensor([1., 2.])
@@ -146,9 +146,9 @@ def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float 
             return xp.minimum(xp.maximum(a, min), max)
 
         clamp.defvjp(
-            lambda xp, g, a, min, max: xp.where((a >= min) & (a <= max), g, 0.0),
-            lambda xp, g, a, min, max: xp.where((a < min) & (min < max), g, 0.0),
-            lambda xp, g, a, min, max: xp.where((a > max) | (max < min), g, 0.0),
+            lambda ops, g, a, min, max: ops.where((a >= min) & (a <= max), g, 0.0),
+            lambda ops, g, a, min, max: ops.where((a < min) & (min < max), g, 0.0),
+            lambda ops, g, a, min, max: ops.where((a > max) | (max < min), g, 0.0),
         )
 
     >>> mg.clamp(mg.tensor([-2.0, 0.5, 2.0]), -1, 1)
@@ -181,8 +181,8 @@ def where(condition: Tensor, input: Tensor | float, other: Tensor | float) -> Te
 
         where.defvjp(
             None,
-            lambda xp, g, condition: xp.where(condition, g, 0.0),
-            lambda xp, g, condition: xp.where(condition, 0.0, g),
+            lambda ops, g, condition: ops.where(condition, g, 0.0),
+            lambda ops, g, condition: ops.where(condition, 0.0, g),
         )
 
     >>> x = mg.tensor([1.0, -2.0])

@@ -44,13 +44,13 @@ def conv2d(
             return y if b is None else y + xp.reshape(b, (-1, 1, 1))
 
         conv2d.defvjp(
-            lambda xp, g, x_shape, w, stride, padding, dilation, groups: _input(
-                xp, g, w, x_shape[2:], stride, padding, dilation, groups
+            lambda ops, g, x_shape, w, stride, padding, dilation, groups: _input(
+                ops, g, w, x_shape[2:], stride, padding, dilation, groups
             ),
-            lambda xp, g, w_shape, x, stride, padding, dilation, groups: _weight(
-                xp, g, x, w_shape[2:], stride, padding, dilation, groups
+            lambda ops, g, w_shape, x, stride, padding, dilation, groups: _weight(
+                ops, g, x, w_shape[2:], stride, padding, dilation, groups
             ),
-            lambda xp, g: xp.sum(xp.permute(g, dims=(0, 2, 3, 1)), dim=(0, 1, 2), keepdim=False),  # as the memory lies
+            lambda ops, g: ops.sum(ops.permute(g, dims=(0, 2, 3, 1)), dim=(0, 1, 2), keepdim=False),  # as the memory lies
         )
 
     >>> mg.nn.functional.conv2d(mg.ones(1, 1, 3, 3), mg.ones(1, 1, 2, 2))

@@ -42,7 +42,7 @@ def amax(
         def amax(xp, a, *, dim, keepdim):
             return xp.max(a, axis=dim, keepdims=keepdim)
 
-        amax.defvjp(lambda xp, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim))
+        amax.defvjp(lambda ops, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(ops, g, a, y, a_shape, a_dtype, dim, keepdim))
 
     >>> mg.amax(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([2., 4.])
@@ -77,7 +77,7 @@ def amin(
         def amin(xp, a, *, dim, keepdim):
             return xp.min(a, axis=dim, keepdims=keepdim)
 
-        amin.defvjp(lambda xp, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim))
+        amin.defvjp(lambda ops, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(ops, g, a, y, a_shape, a_dtype, dim, keepdim))
 
     >>> mg.amin(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([1., 3.])

@@ -31,7 +31,7 @@ def getitem(input: Tensor, at: Any) -> Tensor:
         def getitem(xp, a, *, index):
             return a[index]
 
-        getitem.defvjp(lambda xp, g, a_shape, index: xp.scatter(g, shape=a_shape, index=index))
+        getitem.defvjp(lambda ops, g, a_shape, index: ops.scatter(g, shape=a_shape, index=index))
 
     >>> mg.getitem(mg.arange(4), slice(1, 3))
     tensor([1, 2])

@@ -29,7 +29,7 @@ def cat(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None =
         def cat(xp, *tensors, dim):
             return xp.concatenate(tensors, axis=dim)
 
-        cat.defvjp(lambda xp, g, i, tensors_shape, dim: xp.getitem(g, index=_part(tensors_shape, i, dim)))
+        cat.defvjp(lambda ops, g, i, tensors_shape, dim: ops.getitem(g, index=_part(tensors_shape, i, dim)))
 
     >>> mg.cat([mg.tensor([1, 2]), mg.tensor([3])])
     tensor([1, 2, 3])
@@ -86,7 +86,7 @@ def stack(tensors: Sequence[Tensor], dim: int | None = None, *, axis: int | None
         def stack(xp, *tensors, dim):
             return xp.stack(tensors, axis=dim)
 
-        stack.defvjp(lambda xp, g, i, dim: xp.getitem(g, index=(slice(None),) * dim + (i,)))
+        stack.defvjp(lambda ops, g, i, dim: ops.getitem(g, index=(slice(None),) * dim + (i,)))
 
     >>> mg.stack([mg.tensor([1, 2]), mg.tensor([3, 4])], 1)
     tensor([[1, 3],
@@ -132,7 +132,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
                 start += n
             return tuple(parts)
 
-        split.defvjp(lambda xp, g, dim: xp.cat(*g, dim=dim))
+        split.defvjp(lambda ops, g, dim: ops.cat(*g, dim=dim))
 
     >>> mg.split(mg.arange(3), 2)
     (tensor([0, 1]), tensor([2]))
@@ -194,7 +194,7 @@ def unbind(input: Tensor, dim: int | None = None, *, axis: int | None = None) ->
         def unbind(xp, a, *, dim):
             return tuple(a[(slice(None),) * dim + (i,)] for i in range(a.shape[dim]))
 
-        unbind.defvjp(lambda xp, g, dim: xp.stack(*g, dim=dim))
+        unbind.defvjp(lambda ops, g, dim: ops.stack(*g, dim=dim))
 
     >>> mg.unbind(mg.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))

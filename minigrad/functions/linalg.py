@@ -27,8 +27,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             return xp.matmul(a, b)
 
         matmul.defvjp(
-            lambda xp, g, b, a_shape: xp.sum_to(xp.matmul(g, xp.mT(b)), shape=a_shape),
-            lambda xp, g, a, b_shape: xp.sum_to(xp.matmul(xp.mT(a), g), shape=b_shape),
+            lambda ops, g, b, a_shape: ops.sum_to(ops.matmul(g, ops.mT(b)), shape=a_shape),
+            lambda ops, g, a, b_shape: ops.sum_to(ops.matmul(ops.mT(a), g), shape=b_shape),
         )
 
     >>> mg.matmul(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.tensor([1.0, 1.0]))
@@ -172,9 +172,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             return xp.reshape(y, (*x.shape[:-1], w.shape[0]))
 
         linear.defvjp(
-            lambda xp, g, w: xp.linear(g, xp.mT(w), None),
-            lambda xp, g, x: xp.linear_weight(g, x),
-            lambda xp, g, x_shape: xp.sum(g, dim=tuple(range(len(x_shape) - 1)), keepdim=False),
+            lambda ops, g, w: ops.linear(g, ops.mT(w), None),
+            lambda ops, g, x: ops.linear_weight(g, x),
+            lambda ops, g, x_shape: ops.sum(g, dim=tuple(range(len(x_shape) - 1)), keepdim=False),
         )
 
     >>> mg.nn.functional.linear(mg.tensor([1.0, 2.0]), mg.tensor([[1.0, 1.0]]), mg.tensor([0.5]))

@@ -39,8 +39,8 @@ def logsumexp(
             return out if keepdim else xp.squeeze(out, axis=dim)
 
         logsumexp.defvjp(
-            lambda xp, g, a, y, a_shape, dim, keepdim: (
-                _spread(xp, g, a_shape, dim, keepdim) * xp.exp(a - _spread(xp, y, a_shape, dim, keepdim))
+            lambda ops, g, a, y, a_shape, dim, keepdim: (
+                _spread(ops, g, a_shape, dim, keepdim) * ops.exp(a - _spread(ops, y, a_shape, dim, keepdim))
             )
         )
 
@@ -78,7 +78,7 @@ def softmax(
             y = xp.exp(a - xp.max(a, axis=dim, keepdims=True))
             return y / xp.sum(y, axis=dim, keepdims=True)
 
-        softmax.defvjp(lambda xp, g, y, dim: y * (g - xp.sum(g * y, dim=(dim,), keepdim=True)))
+        softmax.defvjp(lambda ops, g, y, dim: y * (g - ops.sum(g * y, dim=(dim,), keepdim=True)))
 
     >>> mg.softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([0.2689, 0.7311])
@@ -110,7 +110,7 @@ def log_softmax(
             a = a - xp.max(a, axis=dim, keepdims=True)
             return a - xp.log(xp.sum(xp.exp(a), axis=dim, keepdims=True))
 
-        log_softmax.defvjp(lambda xp, g, y, dim: g - xp.exp(y) * xp.sum(g, dim=(dim,), keepdim=True))
+        log_softmax.defvjp(lambda ops, g, y, dim: g - ops.exp(y) * ops.sum(g, dim=(dim,), keepdim=True))
 
     >>> mg.log_softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([-1.3133, -0.3133])

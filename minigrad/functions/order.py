@@ -25,7 +25,7 @@ def flip(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int] = 
         def flip(xp, a, *, dims):
             return a[tuple(slice(None, None, -1) if i in dims else slice(None) for i in range(a.ndim))]
 
-        flip.defvjp(lambda xp, g, dims: xp.flip(g, dims=dims))
+        flip.defvjp(lambda ops, g, dims: ops.flip(g, dims=dims))
 
     >>> mg.flip(mg.arange(3), 0)
     tensor([2, 1, 0])
@@ -50,7 +50,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
         def roll(xp, a, *, shifts, dims):
             return xp.roll(a, shifts, axis=dims)
 
-        roll.defvjp(lambda xp, g, shifts, dims: xp.roll(g, shifts=tuple(-s for s in shifts), dims=dims))
+        roll.defvjp(lambda ops, g, shifts, dims: ops.roll(g, shifts=tuple(-s for s in shifts), dims=dims))
 
     >>> mg.roll(mg.arange(4), 1)
     tensor([3, 0, 1, 2])
@@ -81,7 +81,7 @@ def pad_zeros(input: Tensor, *, widths: tuple[tuple[int, int], ...]) -> Tensor:
         def pad_zeros(xp, a, *, widths):
             return xp.pad(a, widths)
 
-        pad_zeros.defvjp(lambda xp, g, a_shape, widths: xp.getitem(g, index=_crop(a_shape, widths)))
+        pad_zeros.defvjp(lambda ops, g, a_shape, widths: ops.getitem(g, index=_crop(a_shape, widths)))
 
     >>> mg.pad_zeros(mg.tensor([1, 2]), widths=((1, 2),))
     tensor([0, 1, 2, 0, 0])
@@ -107,7 +107,7 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
         def tril(xp, a, *, diagonal):
             return xp.tril(a, diagonal)
 
-        tril.defvjp(lambda xp, g, diagonal: xp.tril(g, diagonal=diagonal))
+        tril.defvjp(lambda ops, g, diagonal: ops.tril(g, diagonal=diagonal))
 
     >>> mg.tril(mg.ones(2, 2))
     tensor([[1., 0.],
@@ -128,7 +128,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
         def triu(xp, a, *, diagonal):
             return xp.triu(a, diagonal)
 
-        triu.defvjp(lambda xp, g, diagonal: xp.triu(g, diagonal=diagonal))
+        triu.defvjp(lambda ops, g, diagonal: ops.triu(g, diagonal=diagonal))
 
     >>> mg.triu(mg.ones(2, 2))
     tensor([[1., 1.],

@@ -47,7 +47,7 @@ def sum(
         def sum(xp, a, *, dim, keepdim):
             return xp.sum(a, axis=dim, keepdims=keepdim)
 
-        sum.defvjp(lambda xp, g, a_shape, dim, keepdim: _spread(xp, g, a_shape, dim, keepdim))
+        sum.defvjp(lambda ops, g, a_shape, dim, keepdim: _spread(ops, g, a_shape, dim, keepdim))
 
     >>> mg.sum(mg.tensor([[1, 2], [3, 4]]), dim=0)
     tensor([4, 6])
@@ -85,8 +85,8 @@ def mean(
             return xp.mean(a, axis=dim, keepdims=keepdim)
 
         mean.defvjp(
-            lambda xp, g, a_shape, a_dtype, dim, keepdim: _spread(
-                xp, _divided(xp, g, _count(a_shape, dim), a_dtype), a_shape, dim, keepdim
+            lambda ops, g, a_shape, a_dtype, dim, keepdim: _spread(
+                ops, _divided(ops, g, _count(a_shape, dim), a_dtype), a_shape, dim, keepdim
             )
         )
 
@@ -269,7 +269,7 @@ def cumsum(input: Tensor, dim: int | None = None, *, axis: int | None = None, dt
             back = (slice(None),) * dim + (slice(None, None, -1),)
             return xp.cumsum(a[back], axis=dim)[back]
 
-        cumsum.defvjp(lambda xp, g, dim, reverse: xp.cumsum(g, dim=dim, reverse=not reverse))
+        cumsum.defvjp(lambda ops, g, dim, reverse: ops.cumsum(g, dim=dim, reverse=not reverse))
 
     >>> mg.cumsum(mg.tensor([1, 2, 3]), dim=0)
     tensor([1, 3, 6])

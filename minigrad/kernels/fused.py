@@ -71,7 +71,7 @@ class Fused(Op):
         if not create_graph:
             grads = node.plan.vjps[0](g, statistics, *arrays, **static)
             return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
-        inputs = [None if a is None else node.as_tensor(k, a) for k, a in enumerate(arrays)]
+        inputs = [None if a is None else node.saved_tensor(k, a) for k, a in enumerate(arrays)]
         return partial_derivatives(lambda *given: self.definition(*given, **static), inputs, node.plan.positions, g)
 
 

@@ -22,7 +22,7 @@ def relu(xp, a):
     return xp.maximum(a, 0)
 
 
-relu.defvjp(lambda xp, g, y: xp.where(y <= 0, 0.0, g))
+relu.defvjp(lambda ops, g, y: ops.where(y <= 0, 0.0, g))
 
 
 @elementwise(floats=True)
@@ -32,7 +32,7 @@ def normal_cdf(xp, a):
     return xp.erf(a * SQRT_HALF) * 0.5 + 0.5
 
 
-normal_cdf.defvjp(lambda xp, g, a: g * xp.exp(a * a * -0.5) * INV_SQRT_2PI)
+normal_cdf.defvjp(lambda ops, g, a: g * ops.exp(a * a * -0.5) * INV_SQRT_2PI)
 
 
 @elementwise(floats=True)
@@ -42,7 +42,7 @@ def exact_gelu(xp, a):
     return a * normal_cdf.forward(xp, a)
 
 
-exact_gelu.defvjp(lambda xp, g, a: g * (xp.normal_cdf(a) + a * (xp.exp(a * a * -0.5) * INV_SQRT_2PI)))
+exact_gelu.defvjp(lambda ops, g, a: g * (ops.normal_cdf(a) + a * (ops.exp(a * a * -0.5) * INV_SQRT_2PI)))
 
 
 @elementwise(floats=True)
@@ -52,7 +52,7 @@ def tanh_gelu(xp, a):
     return 0.5 * a * (1 + xp.tanh((a + 0.044715 * a * a * a) * SQRT_2_BY_PI))
 
 
-tanh_gelu.defvjp(lambda xp, g, a, a_dtype: g * _tanh_gelu_slope(xp, a, a_dtype))
+tanh_gelu.defvjp(lambda ops, g, a, a_dtype: g * _tanh_gelu_slope(ops, a, a_dtype))
 
 
 def _tanh_gelu_slope(xp, a, dtype):
@@ -69,7 +69,7 @@ def silu(xp, a):
     return a * xp.sigmoid(a)
 
 
-silu.defvjp(lambda xp, g, a: g * _silu_slope(xp.sigmoid(a), a))
+silu.defvjp(lambda ops, g, a: g * _silu_slope(ops.sigmoid(a), a))
 
 
 def _silu_slope(s, a):
@@ -82,7 +82,7 @@ def leaky_relu(xp, a, *, slope):
     return xp.where(a > 0, a, a * slope)
 
 
-leaky_relu.defvjp(lambda xp, g, a, slope: xp.where(a > 0, g, g * slope))
+leaky_relu.defvjp(lambda ops, g, a, slope: ops.where(a > 0, g, g * slope))
 
 
 @elementwise(floats=True)
@@ -92,7 +92,7 @@ def elu(xp, a, *, alpha):
     return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
 
 
-elu.defvjp(lambda xp, g, a, alpha: xp.where(a > 0, g, g * alpha * xp.exp(xp.where(a >= 0, 0.0, a))))
+elu.defvjp(lambda ops, g, a, alpha: ops.where(a > 0, g, g * alpha * ops.exp(ops.where(a >= 0, 0.0, a))))
 
 
 @elementwise(floats=True)
@@ -103,7 +103,7 @@ def softplus(xp, a, *, beta, threshold):
     return xp.where(z > threshold, a, xp.log1p(xp.exp(xp.minimum(z, threshold))) / beta)
 
 
-softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold, g, g * xp.sigmoid(a * beta)))
+softplus.defvjp(lambda ops, g, a, beta, threshold: ops.where(a * beta > threshold, g, g * ops.sigmoid(a * beta)))
 
 
 @elementwise(floats=True)
@@ -113,7 +113,7 @@ def log_sigmoid(xp, a):
     return xp.minimum(a, 0) - xp.log1p(xp.exp(-xp.abs(a)))
 
 
-log_sigmoid.defvjp(lambda xp, g, a: g * xp.sigmoid(-a))
+log_sigmoid.defvjp(lambda ops, g, a: g * ops.sigmoid(-a))
 
 
 @elementwise(floats=True)
@@ -123,7 +123,7 @@ def bce_with_logits(xp, a, target):
     return (1 - target) * a - log_sigmoid.forward(xp, a)
 
 
-bce_with_logits.defvjp(lambda xp, g, a, target: g * (xp.sigmoid(a) - target), lambda xp, g, a: -g * a)
+bce_with_logits.defvjp(lambda ops, g, a, target: g * (ops.sigmoid(a) - target), lambda ops, g, a: -g * a)
 
 
 @elementwise(floats=True)
@@ -134,9 +134,9 @@ def weighted_bce_with_logits(xp, a, target, weight):
 
 
 weighted_bce_with_logits.defvjp(
-    lambda xp, g, a, target, weight: g * ((target * weight + 1 - target) * xp.sigmoid(a) - target * weight),
-    lambda xp, g, a, weight: g * ((1 - weight) * xp.log_sigmoid(a) - a),
-    lambda xp, g, a, target: -g * target * xp.log_sigmoid(a),
+    lambda ops, g, a, target, weight: g * ((target * weight + 1 - target) * ops.sigmoid(a) - target * weight),
+    lambda ops, g, a, weight: g * ((1 - weight) * ops.log_sigmoid(a) - a),
+    lambda ops, g, a, target: -g * target * ops.log_sigmoid(a),
 )
 
 
@@ -148,7 +148,7 @@ def smooth_l1(xp, a, *, beta):
     return xp.where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta)
 
 
-smooth_l1.defvjp(lambda xp, g, a, beta: g * _smooth_sign(xp, a, beta))
+smooth_l1.defvjp(lambda ops, g, a, beta: g * _smooth_sign(ops, a, beta))
 
 
 def _smooth_sign(xp, a, beta):

@@ -85,23 +85,23 @@ def _forward(xp, x, w, stride, padding, dilation, groups):
 
 
 conv2d.defvjp(
-    lambda xp, g, x_shape, w, stride, padding, dilation, groups: _input(
-        xp, g, w, x_shape[2:], stride, padding, dilation, groups
+    lambda ops, g, x_shape, w, stride, padding, dilation, groups: _input(
+        ops, g, w, x_shape[2:], stride, padding, dilation, groups
     ),
-    lambda xp, g, w_shape, x, stride, padding, dilation, groups: _weight(
-        xp, g, x, w_shape[2:], stride, padding, dilation, groups
+    lambda ops, g, w_shape, x, stride, padding, dilation, groups: _weight(
+        ops, g, x, w_shape[2:], stride, padding, dilation, groups
     ),
-    lambda xp, g: xp.sum(xp.permute(g, dims=(0, 2, 3, 1)), dim=(0, 1, 2), keepdim=False),  # as the memory lies
+    lambda ops, g: ops.sum(ops.permute(g, dims=(0, 2, 3, 1)), dim=(0, 1, 2), keepdim=False),  # as the memory lies
 )
 conv2d_input.defvjp(
-    lambda xp, g, w, stride, padding, dilation, groups: _forward(xp, g, w, stride, padding, dilation, groups),
-    lambda xp, h, g, w_shape, stride, padding, dilation, groups: _weight(
-        xp, g, h, w_shape[2:], stride, padding, dilation, groups
+    lambda ops, g, w, stride, padding, dilation, groups: _forward(ops, g, w, stride, padding, dilation, groups),
+    lambda ops, h, g, w_shape, stride, padding, dilation, groups: _weight(
+        ops, g, h, w_shape[2:], stride, padding, dilation, groups
     ),
 )
 conv2d_weight.defvjp(
-    lambda xp, g, x, stride, padding, dilation, groups: _forward(xp, x, g, stride, padding, dilation, groups),
-    lambda xp, h, g, x_shape, stride, padding, dilation, groups: _input(
-        xp, g, h, x_shape[2:], stride, padding, dilation, groups
+    lambda ops, g, x, stride, padding, dilation, groups: _forward(ops, x, g, stride, padding, dilation, groups),
+    lambda ops, h, g, x_shape, stride, padding, dilation, groups: _input(
+        ops, g, h, x_shape[2:], stride, padding, dilation, groups
     ),
 )

@@ -30,7 +30,7 @@ def add(xp, a, b):
     return xp.add(a, b)
 
 
-add.defvjp(lambda xp, g: g, lambda xp, g: g)
+add.defvjp(lambda ops, g: g, lambda ops, g: g)
 
 
 @elementwise
@@ -38,7 +38,7 @@ def sub(xp, a, b):
     return xp.subtract(a, b)
 
 
-sub.defvjp(lambda xp, g: g, lambda xp, g: -g)
+sub.defvjp(lambda ops, g: g, lambda ops, g: -g)
 
 
 @elementwise
@@ -47,7 +47,7 @@ def mul(xp, a, b):
     return xp.multiply(a, b)
 
 
-mul.defvjp(lambda xp, g, b: g * b, lambda xp, g, a: g * a)
+mul.defvjp(lambda ops, g, b: g * b, lambda ops, g, a: g * a)
 
 
 @elementwise(floats=True)
@@ -55,7 +55,7 @@ def div(xp, a, b):
     return xp.divide(a, b)
 
 
-div.defvjp(lambda xp, g, b: g / b, lambda xp, g, y, b: -g * (y / b))
+div.defvjp(lambda ops, g, b: g / b, lambda ops, g, y, b: -g * (y / b))
 
 
 @elementwise
@@ -64,7 +64,7 @@ def floor_divide(xp, a, b):
     return xp.floor_divide(a, b)
 
 
-floor_divide.defvjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
+floor_divide.defvjp(lambda ops, g: ops.zeros_like(g), lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise
@@ -76,7 +76,7 @@ def trunc_divide(xp, a, b):
     )
 
 
-trunc_divide.defvjp(lambda xp, g: xp.zeros_like(g), lambda xp, g: xp.zeros_like(g))
+trunc_divide.defvjp(lambda ops, g: ops.zeros_like(g), lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise
@@ -85,7 +85,7 @@ def remainder(xp, a, b):
     return xp.remainder(a, b)
 
 
-remainder.defvjp(lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor_divide(a, b))
+remainder.defvjp(lambda ops, g: g, lambda ops, g, a, b: -g * ops.floor_divide(a, b))
 
 
 @elementwise
@@ -94,8 +94,8 @@ def pow(xp, a, b):
 
 
 pow.defvjp(
-    lambda xp, g, a, b: _times_slope(xp, g, a, b),
-    lambda xp, g, a, b, y: _times_log(xp, g, a, b, y),
+    lambda ops, g, a, b: _times_slope(ops, g, a, b),
+    lambda ops, g, a, b, y: _times_log(ops, g, a, b, y),
 )
 
 
@@ -123,7 +123,7 @@ def neg(xp, a):
     return xp.negative(a)
 
 
-neg.defvjp(lambda xp, g: -g)
+neg.defvjp(lambda ops, g: -g)
 
 
 @elementwise
@@ -132,7 +132,7 @@ def abs(xp, a):
     return xp.abs(a)
 
 
-abs.defvjp(lambda xp, g, a: g * xp.sign(a))
+abs.defvjp(lambda ops, g, a: g * ops.sign(a))
 
 
 @elementwise
@@ -141,7 +141,7 @@ def sign(xp, a):
     return xp.sign(a)
 
 
-sign.defvjp(lambda xp, g: xp.zeros_like(g))
+sign.defvjp(lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise
@@ -150,7 +150,7 @@ def square(xp, a):
     return xp.square(a)
 
 
-square.defvjp(lambda xp, g, a: 2 * g * a)
+square.defvjp(lambda ops, g, a: 2 * g * a)
 
 
 @elementwise(floats=True)
@@ -159,7 +159,7 @@ def sqrt(xp, a):
     return xp.sqrt(a)
 
 
-sqrt.defvjp(lambda xp, g, y: g / (2 * y))
+sqrt.defvjp(lambda ops, g, y: g / (2 * y))
 
 
 @elementwise(floats=True)
@@ -168,7 +168,7 @@ def rsqrt(xp, a):
     return xp.rsqrt(a)
 
 
-rsqrt.defvjp(lambda xp, g, y: -0.5 * g * y * y * y)
+rsqrt.defvjp(lambda ops, g, y: -0.5 * g * y * y * y)
 
 
 @elementwise(floats=True)
@@ -177,7 +177,7 @@ def reciprocal(xp, a):
     return 1 / a
 
 
-reciprocal.defvjp(lambda xp, g, y: -g * y * y)
+reciprocal.defvjp(lambda ops, g, y: -g * y * y)
 
 
 # --- exponentials, logarithms, trigonometry ---------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def exp(xp, a):
     return xp.exp(a)
 
 
-exp.defvjp(lambda xp, g, y: g * y)
+exp.defvjp(lambda ops, g, y: g * y)
 
 
 @elementwise(floats=True)
@@ -196,7 +196,7 @@ def expm1(xp, a):
     return xp.expm1(a)
 
 
-expm1.defvjp(lambda xp, g, y: g * (y + 1))
+expm1.defvjp(lambda ops, g, y: g * (y + 1))
 
 
 @elementwise(floats=True)
@@ -205,7 +205,7 @@ def log(xp, a):
     return xp.log(a)
 
 
-log.defvjp(lambda xp, g, a: g / a)
+log.defvjp(lambda ops, g, a: g / a)
 
 
 @elementwise(floats=True)
@@ -214,7 +214,7 @@ def log1p(xp, a):
     return xp.log1p(a)
 
 
-log1p.defvjp(lambda xp, g, a: g / (a + 1))
+log1p.defvjp(lambda ops, g, a: g / (a + 1))
 
 
 @elementwise(floats=True)
@@ -223,7 +223,7 @@ def sin(xp, a):
     return xp.sin(a)
 
 
-sin.defvjp(lambda xp, g, a: g * xp.cos(a))
+sin.defvjp(lambda ops, g, a: g * ops.cos(a))
 
 
 @elementwise(floats=True)
@@ -232,7 +232,7 @@ def cos(xp, a):
     return xp.cos(a)
 
 
-cos.defvjp(lambda xp, g, a: -g * xp.sin(a))
+cos.defvjp(lambda ops, g, a: -g * ops.sin(a))
 
 
 @elementwise(floats=True)
@@ -241,7 +241,7 @@ def tanh(xp, a):
     return xp.tanh(a)
 
 
-tanh.defvjp(lambda xp, g, y: g * (1.0 - y * y))
+tanh.defvjp(lambda ops, g, y: g * (1.0 - y * y))
 
 
 @elementwise(floats=True)
@@ -251,7 +251,7 @@ def sigmoid(xp, a):
     return xp.sigmoid(a)
 
 
-sigmoid.defvjp(lambda xp, g, y: g * y * (1.0 - y))
+sigmoid.defvjp(lambda ops, g, y: g * y * (1.0 - y))
 
 
 @elementwise(floats=True)
@@ -260,7 +260,7 @@ def erf(xp, a):
     return xp.erf(a)
 
 
-erf.defvjp(lambda xp, g, a: g * xp.exp(-a * a) * (2 / math.sqrt(math.pi)))
+erf.defvjp(lambda ops, g, a: g * ops.exp(-a * a) * (2 / math.sqrt(math.pi)))
 
 
 @elementwise
@@ -269,7 +269,7 @@ def floor(xp, a):
     return xp.floor(a)
 
 
-floor.defvjp(lambda xp, g: xp.zeros_like(g))
+floor.defvjp(lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise
@@ -278,7 +278,7 @@ def ceil(xp, a):
     return xp.ceil(a)
 
 
-ceil.defvjp(lambda xp, g: xp.zeros_like(g))
+ceil.defvjp(lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise
@@ -287,7 +287,7 @@ def round(xp, a):
     return xp.round(a)
 
 
-round.defvjp(lambda xp, g: xp.zeros_like(g))
+round.defvjp(lambda ops, g: ops.zeros_like(g))
 
 
 @elementwise(floats=True)
@@ -298,7 +298,7 @@ def rounded(xp, a, *, decimals):
     return xp.round(a * scale) / scale if decimals > 0 else xp.round(a / scale) * scale
 
 
-rounded.defvjp(lambda xp, g: xp.zeros_like(g))
+rounded.defvjp(lambda ops, g: ops.zeros_like(g))
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------
@@ -319,8 +319,8 @@ def _share(xp, g, mine, other):
     return xp.where(mine == other, 0.5 * g, xp.where(mine < other, 0.0, g))
 
 
-maximum.defvjp(lambda xp, g, a, b: _share(xp, g, a, b), lambda xp, g, a, b: _share(xp, g, b, a))
-minimum.defvjp(lambda xp, g, a, b: _share(xp, g, b, a), lambda xp, g, a, b: _share(xp, g, a, b))
+maximum.defvjp(lambda ops, g, a, b: _share(ops, g, a, b), lambda ops, g, a, b: _share(ops, g, b, a))
+minimum.defvjp(lambda ops, g, a, b: _share(ops, g, b, a), lambda ops, g, a, b: _share(ops, g, a, b))
 
 
 @elementwise
@@ -330,8 +330,8 @@ def clamp_min(xp, a, min):
 
 
 clamp_min.defvjp(
-    lambda xp, g, a, min: xp.where(a >= min, g, 0.0),
-    lambda xp, g, a, min: xp.where(a < min, g, 0.0),
+    lambda ops, g, a, min: ops.where(a >= min, g, 0.0),
+    lambda ops, g, a, min: ops.where(a < min, g, 0.0),
 )
 
 
@@ -342,8 +342,8 @@ def clamp_max(xp, a, max):
 
 
 clamp_max.defvjp(
-    lambda xp, g, a, max: xp.where(a <= max, g, 0.0),
-    lambda xp, g, a, max: xp.where(a > max, g, 0.0),
+    lambda ops, g, a, max: ops.where(a <= max, g, 0.0),
+    lambda ops, g, a, max: ops.where(a > max, g, 0.0),
 )
 
 
@@ -353,9 +353,9 @@ def clamp(xp, a, min, max):
 
 
 clamp.defvjp(
-    lambda xp, g, a, min, max: xp.where((a >= min) & (a <= max), g, 0.0),
-    lambda xp, g, a, min, max: xp.where((a < min) & (min < max), g, 0.0),
-    lambda xp, g, a, min, max: xp.where((a > max) | (max < min), g, 0.0),
+    lambda ops, g, a, min, max: ops.where((a >= min) & (a <= max), g, 0.0),
+    lambda ops, g, a, min, max: ops.where((a < min) & (min < max), g, 0.0),
+    lambda ops, g, a, min, max: ops.where((a > max) | (max < min), g, 0.0),
 )
 
 
@@ -366,6 +366,6 @@ def where(xp, condition, a, b):
 
 where.defvjp(
     None,
-    lambda xp, g, condition: xp.where(condition, g, 0.0),
-    lambda xp, g, condition: xp.where(condition, 0.0, g),
+    lambda ops, g, condition: ops.where(condition, g, 0.0),
+    lambda ops, g, condition: ops.where(condition, 0.0, g),
 )

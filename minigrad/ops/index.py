@@ -20,5 +20,5 @@ def scatter(xp, g, *, shape, index):
     return xp.scatter(shape, index, g)
 
 
-getitem.defvjp(lambda xp, g, a_shape, index: xp.scatter(g, shape=a_shape, index=index))
-scatter.defvjp(lambda xp, g, index: xp.getitem(g, index=index))
+getitem.defvjp(lambda ops, g, a_shape, index: ops.scatter(g, shape=a_shape, index=index))
+scatter.defvjp(lambda ops, g, index: ops.getitem(g, index=index))

@@ -15,7 +15,7 @@ def _part(shapes, i, dim):
     return (slice(None),) * dim + (slice(start, start + shapes[i][dim]),)
 
 
-cat.defvjp(lambda xp, g, i, tensors_shape, dim: xp.getitem(g, index=_part(tensors_shape, i, dim)))
+cat.defvjp(lambda ops, g, i, tensors_shape, dim: ops.getitem(g, index=_part(tensors_shape, i, dim)))
 
 
 @op
@@ -23,7 +23,7 @@ def stack(xp, *tensors, dim):
     return xp.stack(tensors, axis=dim)
 
 
-stack.defvjp(lambda xp, g, i, dim: xp.getitem(g, index=(slice(None),) * dim + (i,)))
+stack.defvjp(lambda ops, g, i, dim: ops.getitem(g, index=(slice(None),) * dim + (i,)))
 
 
 @op
@@ -35,7 +35,7 @@ def split(xp, a, *, sizes, dim):
     return tuple(parts)
 
 
-split.defvjp(lambda xp, g, dim: xp.cat(*g, dim=dim))
+split.defvjp(lambda ops, g, dim: ops.cat(*g, dim=dim))
 
 
 @op
@@ -43,4 +43,4 @@ def unbind(xp, a, *, dim):
     return tuple(a[(slice(None),) * dim + (i,)] for i in range(a.shape[dim]))
 
 
-unbind.defvjp(lambda xp, g, dim: xp.stack(*g, dim=dim))
+unbind.defvjp(lambda ops, g, dim: ops.stack(*g, dim=dim))

@@ -13,8 +13,8 @@ def matmul(xp, a, b):
 
 
 matmul.defvjp(
-    lambda xp, g, b, a_shape: xp.sum_to(xp.matmul(g, xp.mT(b)), shape=a_shape),
-    lambda xp, g, a, b_shape: xp.sum_to(xp.matmul(xp.mT(a), g), shape=b_shape),
+    lambda ops, g, b, a_shape: ops.sum_to(ops.matmul(g, ops.mT(b)), shape=a_shape),
+    lambda ops, g, a, b_shape: ops.sum_to(ops.matmul(ops.mT(a), g), shape=b_shape),
 )
 
 
@@ -36,8 +36,8 @@ def linear_weight(xp, g, x):
 
 
 linear.defvjp(
-    lambda xp, g, w: xp.linear(g, xp.mT(w), None),
-    lambda xp, g, x: xp.linear_weight(g, x),
-    lambda xp, g, x_shape: xp.sum(g, dim=tuple(range(len(x_shape) - 1)), keepdim=False),
+    lambda ops, g, w: ops.linear(g, ops.mT(w), None),
+    lambda ops, g, x: ops.linear_weight(g, x),
+    lambda ops, g, x_shape: ops.sum(g, dim=tuple(range(len(x_shape) - 1)), keepdim=False),
 )
-linear_weight.defvjp(lambda xp, g, x: xp.linear(x, g, None), lambda xp, h, g: xp.linear(g, xp.mT(h), None))
+linear_weight.defvjp(lambda ops, g, x: ops.linear(x, g, None), lambda ops, h, g: ops.linear(g, ops.mT(h), None))

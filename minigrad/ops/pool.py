@@ -74,12 +74,12 @@ def window_sum_input(xp, g, *, size, kernel, stride, padding):
 
 
 window_sum.defvjp(
-    lambda xp, g, a_shape, kernel, stride, padding: xp.window_sum_input(
+    lambda ops, g, a_shape, kernel, stride, padding: ops.window_sum_input(
         g, size=a_shape[2:], kernel=kernel, stride=stride, padding=padding
     )
 )
 window_sum_input.defvjp(
-    lambda xp, h, kernel, stride, padding: xp.window_sum(h, kernel=kernel, stride=stride, padding=padding)
+    lambda ops, h, kernel, stride, padding: ops.window_sum(h, kernel=kernel, stride=stride, padding=padding)
 )
 
 

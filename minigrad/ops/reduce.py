@@ -40,7 +40,7 @@ def sum(xp, a, *, dim, keepdim):
     return xp.sum(a, axis=dim, keepdims=keepdim)
 
 
-sum.defvjp(lambda xp, g, a_shape, dim, keepdim: _spread(xp, g, a_shape, dim, keepdim))
+sum.defvjp(lambda ops, g, a_shape, dim, keepdim: _spread(ops, g, a_shape, dim, keepdim))
 
 
 @op
@@ -49,8 +49,8 @@ def mean(xp, a, *, dim, keepdim):
 
 
 mean.defvjp(
-    lambda xp, g, a_shape, a_dtype, dim, keepdim: _spread(
-        xp, _divided(xp, g, _count(a_shape, dim), a_dtype), a_shape, dim, keepdim
+    lambda ops, g, a_shape, a_dtype, dim, keepdim: _spread(
+        ops, _divided(ops, g, _count(a_shape, dim), a_dtype), a_shape, dim, keepdim
     )
 )
 
@@ -76,7 +76,7 @@ def cumsum(xp, a, *, dim, reverse):
     return xp.cumsum(a[back], axis=dim)[back]
 
 
-cumsum.defvjp(lambda xp, g, dim, reverse: xp.cumsum(g, dim=dim, reverse=not reverse))
+cumsum.defvjp(lambda ops, g, dim, reverse: ops.cumsum(g, dim=dim, reverse=not reverse))
 
 
 # --- extremes ---------------------------------------------------------------------------------------------------------
@@ -100,8 +100,8 @@ def _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim):
     return xp.where(hit, _spread(xp, share, a_shape, dim, keepdim), 0.0)
 
 
-amax.defvjp(lambda xp, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim))
-amin.defvjp(lambda xp, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(xp, g, a, y, a_shape, a_dtype, dim, keepdim))
+amax.defvjp(lambda ops, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(ops, g, a, y, a_shape, a_dtype, dim, keepdim))
+amin.defvjp(lambda ops, g, a, y, a_shape, a_dtype, dim, keepdim: _shared(ops, g, a, y, a_shape, a_dtype, dim, keepdim))
 
 
 @op
@@ -134,8 +134,8 @@ def logsumexp(xp, a, *, dim, keepdim):
 
 
 logsumexp.defvjp(
-    lambda xp, g, a, y, a_shape, dim, keepdim: (
-        _spread(xp, g, a_shape, dim, keepdim) * xp.exp(a - _spread(xp, y, a_shape, dim, keepdim))
+    lambda ops, g, a, y, a_shape, dim, keepdim: (
+        _spread(ops, g, a_shape, dim, keepdim) * ops.exp(a - _spread(ops, y, a_shape, dim, keepdim))
     )
 )
 
@@ -148,7 +148,7 @@ def softmax(xp, a, *, dim):
     return y / xp.sum(y, axis=dim, keepdims=True)
 
 
-softmax.defvjp(lambda xp, g, y, dim: y * (g - xp.sum(g * y, dim=(dim,), keepdim=True)))
+softmax.defvjp(lambda ops, g, y, dim: y * (g - ops.sum(g * y, dim=(dim,), keepdim=True)))
 
 
 @op
@@ -159,4 +159,4 @@ def log_softmax(xp, a, *, dim):
     return a - xp.log(xp.sum(xp.exp(a), axis=dim, keepdims=True))
 
 
-log_softmax.defvjp(lambda xp, g, y, dim: g - xp.exp(y) * xp.sum(g, dim=(dim,), keepdim=True))
+log_softmax.defvjp(lambda ops, g, y, dim: g - ops.exp(y) * ops.sum(g, dim=(dim,), keepdim=True))

@@ -20,7 +20,7 @@ def cast(xp, a, *, dtype):
     return xp.astype(a, dtype)
 
 
-cast.defvjp(lambda xp, g, a_dtype: xp.cast(g, dtype=a_dtype))
+cast.defvjp(lambda ops, g, a_dtype: ops.cast(g, dtype=a_dtype))
 
 
 class _ToDevice(Op):
@@ -42,7 +42,7 @@ def to_device(xp, a, *, device, source=None):
     return backend.get(device).asarray(xp.to_numpy(a))
 
 
-to_device.defvjp(lambda xp, g, source, device: xp.to_device(g, device=source, source=device))
+to_device.defvjp(lambda ops, g, source, device: ops.to_device(g, device=source, source=device))
 
 
 @elementwise
@@ -51,7 +51,7 @@ def clone(xp, a):
     return a
 
 
-clone.defvjp(lambda xp, g: g)
+clone.defvjp(lambda ops, g: g)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def reshape(xp, a, *, shape):
     return xp.reshape(a, shape)
 
 
-reshape.defvjp(lambda xp, g, a_shape: xp.reshape(g, shape=a_shape))
+reshape.defvjp(lambda ops, g, a_shape: ops.reshape(g, shape=a_shape))
 
 
 @op
@@ -68,7 +68,7 @@ def permute(xp, a, *, dims):
     return xp.transpose(a, dims)
 
 
-permute.defvjp(lambda xp, g, dims: xp.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+permute.defvjp(lambda ops, g, dims: ops.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
 
 
 @op
@@ -77,7 +77,7 @@ def mT(xp, a):
     return xp.swapaxes(a, -1, -2)
 
 
-mT.defvjp(lambda xp, g: xp.mT(g))
+mT.defvjp(lambda ops, g: ops.mT(g))
 
 
 @op
@@ -93,8 +93,8 @@ def sum_to(xp, a, *, shape):
     return xp.reshape(xp.sum(a, axis=dims), shape) if dims else a
 
 
-broadcast_to.defvjp(lambda xp, g, a_shape: xp.sum_to(g, shape=a_shape))
-sum_to.defvjp(lambda xp, g, a_shape: xp.broadcast_to(xp.reshape(g, shape=_lead(g, a_shape)), shape=a_shape))
+broadcast_to.defvjp(lambda ops, g, a_shape: ops.sum_to(g, shape=a_shape))
+sum_to.defvjp(lambda ops, g, a_shape: ops.broadcast_to(ops.reshape(g, shape=_lead(g, a_shape)), shape=a_shape))
 
 
 def _lead(g, shape):
@@ -108,7 +108,7 @@ def flip(xp, a, *, dims):
     return a[tuple(slice(None, None, -1) if i in dims else slice(None) for i in range(a.ndim))]
 
 
-flip.defvjp(lambda xp, g, dims: xp.flip(g, dims=dims))
+flip.defvjp(lambda ops, g, dims: ops.flip(g, dims=dims))
 
 
 @op
@@ -116,7 +116,7 @@ def roll(xp, a, *, shifts, dims):
     return xp.roll(a, shifts, axis=dims)
 
 
-roll.defvjp(lambda xp, g, shifts, dims: xp.roll(g, shifts=tuple(-s for s in shifts), dims=dims))
+roll.defvjp(lambda ops, g, shifts, dims: ops.roll(g, shifts=tuple(-s for s in shifts), dims=dims))
 
 
 @op
@@ -129,7 +129,7 @@ def _crop(shape, widths):
     return tuple(slice(before, before + n) for n, (before, _) in zip(shape, widths, strict=True))
 
 
-pad_zeros.defvjp(lambda xp, g, a_shape, widths: xp.getitem(g, index=_crop(a_shape, widths)))
+pad_zeros.defvjp(lambda ops, g, a_shape, widths: ops.getitem(g, index=_crop(a_shape, widths)))
 
 
 @op
@@ -137,7 +137,7 @@ def tril(xp, a, *, diagonal):
     return xp.tril(a, diagonal)
 
 
-tril.defvjp(lambda xp, g, diagonal: xp.tril(g, diagonal=diagonal))
+tril.defvjp(lambda ops, g, diagonal: ops.tril(g, diagonal=diagonal))
 
 
 @op
@@ -145,4 +145,4 @@ def triu(xp, a, *, diagonal):
     return xp.triu(a, diagonal)
 
 
-triu.defvjp(lambda xp, g, diagonal: xp.triu(g, diagonal=diagonal))
+triu.defvjp(lambda ops, g, diagonal: ops.triu(g, diagonal=diagonal))

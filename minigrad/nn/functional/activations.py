@@ -52,7 +52,7 @@ def silu(input: Tensor) -> Tensor:
         def silu(xp, a):
             return a * xp.sigmoid(a)
 
-        silu.defvjp(lambda xp, g, a: g * _silu_slope(xp.sigmoid(a), a))
+        silu.defvjp(lambda ops, g, a: g * _silu_slope(ops.sigmoid(a), a))
 
     >>> mg.nn.functional.silu(mg.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2689,  0.    ,  0.7311])
@@ -74,7 +74,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
         def leaky_relu(xp, a, *, slope):
             return xp.where(a > 0, a, a * slope)
 
-        leaky_relu.defvjp(lambda xp, g, a, slope: xp.where(a > 0, g, g * slope))
+        leaky_relu.defvjp(lambda ops, g, a, slope: ops.where(a > 0, g, g * slope))
 
     >>> mg.nn.functional.leaky_relu(mg.tensor([-1.0, 1.0]), 0.5)
     tensor([-0.5,  1. ])
@@ -97,7 +97,7 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
         def elu(xp, a, *, alpha):
             return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)) * alpha)
 
-        elu.defvjp(lambda xp, g, a, alpha: xp.where(a > 0, g, g * alpha * xp.exp(xp.where(a >= 0, 0.0, a))))
+        elu.defvjp(lambda ops, g, a, alpha: ops.where(a > 0, g, g * alpha * ops.exp(ops.where(a >= 0, 0.0, a))))
 
     >>> mg.nn.functional.elu(mg.tensor([-1.0, 1.0]))
     tensor([-0.6321,  1.    ])
@@ -136,7 +136,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
             z = a * beta
             return xp.where(z > threshold, a, xp.log1p(xp.exp(xp.minimum(z, threshold))) / beta)
 
-        softplus.defvjp(lambda xp, g, a, beta, threshold: xp.where(a * beta > threshold, g, g * xp.sigmoid(a * beta)))
+        softplus.defvjp(lambda ops, g, a, beta, threshold: ops.where(a * beta > threshold, g, g * ops.sigmoid(a * beta)))
 
     >>> mg.nn.functional.softplus(mg.tensor([0.0, 30.0]))
     tensor([ 0.6931, 30.    ])
