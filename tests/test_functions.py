@@ -47,6 +47,14 @@ def test_every_function_is_held_to_the_rules():
     assert {name for name in mg.functions.__all__ if getattr(mg, name).__name__ == name} <= held
 
 
+def test_no_name_is_defined_twice():
+    """What stands in `mg` and in `nn.functional` under one name is one function."""
+    shared = set(F.__all__) & set(mg.__all__)
+    assert len(shared) > 15 and {name for name in shared if getattr(mg, name) is not getattr(F, name)} <= {"unfold"}
+    owners = [(name, family) for family in FAMILIES for name in module(family).__all__]
+    assert len(owners) == len({name for name, _ in owners})
+
+
 # --- docstrings -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", FAMILIES)
 def test_quotations_are_the_operations_lines(family):

@@ -11,6 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd import REGISTRY, checkpoint, gradcheck, gradgradcheck
+from minigrad.functions.attention import attend
 from minigrad.kernels.fused import Fused
 from minigrad.models.conv_mlp import conv_mlp_
 from minigrad.nn import functional as F
@@ -85,7 +86,7 @@ row(
 
 def dropped(q, k, v, mask=None):
     keep = mg.tensor([[2.0, 0, 0], [0, 2, 2], [2, 0, 2]]).to(q.dtype)
-    return mg.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_mask=keep)
+    return attend(q, k, v, attn_mask=mask, dropout_mask=keep)
 
 
 row("sdpa", dropped, *ATTENTION, what="dropout and weights")

@@ -1,11 +1,11 @@
-"""Activation functions; `minigrad.nn.functional` has more, and PyTorch's spellings of their options.
+"""Activation functions; `minigrad.nn.functional` has these and more.
 
 In the formulas a is an element of `input`.
 """
 
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import number
+from minigrad.functions.arguments import number, tensor, told
 
 __all__ = ["relu", "leaky_relu", "elu", "softplus", "gelu"]
 
@@ -32,13 +32,41 @@ def relu(input: Tensor) -> Tensor:
     return ops.relu(input)
 
 
-def leaky_relu(input: Tensor, *, slope: float) -> Tensor:
-    """a where a > 0, slope·a elsewhere.
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x·Φ(x) with Φ the normal distribution function. Hendrycks & Gimpel 2016, arXiv 1606.08415.
+
+    Shape: any; the result has the same.
+
+    Args:
+        approximate: "none" for the exact function, "tanh" for ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+
+    Raises:
+        ValueError: for another `approximate`.
+
+    The operation (minigrad/ops/fused.py):
+
+        @fused
+        def gelu(x):
+            return exact_gelu(x)
+
+    >>> mg.gelu(mg.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.1587,  0.    ,  0.8413])
+    """
+    tensor("gelu", "input", input)
+    if approximate == "none":
+        return ops.gelu(input)
+    if approximate == "tanh":
+        return ops.tanh_gelu(input)
+    raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {told(approximate)}")
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, negative_slope·x elsewhere.
 
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor, or an option no number.
+        TypeError: for anything but a tensor, or a slope that is no number.
 
     The operation (minigrad/ops/activation.py):
 
@@ -48,19 +76,19 @@ def leaky_relu(input: Tensor, *, slope: float) -> Tensor:
 
         leaky_relu.defvjp(lambda ops, g, a, slope: ops.where(a > 0, g, g * slope))
 
-    >>> mg.leaky_relu(mg.tensor([-1.0, 2.0]), slope=0.1)
-    tensor([-0.1,  2. ])
+    >>> mg.leaky_relu(mg.tensor([-1.0, 1.0]), 0.5)
+    tensor([-0.5,  1. ])
     """
-    return ops.leaky_relu(input, slope=number("leaky_relu", "slope", slope))
+    return ops.leaky_relu(input, slope=number("leaky_relu", "negative_slope", negative_slope))
 
 
-def elu(input: Tensor, *, alpha: float) -> Tensor:
-    """a where a > 0, alpha·(eᵃ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289.
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, alpha·(eˣ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289.
 
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor, or an option no number.
+        TypeError: for anything but a tensor, or an alpha that is no number.
 
     The operation (minigrad/ops/activation.py):
 
@@ -71,19 +99,19 @@ def elu(input: Tensor, *, alpha: float) -> Tensor:
 
         elu.defvjp(lambda ops, g, a, alpha: ops.where(a > 0, g, g * alpha * ops.exp(ops.where(a >= 0, 0.0, a))))
 
-    >>> mg.elu(mg.tensor([-1.0, 2.0]), alpha=1.0)
-    tensor([-0.6321,  2.    ])
+    >>> mg.elu(mg.tensor([-1.0, 1.0]))
+    tensor([-0.6321,  1.    ])
     """
     return ops.elu(input, alpha=number("elu", "alpha", alpha))
 
 
-def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
-    """log(1 + e^(beta·a)) / beta; a itself where beta·a > threshold.
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^(beta·x)) / beta, and x itself where beta·x > threshold.
 
     Shape: any; the result has the same.
 
     Raises:
-        TypeError: if `input` is not a tensor, or an option no number.
+        TypeError: for anything but a tensor, or options that are no numbers.
 
     The operation (minigrad/ops/activation.py):
 
@@ -95,28 +123,8 @@ def softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor:
 
         softplus.defvjp(lambda ops, g, a, beta, threshold: ops.where(a * beta > threshold, g, g * ops.sigmoid(a * beta)))
 
-    >>> mg.softplus(mg.tensor([0.0, 30.0]), beta=1.0, threshold=20.0)
+    >>> mg.softplus(mg.tensor([0.0, 30.0]))
     tensor([ 0.6931, 30.    ])
     """
-    beta, threshold = number("softplus", "beta", beta), number("softplus", "threshold", threshold)
-    return ops.softplus(input, beta=beta, threshold=threshold)
-
-
-def gelu(input: Tensor) -> Tensor:
-    """a·Φ(a) with Φ the normal distribution function, exactly (by erf). Hendrycks & Gimpel 2016, arXiv 1606.08415.
-
-    Shape: any; the result has the same.
-
-    Raises:
-        TypeError: if `input` is not a tensor.
-
-    The operation (minigrad/ops/fused.py):
-
-        @fused
-        def gelu(x):
-            return exact_gelu(x)
-
-    >>> mg.gelu(mg.tensor([-1.0, 2.0]))
-    tensor([-0.1587,  1.9545])
-    """
-    return ops.gelu(input)
+    scale, limit = number("softplus", "beta", beta), number("softplus", "threshold", threshold)
+    return ops.softplus(input, beta=scale, threshold=limit)

@@ -1,4 +1,4 @@
-"""Attention."""
+"""Attention, of which `minigrad.nn.functional.scaled_dot_product_attention` is made."""
 
 import math
 
@@ -9,7 +9,7 @@ from minigrad.functions.choice import where
 from minigrad.functions.linalg import matmul
 from minigrad.functions.normalization import softmax
 
-__all__ = ["scaled_dot_product_attention"]
+__all__: list[str] = []
 
 
 def check(query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -22,7 +22,7 @@ def check(query: Tensor, key: Tensor, value: Tensor) -> None:
         _floating("scaled_dot_product_attention", query)
 
 
-def scaled_dot_product_attention(
+def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -33,7 +33,7 @@ def scaled_dot_product_attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q·kᵀ·scale + mask)·v and the attention weights: (…, L, E), (…, S, E), (…, S, D) → (…, L, D), (…, L, S).
 
-    Vaswani et al. 2017, arXiv 1706.03762. `minigrad.nn.functional` has the function of this name with PyTorch's signature.
+    Vaswani et al. 2017, arXiv 1706.03762. `minigrad.nn.functional.scaled_dot_product_attention` has PyTorch's signature.
 
     Args:
         attn_mask: of a shape that broadcasts to (…, L, S). A boolean one hides the keys where it is false, another is added.
@@ -44,7 +44,7 @@ def scaled_dot_product_attention(
     Raises:
         TypeError: when the dtypes differ, or aren't floating point. ValueError: when the shapes don't fit.
 
-    >>> y, weights = mg.scaled_dot_product_attention(mg.zeros(1, 2), mg.ones(4, 2), mg.ones(4, 3))
+    >>> y, weights = attend(mg.zeros(1, 2), mg.ones(4, 2), mg.ones(4, 3))
     >>> y, weights
     (tensor([[1., 1., 1.]]), tensor([[0.25, 0.25, 0.25, 0.25]]))
     """

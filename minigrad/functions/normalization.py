@@ -1,9 +1,22 @@
 """Numbers brought to a sum of 1 or a variance of 1: softmax, its logarithm and its denominator's, and the normalisation of a layer."""
 
+from collections.abc import Sequence
+
 from minigrad import ops
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, DTypeLike, _dims, _floating, along, number, reduced, tensor
+from minigrad.functions.arguments import (
+    Dims,
+    DTypeLike,
+    _dims,
+    _floating,
+    _same_device,
+    along,
+    number,
+    reduced,
+    tensor,
+    told,
+)
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["logsumexp", "softmax", "log_softmax", "layer_norm"]
@@ -131,19 +144,20 @@ def _row(operation: Op, input: Tensor, dim: int, dtype: DTypeLike | None) -> Ten
 
 
 def layer_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, *, axes: tuple[int, ...], eps: float
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
-    """(x - mean) / √(var + eps) · weight + bias, mean and (biased) variance over `axes`. Ba et al. 2016, arXiv 1607.06450.
-
-    `minigrad.nn.functional.layer_norm` takes the shape that is normalised, as PyTorch does, and checks more.
+    """(x - mean) / √(var + eps)·weight + bias, mean and (biased) variance over the last dimensions: (…, *shape) → (…, *shape).
+    Ba et al. 2016, arXiv 1607.06450.
 
     Args:
-        axes: the last dimensions, counted from the front.
-
-    Shapes: `input` (…, *S), `weight` and `bias` S or None → (…, *S), with S the lengths of `axes`.
+        normalized_shape: the lengths of those dimensions, which are also the shape of weight and bias.
 
     Raises:
-        TypeError: if `input` is not a floating point tensor, or `weight` or `bias` neither a tensor nor None.
+        ValueError: when the shapes don't fit. TypeError: when the input isn't floating point.
 
     The operation (minigrad/ops/fused.py):
 
@@ -160,16 +174,23 @@ def layer_norm(
             y = y if weight is None else y * weight
             return y if bias is None else y + bias
 
-    >>> mg.layer_norm(mg.tensor([[1.0, 3.0], [2.0, 8.0]]), None, None, axes=(1,), eps=0.0)
-    tensor([[-1.,  1.],
-            [-1.,  1.]])
+    >>> mg.layer_norm(mg.tensor([[1.0, 3.0]]), 2)
+    tensor([[-1.,  1.]])
     """
-    _floating("layer_norm", tensor("layer_norm", "input", input))
-    axes = _dims(axes, input.ndim, "layer_norm")
-    if axes != tuple(range(input.ndim - len(axes), input.ndim)):
-        raise ValueError(f"layer_norm: axes must be the last ones of {input.ndim}, in their order; got {axes}")
-    shape = tuple(input.shape[i] for i in axes)
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and tensor("layer_norm", name, t).shape != shape:
-            raise ValueError(f"layer_norm: {name} has shape {t.shape}; the lengths of the axes {axes} are {shape}")
-    return ops.layer_norm(input, weight, bias, axes=axes, eps=number("layer_norm", "eps", eps))
+    tensor("layer_norm", "input", input)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
+        raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {told(shape)}")
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and tensor("layer_norm", name, p).shape != shape:
+            raise ValueError(f"layer_norm: {name} has shape {p.shape}, expected normalized_shape {shape}")
+        if p is not None:
+            _same_device("layer_norm", input, p)
+    _floating("layer_norm", input)
+    return ops.layer_norm(
+        input,
+        weight,
+        bias,
+        axes=tuple(range(input.ndim - len(shape), input.ndim)),
+        eps=number("layer_norm", "eps", eps),
+    )

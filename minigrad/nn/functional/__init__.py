@@ -14,8 +14,12 @@ from minigrad.functions import (
     conv1d,
     conv2d,
     conv_transpose2d,
+    elu,
     embedding,
+    gelu,
     interpolate,
+    layer_norm,
+    leaky_relu,
     linear,
     log_softmax,
     max_pool2d,
@@ -23,10 +27,11 @@ from minigrad.functions import (
     relu,
     sigmoid,
     softmax,
+    softplus,
     tanh,
 )
 from minigrad.functions.pool import unfold
-from minigrad.nn.functional.activations import elu, gelu, leaky_relu, logsigmoid, selu, silu, softplus
+from minigrad.nn.functional.activations import logsigmoid, selu, silu
 from minigrad.nn.functional.attention import scaled_dot_product_attention
 from minigrad.nn.functional.losses import (
     binary_cross_entropy_with_logits,
@@ -37,7 +42,7 @@ from minigrad.nn.functional.losses import (
     smooth_l1_loss,
 )
 from minigrad.nn.functional.noise import drop_path, dropout
-from minigrad.nn.functional.norms import batch_norm, group_norm, layer_norm, normalize
+from minigrad.nn.functional.norms import batch_norm, group_norm, normalize
 from minigrad.nn.functional.padding import pad
 
 __all__ = [

@@ -134,7 +134,7 @@ def scaled_dot_product_attention(
         lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
         shape = (*lead, query.shape[-2], key.shape[-2])
         dropped = noise.keep_mask(query, shape, dropout_p, "scaled_dot_product_attention")
-    y, weights = attention.scaled_dot_product_attention(query, key, value, attn_mask, dropped, is_causal, scale)
+    y, weights = attention.attend(query, key, value, attn_mask, dropped, is_causal, scale)
     return (y, weights) if need_weights else y
 
 

@@ -8,63 +8,10 @@ from minigrad.autograd import no_grad
 from minigrad.dtypes import DType, promote
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import amax, amin, sum, where
-from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, tensor_or_number, told
+from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, tensor_or_number
 from minigrad.ops.reduce import narrowed, widened
 
-__all__ = ["layer_norm", "group_norm", "batch_norm", "normalize"]
-
-
-def layer_norm(
-    input: Tensor,
-    normalized_shape: int | Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """(x - mean) / √(var + eps)·weight + bias, mean and (biased) variance over the last dimensions: (…, *shape) → (…, *shape).
-    Ba et al. 2016, arXiv 1607.06450.
-
-    Args:
-        normalized_shape: the lengths of those dimensions, which are also the shape of weight and bias.
-
-    Raises:
-        ValueError: when the shapes don't fit. TypeError: when the input isn't floating point.
-
-    The operation (minigrad/ops/fused.py):
-
-        @fused
-        def layer_norm(x, weight, bias, *, axes, eps):
-            if (wide := widened(x)) is not x:
-                given = [t for t in (weight, bias) if t is not None]
-                dtype = functools.reduce(promote, [t.dtype for t in given], x.dtype)
-                return layer_norm(
-                    wide, *(None if t is None else widened(t) for t in (weight, bias)), axes=axes, eps=eps
-                ).astype(dtype)
-            centred = x - mean(x, dim=axes, keepdim=True)
-            y = centred * rsqrt(mean(centred * centred, dim=axes, keepdim=True) + eps)
-            y = y if weight is None else y * weight
-            return y if bias is None else y + bias
-
-    >>> mg.nn.functional.layer_norm(mg.tensor([[1.0, 3.0]]), 2)
-    tensor([[-1.,  1.]])
-    """
-    tensor("layer_norm", "input", input)
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
-    if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
-        raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {told(shape)}")
-    for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and tensor("layer_norm", name, p).shape != shape:
-            raise ValueError(f"layer_norm: {name} has shape {p.shape}, expected normalized_shape {shape}")
-        if p is not None:
-            _same_device("layer_norm", input, p)
-    _floating("layer_norm", input)
-    return ops.layer_norm(
-        input,
-        weight,
-        bias,
-        axes=tuple(range(input.ndim - len(shape), input.ndim)),
-        eps=number("layer_norm", "eps", eps),
-    )
+__all__ = ["group_norm", "batch_norm", "normalize"]
 
 
 def group_norm(
