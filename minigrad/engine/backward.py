@@ -23,12 +23,12 @@ ADDING = threading.RLock()
 def order(edges: Iterable) -> list[Node]:
     """The nodes reached from `edges`, each after all nodes that use its result (topological order): a node is made after those that its
     edges lead to, so the newest come first. (Tensors and nodes are hashed by identity.)"""
-    found: set[Node] = set()
+    found: dict[Node, None] = {}  # a dictionary, because what is nearly in order is sorted quickly
     stack = [edges]
     while stack:
         for edge in stack.pop():
             if edge not in found and isinstance(edge, Node):  # a leaf leads nowhere
-                found.add(edge)
+                found[edge] = None
                 stack.append(edge.edges)
     return sorted(found, key=attrgetter("number"), reverse=True)
 

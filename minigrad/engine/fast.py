@@ -1,23 +1,20 @@
 """Short ways for elementwise operations of one or two tensors.
 
 A step of training runs thousands of operations, and on small arrays what `Op.__call__` asks costs more than the arithmetic.
-Here two questions are left for two tensors: one dtype? one shape? Whatever is not the common case goes to `Op`.
-Nothing depends on this file: without it everything works, only slower.
+Here two questions are left: one dtype? one shape? The rest goes to `Op`. Without this file everything works, only slower.
 """
 
 from collections.abc import Callable, Sequence
 
 from minigrad.engine.modes import SLOW, state
-from minigrad.engine.operation import Node, Op, matched, raw
-from minigrad.engine.tensor import _tensor
+from minigrad.engine.operation import Node, Op, matched, next_number, raw
+from minigrad.engine.tensor import _new, _tensor
 
 NOTHING: dict = {}
 
 
 class Short(Node):
     """A node of one or two edges, whose gradients have the shape of the output's."""
-
-    __slots__ = ()
 
     def pull(self, g, create_graph: bool = False) -> Sequence:
         saved, plan = self.saved, self.plan
@@ -44,9 +41,10 @@ class Unary(Op):
         if not (input._requires_grad and mode and self.vjps):  # mode is GRAD or 0, without a bit of SLOW
             return _tensor(y, xp)
         plan = self.plans.get(1) or self.plan(1, 1)
-        if not plan.positions:
-            return _tensor(y, xp)
-        return _tensor(y, xp, Short(self, xp, plan, (input._edge or input,), (plan.picks[0]((x, y, xp, NOTHING)),)))
+        edges, saved = (input._edge or input,), (plan.picks[0]((x, y, xp, NOTHING)),)
+        node = _new(Short)  # without the call of __init__
+        node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
+        return _tensor(y, xp, node)
 
 
 class Binary(Op):
@@ -82,7 +80,9 @@ class Binary(Op):
         else:
             t = other if positions[0] else input
             edges = (t._edge or t,)
-        return _tensor(z, xp, Short(self, xp, plan, edges, plan.save((x, y, z, xp, NOTHING))))
+        saved, node = plan.save((x, y, z, xp, NOTHING)), _new(Short)
+        node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
+        return _tensor(z, xp, node)
 
     def with_number(self, input, other) -> tuple:
         """`x * 2.0` and `2.0 * x`: whether no cast is needed (which number types suit which dtypes is found out once), and what

@@ -58,8 +58,8 @@ class Op:
         which may name `i`, the input's position. Called again, it replaces them."""
         if len(vjps) != (count := 1 if self.variadic else len(self.inputs)):
             raise messages.wrong_number(self, count, len(vjps))
-        self.vjps, self.plans = vjps, {}
-        self.plan(2**count - 1, count)  # complains of a name that stands for nothing
+        self.vjps, self.plans = vjps if any(vjps) else (), {}
+        self.plan(2**count - 1 if self.vjps else 0, count)  # complains of a name that stands for nothing
 
     def __call__(self, *inputs, **static):
         mode = state.mode
