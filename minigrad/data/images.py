@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from minigrad import checks
+
 FORMATS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
@@ -72,6 +74,7 @@ def read_image(
     """
     image = open_image(path, mode, max_pixels)
     if size is not None:
+        size = checks.whole("read_image", "size", size)
         width, height = scaled = shorter_side(image.size, size)
         corner = ((width - size) // 2, (height - size) // 2)
         image = scaled_window(image, scaled, corner, (size, size), Image.Resampling.BILINEAR)
