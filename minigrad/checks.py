@@ -45,8 +45,13 @@ def tensor(who: str, parameter: str, value: Any) -> Any:
     """The value, if it is a tensor."""
     if is_tensor(value):
         return value
+    raise wrong(who, parameter, "a tensor", value, remedy(value))
+
+
+def remedy(value: object) -> str:
+    """What to do, where a tensor can be made of the value."""
     possible = isinstance(value, list | tuple | numbers.Number) or hasattr(value, "shape")
-    raise wrong(who, parameter, "a tensor", value, "use mg.tensor(…)" if possible else "")
+    return "use mg.tensor(…)" if possible and not isinstance(value, type) else ""
 
 
 def module(who: str, parameter: str, value: Any) -> Any:

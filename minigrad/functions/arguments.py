@@ -3,13 +3,14 @@
 `who` is the name of the public function, with which every error begins.
 """
 
-import numbers
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from minigrad import checks
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
 from minigrad.backend import BackendError
+from minigrad.checks import number
 from minigrad.dtypes import DType, bool_, plain
 from minigrad.engine.tensor import Tensor
 
@@ -27,9 +28,7 @@ def tensor(who: str, parameter: str, value: object) -> Tensor:
     Raises:
         TypeError: if it is none.
     """
-    if isinstance(value, Tensor):
-        return value
-    raise TypeError(f"{who}: {parameter} must be a tensor, got {_kind(value)}{_remedy(value)}")
+    return checks.tensor(who, parameter, value)
 
 
 def tensors(who: str, parameter: str, values: object) -> list[Tensor]:
@@ -42,21 +41,9 @@ def tensors(who: str, parameter: str, values: object) -> list[Tensor]:
         found = list(values)
         for value in found:
             if not isinstance(value, Tensor):
-                raise TypeError(f"{who}: {parameter} must be tensors, got {_kind(value)}{_remedy(value)}")
+                raise checks.wrong(who, parameter, "tensors", value, checks.remedy(value))
         return found
-    raise TypeError(f"{who}: {parameter} must be a sequence of tensors, got {_kind(values)}")
-
-
-def number(who: str, parameter: str, value: object) -> int | float:
-    """The value as a number of Python's, if it is a number (also one of numpy's).
-
-    Raises:
-        TypeError: if it is none.
-    """
-    value = plain(value)
-    if isinstance(value, int | float):
-        return value
-    raise TypeError(f"{who}: {parameter} must be a number, got {_kind(value)}")
+    raise checks.wrong(who, parameter, "a sequence of tensors", values)
 
 
 def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | float:
@@ -70,22 +57,13 @@ def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | 
     value = plain(value)
     if isinstance(value, int | float):
         return value
-    raise TypeError(f"{who}: {parameter} must be a tensor or a number, got {_kind(value)}{_remedy(value)}")
+    raise checks.wrong(who, parameter, "a tensor or a number", value, checks.remedy(value))
 
 
 def told(value: object) -> str:
     """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
     text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
-    return text if 0 < len(text) <= 80 and "\n" not in text else _kind(value)
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
-
-
-def _remedy(value: object) -> str:
-    """What to do, where a tensor can be made of the value."""
-    return "; use mg.tensor(…)" if isinstance(value, list | tuple | numbers.Number) or hasattr(value, "shape") else ""
+    return text if 0 < len(text) <= 80 and "\n" not in text else checks.kind(value)
 
 
 def _boolean(mask: Tensor, what: str, who: str = "") -> Tensor:
