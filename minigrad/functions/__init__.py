@@ -4,7 +4,7 @@ arithmetic.py   add, pow, sqrt, …              shape.py, order.py  views, flip
 exponential.py  exp, log, sin, tanh, …         join.py       cat, stack, split
 choice.py       rounding, where, clamp         index.py, getitem.py  gather, x[…]
 activation.py   relu, gelu, …                  linalg.py     matmul, linear, einsum
-compare.py      comparison, logic, bits        conv.py, pool.py  images
+compare.py, bits.py  comparison, logic, bits   conv.py, pool.py  images
 reduce.py       sums, means, any, all          attention.py  scaled dot products
 extremes.py     max, argmax, …                 arguments.py  checks of what is given
 normalization.py  softmax, layer_norm          methods.py    what Tensor has of all this
@@ -14,6 +14,7 @@ from minigrad.functions import (
     activation,
     arithmetic,
     attention,
+    bits,
     choice,
     compare,
     conv,
@@ -31,6 +32,7 @@ from minigrad.functions import (
 from minigrad.functions.activation import *  # noqa: F403
 from minigrad.functions.arithmetic import *  # noqa: F403
 from minigrad.functions.attention import *  # noqa: F403
+from minigrad.functions.bits import *  # noqa: F403
 from minigrad.functions.choice import *  # noqa: F403
 from minigrad.functions.compare import *  # noqa: F403
 from minigrad.functions.conv import *  # noqa: F403
@@ -51,6 +53,7 @@ _FAMILIES = (
     choice,
     activation,
     compare,
+    bits,
     reduce,
     extremes,
     normalization,
