@@ -461,7 +461,7 @@ def at_most(seconds: float):
         raise TooLong(f"took longer than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # and again: Python drops what is raised within a callback
     try:
         yield
     finally:
