@@ -91,37 +91,28 @@ def check_hook(given, result) -> None:
         )
 
 
-def check_seed(tensor, g) -> None:
-    """Refuses a gradient to start from that doesn't suit its output."""
+def wrong_seed(tensor, g) -> Exception:
+    """For a gradient to start from that doesn't suit its output."""
     if g is None:
-        if tensor.numel() != 1:
-            raise RuntimeError(
-                f"a gradient can be started without an argument only from a single number, not from shape {tensor.shape}; "
-                "take .sum() or .mean() first, or pass the gradient"
-            )
-    elif not hasattr(g, "_edge"):
-        raise TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
-    elif g.shape != tensor.shape:
-        raise RuntimeError(f"the gradient passed has shape {g.shape}, the tensor {tensor.shape}; they must be equal")
-    elif g._backend is not tensor._backend:
-        raise BackendError(
-            f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
+        return RuntimeError(
+            f"a gradient can be started without an argument only from a single number, not from shape {tensor.shape}; "
+            "take .sum() or .mean() first, or pass the gradient"
         )
+    if not hasattr(g, "_edge"):
+        return TypeError(f"the gradient passed must be a tensor, got {type(g).__name__}; use mg.tensor(…)")
+    if g.shape != tensor.shape:
+        return RuntimeError(f"the gradient passed has shape {g.shape}, the tensor {tensor.shape}; they must be equal")
+    return BackendError(
+        f"the gradient passed is on {g.device}, the tensor on {tensor.device}; move it with .to(device)"
+    )
 
 
-def check_tensors(what: str, tensors) -> None:
+def wrong_outputs(tensors, grads) -> Exception:
+    """For outputs that backward can't start from."""
     for t in tensors:
         if not hasattr(t, "_edge"):
-            raise TypeError(f"{what} must be tensors, got {type(t).__name__}")
-
-
-def check_roots(tensors, grads) -> None:
-    """Refuses outputs that backward can't start from."""
-    check_tensors("outputs", tensors)
-    if grads is not None and len(grads) != len(tensors):
-        raise ValueError(
-            f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1"
-        )
+            return TypeError(f"outputs must be tensors, got {type(t).__name__}")
+    return ValueError(f"got {len(tensors)} outputs and {len(grads)} gradients; give one for each, None for a plain 1")
 
 
 def no_history() -> RuntimeError:

@@ -34,6 +34,43 @@ def test_the_engine_is_read_in_one_sitting():
     assert loop.end_lineno - loop.lineno < 25
 
 
+ROOMS = {"engine", "functions", "ops", "kernels", "backend"}
+WORDS = {
+    "dtypes.py",
+    "checks.py",
+}  # what every room speaks: the table of dtypes; "is it a tensor?" at a function's entrance
+
+
+@pytest.mark.parametrize("device", ["cpu", "mlx"])
+def test_where_an_ordinary_call_and_backward_run(device):
+    """In the engine, in the functions that users call, and in primitives, kernels and backends; nowhere else."""
+    with mg.device(device):
+        x, w = mg.randn(4, 6, requires_grad=True), mg.randn(6, 6, requires_grad=True)
+        image, kernel = mg.randn(2, 3, 8, 8, requires_grad=True), mg.randn(4, 3, 3, 3, requires_grad=True)
+        half, whole = mg.ones(4, 6, dtype="float16"), mg.tensor([[1], [2], [3], [4]])
+
+    def work():
+        y = mg.tanh(x @ w) * x + x / 2.0 - half + whole
+        y = mg.cat([y.relu()[1:], y[:1]]).softmax(dim=1) + F.gelu(F.layer_norm(x, (6,)))
+        loss = y.sum() + F.conv2d(image, kernel).mean() + x.max(dim=0)[0].sum()
+        loss.backward(retain_graph=True)
+        loss.backward(create_graph=True)
+
+    def called(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and PACKAGE in path.parents:
+            found.add(path.relative_to(PACKAGE).parts[0])
+
+    work()  # what is found out once, such as the plan of a node, is not meant
+    found: set[str] = set()
+    sys.setprofile(called)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    assert ROOMS <= found | {"kernels"} and found <= ROOMS | WORDS
+
+
 def test_nothing_is_compiled_from_text():
     """No eval, exec or compile of source, in no file."""
     for path in PACKAGE.rglob("*.py"):

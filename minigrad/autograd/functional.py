@@ -11,7 +11,7 @@ from minigrad.autograd.grad import grad
 from minigrad.engine.backward import seed
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor, _tensor
-from minigrad.messages import check_roots
+from minigrad.messages import wrong_outputs
 
 
 def _tuple(x) -> tuple:
@@ -62,7 +62,8 @@ def _zeros(x: Tensor) -> Tensor:
 
 def _gradients(ys, xs, seeds=None, create_graph: bool = False, retain_graph: bool | None = None) -> tuple:
     """`grad`, with zeros where an output doesn't depend on an input, as one that is constant."""
-    check_roots(ys, seeds)
+    if seeds is not None and len(seeds) != len(ys):
+        raise wrong_outputs(ys, seeds)
     seeds = [None] * len(ys) if seeds is None else seeds
     live = [(y, s) for y, s in zip(ys, seeds, strict=True) if y.requires_grad]
     for y, s in zip(ys, seeds, strict=True):

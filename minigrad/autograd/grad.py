@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from minigrad import messages
 from minigrad.engine.backward import backward as backward_of
 from minigrad.engine.backward import gradients, seeds, tensor_of
 from minigrad.engine.tensor import Tensor
@@ -53,8 +52,9 @@ def grad(
     """
     outputs, inputs = _as_list(outputs), _as_list(inputs)
     grads = seeds(outputs, None if grad_outputs is None else _as_list(grad_outputs), create_graph)
-    messages.check_tensors("inputs", inputs)
     for t in inputs:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"inputs must be tensors, got {type(t).__name__}")
         if not t._requires_grad:
             raise RuntimeError(
                 f"an input of shape {tuple(t.shape)} doesn't require a gradient; call requires_grad_() on it first"

@@ -126,8 +126,9 @@ def backward(
 
 def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict:
     """What a walk starts from: the given gradients by the outputs' places on the tape."""
-    messages.check_roots(tensors, grads)
     found: dict = {}
+    if not all(isinstance(t, Tensor) for t in tensors) or grads is not None and len(grads) != len(tensors):
+        raise messages.wrong_outputs(tensors, grads)
     for t, g in zip(tensors, grads or [None] * len(tensors), strict=True):
         if not t._requires_grad:
             raise messages.no_history()
@@ -139,8 +140,10 @@ def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict
 
 def seed(tensor, g):
     """The gradient given for an output in the output's dtype, a 1 for none."""
-    messages.check_seed(tensor, g)
-    g = _tensor(tensor._backend.ones_like(tensor._data), tensor._backend) if g is None else g
+    if g is None and tensor.numel() == 1:
+        return _tensor(tensor._backend.ones_like(tensor._data), tensor._backend)
+    if not isinstance(g, Tensor) or g.shape != tensor.shape or g._backend is not tensor._backend:
+        raise messages.wrong_seed(tensor, g)
     return g.astype(tensor.dtype)
 
 
@@ -152,11 +155,9 @@ def hooked(place, g, create_graph: bool):
     xp, hooks, retained = (place._backend, place._hooks, ()) if leaf else (place.xp, place.hooks, place.retained)
     for hook in list(hooks or ()):
         given = tensor_of(g, xp)
-        result = hook(given)
-        if result is None:
-            continue
-        messages.check_hook(given, result)
-        g = result if create_graph else result.data
+        if (result := hook(given)) is not None:
+            messages.check_hook(given, result)
+            g = result if create_graph else result.data
     for reference in retained:
         if (tensor := reference()) is not None:
             add_to(tensor, g)

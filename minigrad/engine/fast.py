@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from minigrad.engine.modes import SLOW, state
 from minigrad.engine.operation import Node, Op, matched, next_number, raw
-from minigrad.engine.tensor import _new, _tensor
+from minigrad.engine.tensor import Tensor, _new, _tensor
 
 NOTHING: dict = {}
 
@@ -16,12 +16,15 @@ NOTHING: dict = {}
 class Short(Node):
     """A node of one or two edges, whose gradients have the shape of the output's."""
 
+    __slots__ = ()
+    __init__ = object.__init__
+
     def pull(self, g, create_graph: bool = False) -> Sequence:
         saved, plan = self.saved, self.plan
         if create_graph or saved is None or plan.checks:
             return Node.pull(self, g, create_graph)
-        if len(saved) == 1:
-            return (plan.vjps[0](self.xp.raw or raw(self.xp), g, *saved[0]),)
+        if len(plan.vjps) == 1:
+            return (plan.vjps[0](self.xp.raw or raw(self.xp), g, *saved),)
         return plan.run(self.xp.raw or raw(self.xp), g, saved)
 
 
@@ -41,10 +44,11 @@ class Unary(Op):
         if not (input._requires_grad and mode and self.vjps):  # mode is GRAD or 0, without a bit of SLOW
             return _tensor(y, xp)
         plan = self.plans.get(1) or self.plan(1, 1)
-        edges, saved = (input._edge or input,), (plan.picks[0]((x, y, xp, NOTHING)),)
-        node = _new(Short)  # without the call of __init__
+        edges, saved = (input._edge or input,), plan.save((x, y, xp, NOTHING))
+        node, t = Short(), _new(Tensor)  # without the call of __init__
         node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
-        return _tensor(y, xp, node)
+        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad = y, xp, node, True, None, None
+        return t
 
 
 class Binary(Op):
@@ -70,19 +74,18 @@ class Binary(Op):
             return Op.__call__(self, input, other)  # which tells what is wrong
         if z.__class__ is not xp.array_type or self.floats and z.dtype != dtype:
             return Op.__call__(self, input, other)
-        if not (wanted and mode and self.vjps):
+        plan = (self.plans.get(wanted) or self.plan(wanted, 2)) if wanted and mode and self.vjps else None
+        if plan is None or not plan.positions:
             return _tensor(z, xp)
-        plan = self.plans.get(wanted) or self.plan(wanted, 2)
-        if not (positions := plan.positions):
-            return _tensor(z, xp)
-        if len(positions) == 2:
+        if len(plan.positions) == 2:
             edges: Sequence = (input._edge or input, other._edge or other)
         else:
-            t = other if positions[0] else input
+            t = other if plan.positions[0] else input
             edges = (t._edge or t,)
-        saved, node = plan.save((x, y, z, xp, NOTHING)), _new(Short)
+        saved, node, t = plan.save((x, y, z, xp, NOTHING)), Short(), _new(Tensor)
         node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
-        return _tensor(z, xp, node)
+        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad = z, xp, node, True, None, None
+        return t
 
     def with_number(self, input, other) -> tuple:
         """`x * 2.0` and `2.0 * x`: whether no cast is needed (which number types suit which dtypes is found out once), and what

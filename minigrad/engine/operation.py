@@ -121,7 +121,8 @@ class Op:
 
     def pull(self, node: "Node", g, create_graph: bool) -> Sequence:
         """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
-        ops, saved = (TENSORS, node.saved_tensors()) if create_graph else (node.xp.raw or raw(node.xp), node.saved)
+        ops = TENSORS if create_graph else node.xp.raw or raw(node.xp)
+        saved = [node.saved_tensor(*pair) for pair in node.kept()] if create_graph else node.saved
         results = node.plan.run(ops, g, saved)
         return results if node.expected is None else self.fitted(node, ops, results)
 
@@ -187,30 +188,29 @@ def parameters(function: Callable) -> tuple[str, ...]:
 class Plan:
     """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
 
-    kinds: for each VJP, what its parameters stand for, see `Op.need`.
-    save(record): for each VJP, a tuple of what its parameters stand for.
-    run(ops, g, saved): what the VJPs make of that.
+    kinds: what is saved, each as `Op.need` says: the parameters of the first VJP, then those of the next, and so on.
+    save(record): a tuple of that.
+    run(ops, g, saved): what the VJPs make of it.
     keeps: whether a VJP names an input or the output; a node whose VJPs name none is not used up by a backward.
-    checks: what is compared with a leaf's present array: (number of its edge, number of the VJP, place in what that saved).
+    checks: what is compared with a leaf's present array: (number of its edge, its place in what was saved).
     """
 
     def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
-        self.positions, self.kinds = positions, [[kind for kind, _ in each] for each in needs]
-        self.vjps, self.picks = vjps, (picks := [picker([place for _, place in each]) for each in needs])
+        self.positions, self.vjps, all_needs = positions, vjps, [need for each in needs for need in each]
+        self.kinds, self.save = [kind for kind, _ in all_needs], picker([place for _, place in all_needs])
+        ends = itertools.accumulate(map(len, needs))
+        parts = [(vjp, slice(end - len(each), end)) for vjp, each, end in zip(vjps, needs, ends, strict=True)]
         if len(vjps) == 1:
-            (vjp,), (pick,) = vjps, picks
-            self.save: Callable = lambda record: (pick(record),)
-            self.run: Callable = lambda ops, g, saved: (vjp(ops, g, *saved[0]),)
+            (one,) = vjps
+            self.run: Callable = lambda ops, g, saved: (one(ops, g, *saved),)
         elif len(vjps) == 2:
-            (one, two), (first, second) = vjps, picks
-            self.save = lambda record: (first(record), second(record))
-            self.run = lambda ops, g, saved: (one(ops, g, *saved[0]), two(ops, g, *saved[1]))
+            (one, two), end = vjps, len(needs[0])
+            self.run = lambda ops, g, saved: (one(ops, g, *saved[:end]), two(ops, g, *saved[end:]))
         else:
-            self.save = lambda record: tuple([pick(record) for pick in picks])
-            self.run = lambda ops, g, saved: [vjp(ops, g, *each) for vjp, each in zip(vjps, saved, strict=True)]
-        self.keeps = any(kind is not None for kinds in self.kinds for kind in kinds)
-        numbers, kinds = {k: number for number, k in enumerate(positions)}, enumerate(self.kinds)
-        self.checks = [(numbers[k], i, j) for i, each in kinds for j, k in enumerate(each) if k in numbers]
+            self.run = lambda ops, g, saved: [vjp(ops, g, *saved[part]) for vjp, part in parts]
+        self.keeps = any(kind is not None for kind in self.kinds)
+        numbers = {k: number for number, k in enumerate(positions)}
+        self.checks = [(numbers[k], place) for place, k in enumerate(self.kinds) if k in numbers]
 
 
 def picker(places: list) -> Callable:
@@ -228,7 +228,7 @@ class Node:
     """One recorded operation, `op`.
 
     edges: for each input that requires a gradient, where the gradient goes: the node that made it, or a leaf tensor.
-    saved: for each of them, what its derivative needs; None when a backward has used it up.
+    saved: what their derivatives need, one after the other; None when a backward has used it up.
     pull(g): the gradients along the edges, from the gradient by the output.
     number: grows from node to node, so that a node's edges lead to smaller numbers.
 
@@ -252,9 +252,9 @@ class Node:
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
-        for number, i, j in self.plan.checks if self.saved else ():
+        for number, place in self.plan.checks if self.saved else ():
             leaf = self.edges[number]
-            if isinstance(leaf, Tensor) and leaf._data is not self.saved[i][j]:
+            if isinstance(leaf, Tensor) and leaf._data is not self.saved[place]:
                 raise messages.changed(self, leaf)
         if self.outputs is not None:
             g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
@@ -267,14 +267,10 @@ class Node:
 
     def kept(self) -> list[tuple[Any, Any]]:
         """What the node keeps, as pairs (what, value): an input's position, "y" for the output, or None for anything else."""
-        return [pair for kinds, values in zip(self.plan.kinds, self.saved or ()) for pair in zip(kinds, values)]  # noqa: B905
-
-    def saved_tensors(self) -> list[list]:
-        """What was saved, as tensors on the tape again: inputs hang on the edges, the output on the node."""
-        pairs = zip(self.plan.kinds, self.saved, strict=True)
-        return [[self.saved_tensor(kind, value) for kind, value in zip(*pair, strict=True)] for pair in pairs]
+        return list(zip(self.plan.kinds, self.saved or ()))  # noqa: B905  (nothing when it was used up)
 
     def saved_tensor(self, kind, value):
+        """One of those pairs as a tensor on the tape again: an input hangs on its edge, the output on the node."""
         if kind == "y" and self.outputs is not None:
             parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
             return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])

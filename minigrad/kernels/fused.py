@@ -52,7 +52,7 @@ class Fused(Op):
         (y, statistics), node = result, None
         if wanted:
             edges = [inputs[k]._edge or inputs[k] for k in wanted]
-            node = Node(self, xp, FusedPlan(wanted, len(arrays), kernel.vjp), edges, (arrays, (statistics,), static))
+            node = Node(self, xp, FusedPlan(wanted, len(arrays), kernel.vjp), edges, (*arrays, statistics, static))
             node.expected = [(arrays[k].shape, arrays[k].dtype) for k in wanted]
         out = _tensor(y, xp, node)
         observed(self, inputs, out, static, node)
@@ -67,7 +67,7 @@ class Fused(Op):
     def pull(self, node: Node, g, create_graph: bool) -> Sequence:
         """The gradients by a kernel; or, with `create_graph`, by the definition on copies of the inputs: each input's with the
         others held fixed, also where one is computed from another."""
-        arrays, (statistics,), static = node.saved
+        *arrays, statistics, static = node.saved
         if not create_graph:
             grads = node.plan.vjps[0](g, statistics, *arrays, **static)
             return self.fitted(node, node.xp, [grads[k] for k in node.plan.positions])
@@ -81,8 +81,8 @@ class FusedPlan(Plan):
     def __init__(self, positions: Sequence[int], count: int, vjp):
         super().__init__(positions)
         self.vjps = (vjp,)
-        self.keeps, self.checks = True, [(place, 0, k) for place, k in enumerate(positions)]
-        self.kinds = [list(range(count)), [None]]
+        self.keeps, self.checks = True, list(enumerate(positions))
+        self.kinds = [*range(count), None]
 
 
 def fused(definition: Callable | None = None, /, **options):
@@ -111,7 +111,7 @@ def partial_derivatives(function: Callable, inputs: Sequence, positions: Sequenc
     The function runs on copies that lead nowhere, so that the walk back ends at them; afterwards they are hung on the inputs, and
     every higher order reaches those.
     """
-    copies = {k: Node(alias, inputs[k]._backend, alias.plan(1, 1), (), ((),)) for k in positions}
+    copies = {k: Node(alias, inputs[k]._backend, alias.plan(1, 1), (), ()) for k in positions}
     with enable_grad():
         y = function(*(_tensor(t._data, t._backend, copies[k]) if k in copies else t for k, t in enumerate(inputs)))
     found = gradients({y._edge: g}, list(copies.values()), create_graph=True) if y._edge else {}
