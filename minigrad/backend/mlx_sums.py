@@ -7,13 +7,15 @@ are taken in blocks there.
 
 import functools
 import math
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 
 FEW = 64  # terms that may be added one after the other: 64 equal numbers lose 9.8e-7 of their sum at most
 LONG, SHORT = 1 << 20, 256  # terms that a GPU's kernels add well enough, and cumulatively
-SMALL = 1 << 13  # numbers of an array that is widened as a whole
+SMALL = 10_000  # numbers of an array that is widened as a whole
+WIDENED = 1 << 15  # the same for cumulative sums
 HALVES = (mx.float16, mx.bfloat16)
 
 
@@ -25,20 +27,14 @@ def wide(a):
 def total(a, axis=None, keepdims=False, rows=False):
     """Σ over an axis, a tuple of axes, or all (None); 16-bit numbers are summed in float32 and rounded once. For
     `rows` see `mean`."""
-    if not a.size:  # mx.sum of no numbers may never return on the CPU (0.32.4)
-        return mx.zeros(np.empty(a.shape, bool).any(axis, keepdims=keepdims).shape, a.dtype)
-    if a.dtype == mx.float32:
-        return _float32(a, axis, keepdims, rows)
-    if a.dtype in HALVES:
-        return _float32(a.astype(mx.float32), axis, keepdims, rows).astype(a.dtype)
-    return mx.sum(a, axis, keepdims)
+    return _steps(a.shape, a.dtype, tuple(axis) if axis.__class__ is list else axis, keepdims, rows, _on_cpu())(a)
 
 
 def mean(a, axis=None, keepdims=False, rows=False):
     """Σ / n, likewise. `rows` is for the last axis of what probably lies row by row in memory: twice as quick there, slow elsewhere."""
     if not a.size:
         return mx.full(np.empty(a.shape, bool).any(axis, keepdims=keepdims).shape, math.nan, a.dtype)
-    y = _float32(wide(a), axis, keepdims, rows)
+    y = total(wide(a), axis, keepdims, rows)
     return (y / (a.size // y.size)).astype(a.dtype)
 
 
@@ -49,14 +45,15 @@ def running(a, axis):
     axis, n, cpu = axis % a.ndim, a.shape[axis], _on_cpu()
     if n <= (FEW if cpu else SHORT):
         return mx.cumsum(a, axis=axis)
-    if cpu and a.size <= 4 * SMALL:
+    if cpu and a.size <= WIDENED:
         return in_float64(mx.cumsum, a, axis)
     before, block = (slice(None),) * axis, _block(n)
     count = n // block * block
     whole = a if count == n else a[(*before, slice(count))]
     parts = mx.cumsum(mx.unflatten(whole, axis, (-1, block)), axis=axis + 1)
     ends = parts[(*before, slice(None), slice(block - 1, block))]
-    past = in_float64(mx.cumsum, ends, axis, inclusive=False) if cpu else mx.cumsum(ends, axis=axis, inclusive=False)
+    few = not cpu or block + count // block <= FEW + 1
+    past = mx.cumsum(ends, axis=axis, inclusive=False) if few else in_float64(mx.cumsum, ends, axis, inclusive=False)
     y = mx.flatten(parts + past, axis, axis + 1)
     if count == n:
         return y
@@ -64,60 +61,74 @@ def running(a, axis):
     return mx.concatenate([y, rest], axis)
 
 
-def _float32(a, axis, keepdims, rows=False):
-    cpu = _on_cpu()
-    steps = _steps(a.shape, tuple(axis) if axis.__class__ is list else axis, rows, cpu)
-    if steps is None:
-        return mx.sum(a, axis, keepdims)
-    if not steps:
-        return in_float64(mx.sum, a, axis, keepdims)
-    axes, order, i, (count, block, left), inner, outer, few = steps
-    if rows or a.ndim <= 2:
-        a = mx.contiguous(a, allow_col_major=not rows)  # gaps are many times as slow; a transposed matrix isn't copied
-    if order:
-        a = mx.transpose(a, order)
-    if not left:
-        y = mx.sum(mx.unflatten(a, i, (count, block)), inner)
-    else:
-        whole, rest = mx.split(a, [count * block], i)
-        y = [mx.sum(mx.unflatten(n, i, (-1, t)), inner) for n, t in ((whole, block), (rest, left))]
-        y = mx.concatenate(y, i)
-    y = mx.sum(y, outer) if few else in_float64(mx.sum, y, outer) if cpu else _float32(y, outer, False)
-    return mx.expand_dims(y, axes) if keepdims else y
-
-
 @functools.lru_cache(1024)
-def _steps(shape, axis, rows, cpu):
-    """How an array is summed. None: by MLX; (): in float64; else (axes, how it is transposed before, an axis that is taken apart,
-    into (whole blocks, length, numbers left), axes whose sums are taken then, axes of these sums, and whether these are few)."""
+def _steps(shape, dtype, axis, keepdims, rows, cpu) -> Callable:
+    """What sums arrays of one shape."""
+    if 0 in shape:  # mx.sum of no numbers may never return on the CPU (0.32.4)
+        out = np.empty(shape, bool).any(axis, keepdims=keepdims).shape
+        return lambda a: mx.zeros(out, dtype)
+    if dtype in HALVES:
+        in_float32 = _steps(shape, mx.float32, axis, keepdims, rows, cpu)
+        return lambda a: in_float32(a.astype(mx.float32)).astype(dtype)
     ndim = len(shape)
     axes = sorted({i % ndim for i in (range(ndim) if axis is None else axis if axis.__class__ is tuple else (axis,))})
     terms = math.prod([shape[i] for i in axes])
-    if terms <= (FEW if cpu else LONG):
-        return None
+    if dtype != mx.float32 or terms <= (FEW if cpu else LONG):
+        return lambda a: mx.sum(a, axis, keepdims)
     if cpu and math.prod(shape) <= SMALL:
-        return ()
-    # Every b-th number is of one sum where the layout is known, so that these are read at full width.
+        return lambda a: in_float64(mx.sum, a, axis, keepdims)
+    i, (count, block, left), order, inner, outer, few = _blocks(shape, axes, terms, rows)
+
+    def sums(a, count, block):
+        a = mx.unflatten(a, i, (count, block))
+        return mx.sum(a if order is None else mx.transpose(a, order), inner)
+
+    def run(a):
+        if rows or ndim <= 2 and axes[0] == 0:
+            a = mx.contiguous(
+                a, allow_col_major=not rows
+            )  # gaps are many times as slow; a transposed matrix isn't copied
+        if not left:
+            y = sums(a, count, block)
+        else:
+            whole, rest = mx.split(a, [count * block], i)
+            y = mx.concatenate([sums(whole, count, block), sums(rest, 1, left)], i if order is None else order.index(i))
+        y = mx.sum(y, outer) if few else in_float64(mx.sum, y, outer) if cpu else total(y, outer)
+        return mx.expand_dims(y, axes) if keepdims else y
+
+    return run
+
+
+def _blocks(shape, axes, terms, rows):
+    """How sums are taken in blocks: (an axis that is taken apart, into (blocks, length, numbers left), how the array is transposed
+    then, axes of a block, axes of these sums, and whether these are few)."""
+    ndim = len(shape)
     if len(axes) == 1 and (rows or ndim == 1) and not terms % _block(terms):
-        block = _block(terms)
-        return axes, None, axes[0], (block, terms // block, 0), axes[0], axes[0], block + terms // block <= FEW + 1
-    # Else in this order, in which MLX reads what is contiguous, transposed or channels-last about as fast as for a plain sum.
-    others = [i for i in range(ndim) if i not in axes]
-    if not others and ndim > 1 and terms > FEW * shape[1]:
-        others = [1]  # what may be channels comes last
-    last = [i for i in others if i > axes[-1]] or others[-1:]
-    order = [i for i in others if i not in last] + [i for i in axes if i not in others] + last
-    first, end = len(others) - len(last), ndim - len(last)
-    i, beside = end - 1, 1
-    while i > first and beside * shape[order[i]] <= FEW // 4:
-        beside *= shape[order[i]]
-        i -= 1
-    n = shape[order[i]]
+        # Every b-th number is of one sum where the layout is known, so that these are read at full width.
+        (i,), block = axes, _block(terms)
+        return i, (block, terms // block, 0), None, i, i, block + terms // block <= FEW + 1
+    # Else MLX is to read what is contiguous, transposed or channels-last about as fast as for a plain sum.
+    full: list = []  # axes that are in one block as a whole
+    i, beside = min(ndim, 3) - 2, 1
+    if i in axes and shape[i] >= FEW // 8:  # rows, or what may be channels, go first
+        before, last = list(range(i)), list(range(i + 1, ndim))
+    else:
+        others = [j for j in range(ndim) if j not in axes]
+        if not others and ndim > 1 and terms > FEW * shape[1]:
+            others = [1]  # what may be channels comes last
+        last = [j for j in others if j > axes[-1]] or others[-1:]
+        *left, i = [j for j in axes if j not in others]
+        while left and beside * shape[i] <= FEW // 4:
+            full, beside, i = [i, *full], beside * shape[i], left.pop()
+        before = [j for j in others if j not in last] + left
+    n = shape[i]
     block = min(n, _block(n, beside))
-    inner = [i + 1, *range(i + 2, end + 1)]
-    outer = [*range(first, i + 1), *([i + 1] if len(axes) == ndim and others else [])]
     few = block * beside + math.ceil(n / block) * (terms // (n * beside)) <= FEW + 1
-    return axes, order if order != list(range(ndim)) else None, i, (n // block, block, n % block), inner, outer, few
+    head, within, tail = ([j + (j > i) for j in some] for some in ([*before, i], full, last))
+    within.insert(0, i + 1)
+    order = [*head, *within, *tail] if full else [*head, *tail, *within]  # a single axis is read best as the last one
+    outer = [k for k, j in enumerate([*before, i, *last]) if j in axes]
+    return i, (n // block, block, n % block), order, [order.index(j) for j in within], outer, few
 
 
 def in_float64(function, a, axis, *flags, **options):
@@ -134,5 +145,5 @@ def _block(n, terms=1):
     """How many of n are added with `terms` beside them: as many as may be of those by which n can be divided, best where few enough
     sums are left."""
     most = FEW // terms
-    some = [t for t in range(most, most // 3, -1) if t * terms + math.ceil(n / t) <= FEW + 1]
+    some = [t for t in range(most, 1, -1) if t * terms + math.ceil(n / t) <= FEW + 1]
     return next((t for t in some or range(most, most // 3, -1) if n % t == 0), some[0] if some else most)
