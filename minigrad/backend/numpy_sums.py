@@ -68,7 +68,10 @@ def _columns(shape, strides) -> Callable:
         return lambda a: _reduce(a, -2)
     parts = [t for t in range(TERMS, 1, -1) if rows % t == 0]
     twice = [t for t in parts if t + rows // t <= TERMS + 1]  # the sums of blocks, too, may be added in float32
-    terms = twice[0] if twice else parts[0] if parts and parts[0] >= TERMS // 2 else TERMS
+    least = (
+        TERMS // 2 if size <= 32 * SMALL else TERMS - 1
+    )  # where rows left over cost more than the sums of shorter blocks
+    terms = twice[0] if twice else parts[0] if parts and parts[0] >= least else TERMS
     blocks, left = divmod(rows, terms)
     few, last = (..., slice(rows - left), slice(None)), (..., slice(rows - left, None), slice(None))
     ones, left_ones = ONES[terms], ONES[left]
