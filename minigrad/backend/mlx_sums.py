@@ -67,16 +67,17 @@ def _steps(shape, dtype, axis, keepdims, rows, cpu) -> Callable:
     if 0 in shape:  # mx.sum of no numbers may never return on the CPU (0.32.4)
         out = np.empty(shape, bool).any(axis, keepdims=keepdims).shape
         return lambda a: mx.zeros(out, dtype)
-    if dtype in HALVES:
-        in_float32 = _steps(shape, mx.float32, axis, keepdims, rows, cpu)
-        return lambda a: in_float32(a.astype(mx.float32)).astype(dtype)
     ndim = len(shape)
     axes = sorted({i % ndim for i in (range(ndim) if axis is None else axis if axis.__class__ is tuple else (axis,))})
     terms = math.prod([shape[i] for i in axes])
-    if dtype != mx.float32 or terms <= (FEW if cpu else LONG):
-        return lambda a: mx.sum(a, axis, keepdims)
-    if cpu and math.prod(shape) <= SMALL:
+    few = terms <= (FEW if cpu else LONG)
+    if cpu and not few and math.prod(shape) <= SMALL and dtype in (mx.float32, *HALVES):
         return lambda a: in_float64(mx.sum, a, axis, keepdims)
+    if dtype in HALVES:
+        in_float32 = _steps(shape, mx.float32, axis, keepdims, rows, cpu)
+        return lambda a: in_float32(a.astype(mx.float32)).astype(dtype)
+    if few or dtype != mx.float32:
+        return lambda a: mx.sum(a, axis, keepdims)
     i, (count, block, left), order, inner, outer, few = _blocks(shape, axes, terms, rows)
 
     def sums(a, count, block):
@@ -133,7 +134,7 @@ def _blocks(shape, axes, terms, rows):
 
 def in_float64(function, a, axis, *flags, **options):
     """mx.sum or mx.cumsum of a widened, and rounded: for the CPU alone."""
-    return function(a.astype(mx.float64), axis, *flags, **options).astype(mx.float32)
+    return function(a.astype(mx.float64), axis, *flags, **options).astype(a.dtype)
 
 
 def _on_cpu():
