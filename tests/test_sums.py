@@ -123,6 +123,25 @@ def test_arrays_made_against_the_limit(count, width):
             np.testing.assert_allclose(mg.tensor(values).cumsum(0).numpy(), np.cumsum(exact, 0), rtol=BOUND)
 
 
+@pytest.mark.parametrize("count", [64, 65, 97, 1000, 4097])
+def test_arrays_made_against_the_limit_on_mlx(count):
+    """Its CPU device adds 64 numbers one after the other, of which 63 may each lose half of the last digit of 1."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    if mx.default_device() != mx.cpu:
+        pytest.skip("a GPU adds in parallel")
+    for width, place in itertools.product((3, 170), (0, 1, 63, 64 % count, count // 2, count - 1)):
+        values = np.full((count, width), 2.0**-24, np.float32)
+        values[place] = 1
+        exact = values.astype(np.float64)
+        for name, x in layouts(values, "mlx"):
+            for dims in (0, (0, 1)):
+                got, expected = x.sum(dims).numpy(), exact.sum(dims)
+                assert (np.abs(got - expected) <= 64 * 2.0**-24 * expected).all(), (name, dims, place)
+        np.testing.assert_allclose(
+            mg.tensor(values, device="mlx").cumsum(0).numpy(), exact.cumsum(0), rtol=64 * 2.0**-24
+        )
+
+
 def test_orders_and_repetitions_of_axes():
     """Axes that numpy counts from the end, names out of order, and dimensions of 1 between them, with their strides of 0."""
     values = numbers((40, 1, 30, 3, 20))
@@ -385,6 +404,24 @@ def test_leading_axes_are_summed_on_mlx_as_they_lie(shape, dims):
         patch.setattr(mx, "transpose", lambda a, order: orders.append(order) or transpose(a, order))
         mg.ones(*shape, device="mlx").sum(dims)
     assert orders and all(order[:-1] == sorted(order[:-1]) for order in orders)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "axis"),
+    [((8, 66, 50, 50), (1, 2), 1), ((8, 66, 50, 50), (1, 3), 1), ((9, 400, 30), (1, 2), 1), ((64, 4000), (0, 1), 0)],
+    ids=str,
+)
+def test_blocks_on_mlx_are_of_channels_or_rows(shape, dims, axis):
+    """These are quick to read whichever axis is contiguous. Blocks of the last axis that is summed take eight times as long in a
+    channels-last array, five times in a tall transposed matrix."""
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    if mx.default_device() != mx.cpu:
+        pytest.skip("a GPU takes no blocks of so few")
+    taken, unflatten = [], mx.unflatten
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx, "unflatten", lambda a, axis, shape: taken.append(axis) or unflatten(a, axis, shape))
+        mg.ones(*shape, device="mlx").sum(dims)
+    assert taken and set(taken) == {axis}
 
 
 @pytest.mark.parametrize("shape", [(100,), (70, 3), (3, 300), (200, 40), (1000, 70), (6007,), (2, 1009, 40)], ids=str)

@@ -85,15 +85,13 @@ def _steps(shape, dtype, axis, keepdims, rows, cpu) -> Callable:
         return mx.sum(a if order is None else mx.transpose(a, order), inner)
 
     def run(a):
-        if rows or ndim <= 2 and axes[0] == 0:
-            a = mx.contiguous(
-                a, allow_col_major=not rows
-            )  # gaps are many times as slow; a transposed matrix isn't copied
+        if rows or ndim <= 2 and axes[0] == 0:  # gaps are many times as slow; a transposed matrix isn't copied
+            a = mx.contiguous(a, allow_col_major=not rows)
         if not left:
             y = sums(a, count, block)
         else:
             whole, rest = mx.split(a, [count * block], i)
-            y = mx.concatenate([sums(whole, count, block), sums(rest, 1, left)], i if order is None else order.index(i))
+            y = mx.concatenate([sums(whole, count, block), sums(rest, 1, left)], order.index(i))
         y = mx.sum(y, outer) if few else in_float64(mx.sum, y, outer) if cpu else total(y, outer)
         return mx.expand_dims(y, axes) if keepdims else y
 
@@ -118,16 +116,16 @@ def _blocks(shape, axes, terms, rows):
         if not others and ndim > 1 and terms > FEW * shape[1]:
             others = [1]  # what may be channels comes last
         last = [j for j in others if j > axes[-1]] or others[-1:]
-        *left, i = [j for j in axes if j not in others]
-        while left and beside * shape[i] <= FEW // 4:
-            full, beside, i = [i, *full], beside * shape[i], left.pop()
-        before = [j for j in others if j not in last] + left
+        *more, i = [j for j in axes if j not in others]
+        while more and beside * shape[i] <= FEW // 4:
+            full, beside, i = [i, *full], beside * shape[i], more.pop()
+        before = [j for j in others if j not in last] + more
     n = shape[i]
     block = min(n, _block(n, beside))
     few = block * beside + math.ceil(n / block) * (terms // (n * beside)) <= FEW + 1
     head, within, tail = ([j + (j > i) for j in some] for some in ([*before, i], full, last))
     within.insert(0, i + 1)
-    order = [*head, *within, *tail] if full else [*head, *tail, *within]  # a single axis is read best as the last one
+    order = [*head, *within, *tail] if full else [*head, *tail, *within]  # one axis is read best as the last one
     outer = [k for k, j in enumerate([*before, i, *last]) if j in axes]
     return i, (n // block, block, n % block), order, [order.index(j) for j in within], outer, few
 
