@@ -1,9 +1,10 @@
 """Containers of modules. A module in one is an attribute under its index or key, so the names are `0.weight`, …"""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Generic, Self, overload
 
 from minigrad import checks
-from minigrad.nn.module import Module, indent, tree
+from minigrad.nn.module import Forwards, Module, R, indent, tree
 
 
 class _List(Module):
@@ -29,7 +30,13 @@ class _List(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter([vars(self)[name] for name in self._names()])
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: int | slice) -> Module | Self:
         if isinstance(index, slice):
             part = type(self)()
             for name in self._names()[index]:
@@ -45,18 +52,18 @@ class _List(Module):
         del modules[index]
         self._renumber(modules)
 
-    def append(self, module: Module):
+    def append(self, module: Module) -> Self:
         """Adds a module at the end."""
         self._put(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]):
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Adds modules at the end."""
         for module in checks.entries(type(self).__name__, "modules", modules, "an iterable of modules"):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module):
+    def insert(self, index: int, module: Module) -> Self:
         """Adds a module before position `index`; the names are the positions again afterwards."""
         modules = list(self)
         modules.insert(index, module)
@@ -64,7 +71,7 @@ class _List(Module):
         return self
 
 
-class Sequential(_List):
+class Sequential(_List, Generic[R]):
     """Its modules one after the other: y = mₙ(… m₂(m₁(x))).
 
     Args:
@@ -76,12 +83,21 @@ class Sequential(_List):
     ((3, 2), 3)
     """
 
-    def __init__(self, *modules):
+    @overload
+    def __init__(self: "Sequential[Any]") -> None: ...
+
+    @overload
+    def __init__(self, modules: Mapping[str, Forwards[..., R]], /) -> None: ...
+
+    @overload
+    def __init__(self, *modules: Forwards[..., R]) -> None: ...
+
+    def __init__(self, *modules: Any) -> None:
         named = len(modules) == 1 and isinstance(modules[0], Mapping)
         for name, module in modules[0].items() if named else enumerate(modules):
             self._put(str(name), module)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> R:
         for module in self:
             input = module(input)
         return input
@@ -147,15 +163,15 @@ class ModuleDict(Module):
     def _own(self) -> dict[str, Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """The names."""
         return self._own().keys()
 
-    def values(self):
+    def values(self) -> ValuesView[Module]:
         """The modules."""
         return self._own().values()
 
-    def items(self):
+    def items(self) -> ItemsView[str, Module]:
         """(name, module) pairs."""
         return self._own().items()
 
