@@ -7,7 +7,6 @@ from typing import Any, overload
 
 from minigrad.models.config import PVTV2Config
 
-
 Field = int | str
 Several = Sequence[int] | None
 
