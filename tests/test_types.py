@@ -14,14 +14,11 @@ ROOMS = """minigrad autograd backend compiler data data.transforms distributed m
 optim.lr_scheduler random serialize training visual""".split()
 REACHED = "compiler.compiled.Compiled models.features.FeatureInfo".split()  # classes that users get without naming them
 SPECIAL = {"__call__", "__enter__", "__getitem__", "__iter__"}  # methods that are called under no name
-NUMPY = (
-    "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]",
-    "numpy.dtype[Any]",
-)  # how mypy writes an array of any shape
+NUMPY = ("numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]", "numpy.dtype[Any]")  # an array of any shape, any dtype
 
 # What gives any object at all, and why.
 OPEN = {
-    "an array of the library behind: numpy's or MLX's, whose types mypy is not shown": """
+    "an array or a dtype of the library behind, numpy or MLX, whose types mypy is not shown": """
         Tensor.data nn.Buffer.data optim.Optimizer.update optim.SGD.update optim.Adam.update random.Generator.device_uniform
         backend.Backend.after backend.Backend.all_gather backend.Backend.all_sum backend.Backend.add_at
         backend.Backend.asarray backend.Backend.astype backend.Backend.compiled backend.Backend.dtype backend.Backend.erf
@@ -61,10 +58,9 @@ def public() -> dict[str, object]:
     classes = [(name, c) for name, c in found.items() if inspect.isclass(c) and first[id(c)] == name]
     for home, _, name in (path.rpartition(".") for path in REACHED):
         classes.append((f"minigrad.{home}.{name}", getattr(importlib.import_module(f"minigrad.{home}"), name)))
+    classes.sort(key=lambda entry: len(entry[1].__mro__))  # a base class before what inherits from it
     seen: set[tuple[type, str]] = set()
-    for name, c in sorted(
-        classes, key=lambda entry: len(entry[1].__mro__)
-    ):  # a base class before what inherits from it
+    for name, c in classes:
         for member in dir(c):
             home = next((base for base in c.__mro__ if member in vars(base)), c)
             value = vars(home).get(member)
@@ -143,7 +139,10 @@ CALLS = {
     "nn.Sequential(Typed(), Typed())(x)": "list[Tensor]",
     "nn.Sequential(nn.ReLU(), Untyped())(x)": "Any",
     "nn.Sequential(nn.ReLU())[:1]": "Sequential[Tensor]",
-    "nn.ModuleList()[0](x)": "Any",
+    "nn.Sequential(nn.ReLU())[0]": "Module",
+    "nn.ModuleList(nn.Linear(2, 2) for _ in range(3))[0](x)": "Tensor",
+    "nn.ModuleList([nn.Linear(2, 2), nn.ReLU()])[0]": "Module",
+    "nn.ModuleList()[0]": "Any",  # what will be appended
     "Typed()(x, times=2)": "list[Tensor]",
     "Untyped()(x)": "Any",
     "models.PVT_V2()(x)": "Tensor",

@@ -28,6 +28,7 @@ class PVT_V2(PVTV2Encoder):
     """
 
     __call__: Predicts[ImageClassifierOutput]
+    id2label: dict[int, str]  # the classes' names, where a checkpoint told them
 
     def __init__(self, config: PVTV2Config | None = None, **fields) -> None:
         super().__init__(config, **fields)

@@ -1,13 +1,15 @@
 """Containers of modules. A module in one is an attribute under its index or key, so the names are `0.weight`, …"""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, Generic, Self, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from minigrad import checks
 from minigrad.nn.module import Forwards, Module, R, indent, tree
 
+M = TypeVar("M", bound=Module)
 
-class _List(Module):
+
+class _List(Module, Generic[M]):
     """A list of modules: indexing, slicing, len, iteration, assignment, del, append, extend, insert."""
 
     def _names(self) -> list[str]:
@@ -27,16 +29,16 @@ class _List(Module):
     def __len__(self) -> int:
         return len(self._names())
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[M]:
         return iter([vars(self)[name] for name in self._names()])
 
     @overload
-    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int) -> M: ...
 
     @overload
     def __getitem__(self, index: slice) -> Self: ...
 
-    def __getitem__(self, index: int | slice) -> Module | Self:
+    def __getitem__(self, index: int | slice) -> M | Self:
         if isinstance(index, slice):
             part = type(self)()
             for name in self._names()[index]:
@@ -44,7 +46,7 @@ class _List(Module):
             return part
         return vars(self)[self._names()[index]]
 
-    def __setitem__(self, index: int, module: Module) -> None:
+    def __setitem__(self, index: int, module: M) -> None:
         self._put(self._names()[index], module)
 
     def __delitem__(self, index: int | slice) -> None:
@@ -52,18 +54,18 @@ class _List(Module):
         del modules[index]
         self._renumber(modules)
 
-    def append(self, module: Module) -> Self:
+    def append(self, module: M) -> Self:
         """Adds a module at the end."""
         self._put(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Self:
+    def extend(self, modules: Iterable[M]) -> Self:
         """Adds modules at the end."""
         for module in checks.entries(type(self).__name__, "modules", modules, "an iterable of modules"):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> Self:
+    def insert(self, index: int, module: M) -> Self:
         """Adds a module before position `index`; the names are the positions again afterwards."""
         modules = list(self)
         modules.insert(index, module)
@@ -71,7 +73,7 @@ class _List(Module):
         return self
 
 
-class Sequential(_List, Generic[R]):
+class Sequential(_List[Module], Generic[R]):  # R: what its modules give, as they are when it is made
     """Its modules one after the other: y = mₙ(… m₂(m₁(x))).
 
     Args:
@@ -103,7 +105,7 @@ class Sequential(_List, Generic[R]):
         return input
 
 
-class ModuleList(_List):
+class ModuleList(_List[M]):
     """A list of modules that calls nothing by itself. (A plain list is found too; this one prints well.)
 
     >>> import minigrad as mg
@@ -112,7 +114,13 @@ class ModuleList(_List):
     6
     """
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    @overload
+    def __init__(self: "ModuleList[Any]") -> None: ...
+
+    @overload
+    def __init__(self, modules: Iterable[M]) -> None: ...
+
+    def __init__(self, modules: Iterable[M] = ()) -> None:
         self.extend(modules)
 
     def __repr__(self) -> str:
