@@ -6,7 +6,7 @@ and compared, and the same seed gives the same initial weights on every device.
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Generator:
             return place[0], place[1]
 
     @contextlib.contextmanager
-    def again(self, state, after: Sequence = ()):
+    def again(self, state, after: Sequence = ()) -> Iterator[None]:
         """Inside, this thread draws from `state` on, and on a lazy backend not before the arrays `after` are there; afterwards
         the stream goes on where it was."""
         thread = self._thread

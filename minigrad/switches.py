@@ -3,6 +3,10 @@
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Switch(contextlib.ContextDecorator):
@@ -12,7 +16,7 @@ class Switch(contextlib.ContextDecorator):
     subclass makes a fresh switch of the same kind in `_recreate_cm`, because a decorated function may run in several threads.
     """
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> Self:
         raise NotImplementedError
 
     def __enter__(self):
@@ -21,7 +25,7 @@ class Switch(contextlib.ContextDecorator):
     def __exit__(self, *exc):
         raise NotImplementedError
 
-    def __call__(self, function):
+    def __call__(self, function: F) -> F:
         name = type(self).__name__
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(

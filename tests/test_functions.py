@@ -1,5 +1,5 @@
-"""What users see of the public functions: their docstrings, with the lines of the operation behind each, their types, and the names
-that calls take."""
+"""What users see of the public functions: their docstrings, with the lines of the operation behind each, and the names that calls
+take. Their types are in test_types.py."""
 
 import ast
 import importlib
@@ -238,61 +238,3 @@ def test_the_public_names_are_complete():
 def test_import_star():
     code = "from minigrad import *; x = tensor([1.0, -2.0]); print(abs(x).tolist(), data.__name__, save.__name__, 'engine' in dir())"
     assert fresh(code) == "[1.0, 2.0] minigrad.data save False\n"
-
-
-# --- types ------------------------------------------------------------------------------------------------------------
-def revealed(expressions: list[str], folder: Path) -> dict[str, str]:
-    """What mypy takes the expressions to be."""
-    path = folder / "revealed.py"
-    head = ["import minigrad as mg", "import minigrad.nn.functional", "x = mg.ones(2)", "def untyped(x): return x"]
-    path.write_text("\n".join([*head, *(f"reveal_type({e})" for e in expressions)]), "utf-8")
-    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--config-file", "pyproject.toml", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    found = re.findall(r'^\S+:(\d+): note: Revealed type is "(.*)"$', done.stdout, re.M)
-    assert len(found) == len(expressions), done.stdout + done.stderr
-    return {expressions[int(line) - len(head) - 1]: text for line, text in found}
-
-
-def results(text: str) -> list[str]:
-    """The types of the results in what mypy reveals: of a function one, of an overloaded function several."""
-    if text.startswith("Overload("):
-        return [r for part in split(text[len("Overload(") : -1], ", ") for r in results(part)]
-    if not text.startswith("def "):
-        return [text]
-    _, *given = split(text, " -> ")  # several where a function gives a function
-    return given[-1:] or ["None"]
-
-
-def split(text: str, at: str) -> list[str]:
-    """A text taken apart where it stands outside of all brackets."""
-    parts, depth, start = [], 0, 0
-    for i, letter in enumerate(text):
-        depth += (letter in "([") - (letter in ")]")
-        if not depth and text.startswith(at, i):
-            parts.append(text[start:i])
-            start = i + len(at)
-    return [*parts, text[start:]]
-
-
-def test_no_result_is_any(tmp_path):
-    """mypy knows what every public function, and every method and property of a tensor, gives."""
-    pytest.importorskip("mypy")
-    public = {f"mg.{name}": getattr(mg, name) for name in mg.__all__}
-    public |= {f"minigrad.nn.functional.{name}": f for name, f in vars(F).items() if not name.startswith("_")}
-    public = {name: f for name, f in public.items() if inspect.isfunction(f)}
-    arrays = {"data", "backend", "grad_fn"}  # a library's array, the library, a node of any kind
-    methods = [name for name in dir(mg.Tensor) if not name.startswith("_") and name not in arrays]
-    public |= {f"x.{name}": getattr(mg.Tensor, name) for name in methods}
-    types = revealed(["untyped", *public], tmp_path)
-    assert results(types.pop("untyped")) == ["Any"]
-    array = "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]"
-    vague = {e: t for e, t in types.items() if any(re.search(r"\bAny\b", r.replace(array, "")) for r in results(t))}
-    assert not vague, "\n".join(f"{e}: {t}" for e, t in vague.items())
-    assert len(types) > 300
-
-
-def test_the_results_are_read_right():
-    assert results("def (x: def (int) -> Any, y: Any =) -> tuple[int, Any]") == ["tuple[int, Any]"]
-    assert results("Overload(def (x: int) -> int, def (x: str, y: Any) -> list[str])") == ["int", "list[str]"]
-    assert results("def (x: int) -> def (y: Any) -> str") == ["str"]
-    assert results("def (x: Any)") == ["None"] and results("Any") == ["Any"]

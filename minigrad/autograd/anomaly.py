@@ -2,6 +2,7 @@
 
 import linecache
 import math
+from typing import Self
 
 from minigrad.autograd.observe import observe
 from minigrad.callers import user_frame
@@ -25,13 +26,13 @@ class detect_anomaly(Switch):
     def __init__(self) -> None:
         self._observer = observe(_check_output, _check_gradients)
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> Self:
         return type(self)()
 
     def __enter__(self) -> None:
         self._observer.__enter__()
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._observer.__exit__(*exc)
 
 

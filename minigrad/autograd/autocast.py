@@ -6,6 +6,8 @@ float32 although products are computed in 16 bits. Backward runs without autocas
 was saved.
 """
 
+from typing import Literal, Self
+
 from minigrad.dtypes import HALVES
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.modes import AUTOCAST, state
@@ -61,16 +63,16 @@ class autocast(Switch):
         self.enabled = enabled
         self._before: list[tuple] = []
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> Self:
         return type(self)(self.dtype, self.enabled)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._before.append((state.mode & AUTOCAST, state.low, state.cast))
         state.mode = state.mode | AUTOCAST if self.enabled else state.mode & ~AUTOCAST
         state.low, state.cast = self.dtype, cast_inputs
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> Literal[False]:
         bit, state.low, state.cast = self._before.pop()
         state.mode = state.mode & ~AUTOCAST | bit
         return False

@@ -4,7 +4,8 @@
 ∂y/∂x·v, `hvp` ∂²y/∂x²·v for a single number y.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar, overload
 
 from minigrad import checks
 from minigrad.autograd.grad import grad
@@ -12,6 +13,12 @@ from minigrad.engine.backward import seed
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.messages import wrong_outputs
+
+Tensors = tuple[Tensor, ...]
+Y = TypeVar("Y", Tensor, Tensors)  # what the function gives
+Given = Tensor | Sequence[Tensor]
+One = Callable[[Tensor], Y]  # a function of one tensor
+Many = Callable[..., Y]  # and of several
 
 
 def _tuple(x) -> tuple:
@@ -75,7 +82,17 @@ def _gradients(ys, xs, seeds=None, create_graph: bool = False, retain_graph: boo
     return tuple(_zeros(x) if g is None else g for g, x in zip(found, xs, strict=True))
 
 
-def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
+@overload
+def vjp(func: One[Y], inputs: Tensor, v: Given | None = None, create_graph: bool = False) -> tuple[Y, Tensor]: ...
+
+
+@overload
+def vjp(
+    func: Many[Y], inputs: Sequence[Tensor], v: Given | None = None, create_graph: bool = False
+) -> tuple[Y, Tensors]: ...
+
+
+def vjp(func: Callable, inputs: Given, v: Given | None = None, create_graph: bool = False) -> tuple:
     """(f(x), vᵀ·∂f/∂x); v has the outputs' shape and may be left out where that is a single number.
 
     >>> import minigrad as mg
@@ -90,7 +107,15 @@ def vjp(func: Callable, inputs, v=None, create_graph: bool = False):
     return outputs, _like(inputs, grads)
 
 
-def jvp(func: Callable, inputs, v, create_graph: bool = False):
+@overload
+def jvp(func: One[Y], inputs: Tensor, v: Given, create_graph: bool = False) -> tuple[Y, Y]: ...
+
+
+@overload
+def jvp(func: Many[Y], inputs: Sequence[Tensor], v: Given, create_graph: bool = False) -> tuple[Y, Y]: ...
+
+
+def jvp(func: Callable, inputs: Given, v: Given, create_graph: bool = False) -> tuple:
     """(f(x), ∂f/∂x·v), v of the inputs' shape: the derivative along v, as the VJP of the VJP.
 
     >>> import minigrad as mg
@@ -108,7 +133,23 @@ def jvp(func: Callable, inputs, v, create_graph: bool = False):
     return outputs, _like(outputs, products)
 
 
-def jacobian(func: Callable, inputs, create_graph: bool = False):
+@overload
+def jacobian(func: One[Tensor], inputs: Tensor, create_graph: bool = False) -> Tensor: ...
+
+
+@overload
+def jacobian(func: One[Tensors], inputs: Tensor, create_graph: bool = False) -> Tensors: ...
+
+
+@overload
+def jacobian(func: Many[Tensor], inputs: Sequence[Tensor], create_graph: bool = False) -> Tensors: ...
+
+
+@overload
+def jacobian(func: Many[Tensors], inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensors, ...]: ...
+
+
+def jacobian(func: Callable, inputs: Given, create_graph: bool = False) -> Tensor | tuple:
     """∂f/∂x, of shape (*output, *input): a backward for each element of the output.
 
     >>> import minigrad as mg
@@ -135,7 +176,15 @@ def jacobian(func: Callable, inputs, create_graph: bool = False):
     return _like(outputs, tuple(rows))
 
 
-def hessian(func: Callable, inputs, create_graph: bool = False):
+@overload
+def hessian(func: One[Tensor], inputs: Tensor, create_graph: bool = False) -> Tensor: ...
+
+
+@overload
+def hessian(func: Many[Tensor], inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensors, ...]: ...
+
+
+def hessian(func: Callable, inputs: Given, create_graph: bool = False) -> Tensor | tuple:
     """∂²f/∂x² of a function with a single number, of shape (*input, *input).
 
     >>> import minigrad as mg
@@ -153,7 +202,17 @@ def hessian(func: Callable, inputs, create_graph: bool = False):
     return jacobian(gradient, inputs, create_graph)
 
 
-def hvp(func: Callable, inputs, v, create_graph: bool = False):
+@overload
+def hvp(func: One[Tensor], inputs: Tensor, v: Given, create_graph: bool = False) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def hvp(
+    func: Many[Tensor], inputs: Sequence[Tensor], v: Given, create_graph: bool = False
+) -> tuple[Tensor, Tensors]: ...
+
+
+def hvp(func: Callable, inputs: Given, v: Given, create_graph: bool = False) -> tuple:
     """(f(x), ∂²f/∂x²·v) of a function with a single number, without the Hessian itself.
 
     >>> import minigrad as mg

@@ -1,6 +1,7 @@
 """Observers of operations and of their derivatives."""
 
 from collections.abc import Callable
+from typing import Self
 
 from minigrad.engine.modes import WATCH, state
 from minigrad.switches import Switch
@@ -31,7 +32,7 @@ class observe(Switch):
         self.callback, self.backward = callback, backward
         self._before: list[tuple] = []
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> Self:
         return type(self)(self.callback, self.backward)
 
     def __enter__(self) -> None:
@@ -41,7 +42,7 @@ class observe(Switch):
         if self.backward is not None:
             state.backward_observers = (*state.backward_observers, self.backward)
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         state.observers, state.backward_observers = self._before.pop()
         if not state.observers:
             state.mode &= ~WATCH

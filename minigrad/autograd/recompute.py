@@ -9,12 +9,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from minigrad import checks, random
 from minigrad.autograd.autocast import autocast_state
 from minigrad.engine.modes import COLLECT, WATCH, enable_grad, is_grad_enabled, state
 from minigrad.engine.operation import Node, alias
 from minigrad.engine.tensor import Tensor, _tensor
+
+T = TypeVar("T")
 
 
 class Recomputed:
@@ -128,7 +131,7 @@ def _difference(first: list[str], second: list[str]) -> str:
     return f"{len(first)} at first, then {len(second)}"
 
 
-def checkpoint(function: Callable, *inputs):
+def checkpoint(function: Callable[..., T], *inputs: Any) -> T:
     """function(*inputs), keeping only the inputs: what lies between is computed again in backward, which saves memory for
     about a third more time. Chen et al. 2016, arXiv 1604.06174.
 

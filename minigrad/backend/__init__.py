@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
+from minigrad.backend.base import Backend
 from minigrad.backend.numpy_backend import NumpyBackend
 from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads
 
@@ -18,8 +19,8 @@ from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num
 # computation, and takes 20 by itself; going down one array after the other frees a step's activations sooner.
 os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1")
 
-_BACKENDS: dict = {"cpu": NumpyBackend()}
-_arrivals: list[Callable] = []  # called with each backend that is made
+_BACKENDS: dict[str, Backend] = {"cpu": NumpyBackend()}
+_arrivals: list[Callable[[Backend], object]] = []  # called with each backend that is made
 LIBRARIES = ("cpu", "mlx")
 NAMES = (*LIBRARIES, "gpu")  # that one is MLX, where it has a GPU
 
@@ -28,7 +29,7 @@ class BackendError(RuntimeError):
     """A device that is not there, or tensors of two devices in one operation."""
 
 
-def get(device: str):
+def get(device: str) -> Backend:
     """The backend of a device name: "cpu" (numpy), "mlx" (MLX's default device) or "gpu" (MLX, only where it has a GPU).
 
     Raises:
@@ -59,12 +60,12 @@ def get(device: str):
     return backend
 
 
-def made() -> list:
+def made() -> list[Backend]:
     """The backends that have been asked for so far."""
     return list(_BACKENDS.values())
 
 
-def with_each(function: Callable) -> None:
+def with_each(function: Callable[[Backend], object]) -> None:
     """Calls function(backend) now for each backend that is made, and for each other one when it is."""
     _arrivals.append(function)
     for xp in made():
@@ -79,7 +80,7 @@ def launched() -> bool:
     return any(name in os.environ for name in ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"))
 
 
-def of_array(array):
+def of_array(array: object) -> Backend | None:
     """The backend whose array class `array` is, or None."""
     for backend in _BACKENDS.values():
         if isinstance(array, backend.array_type):

@@ -6,7 +6,10 @@ and arguments are numpy's. A backend's class holds only what its library lacks, 
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Array = Any  # a raw array of the backend's library
 Shape = Sequence[int]
@@ -23,7 +26,7 @@ class Backend:
     exchanges: bool = False  # whether processes can talk: `rank_and_size`, `all_sum`, `all_gather`, `peer_lost`
     raw: Any = None  # the operations as functions of raw arrays, once somebody differentiates
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         """The array library's function of that name. It is kept, so that this runs once for each."""
         value = getattr(self.lib, name)
         setattr(self, name, value)
@@ -46,11 +49,11 @@ class Backend:
         """A raw array of a numpy array, a list or a number, or of a raw array, in the dtype of that name."""
         raise self._lacks("asarray(values, dtype_name)")
 
-    def to_numpy(self, a):
+    def to_numpy(self, a) -> "np.ndarray":
         """A raw array as numpy's; bfloat16, which numpy lacks, as float32."""
         raise self._lacks("to_numpy(a)")
 
-    def dtype(self, name: str):
+    def dtype(self, name: str) -> Any:
         """Its own dtype of that name.
 
         Raises:

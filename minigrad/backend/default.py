@@ -1,6 +1,7 @@
 """The device of tensors that are made without naming one."""
 
 import threading
+from typing import Self
 
 from minigrad.backend import get
 
@@ -39,11 +40,11 @@ class device:
     def __init__(self, name: str):
         self.name = get(name).name
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         _devices.entered.append(self.name)
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         _devices.entered.pop()
 
     def __repr__(self) -> str:

@@ -67,13 +67,13 @@ class NumpyBackend(Backend):
     linear = staticmethod(numpy_gemm.in_float32(numpy_gemm.linear))
     transposed_product = staticmethod(numpy_gemm.in_float32(numpy_gemm.transposed_product))
 
-    def asarray(self, values, dtype_name: str | None = None):
+    def asarray(self, values, dtype_name: str | None = None) -> np.ndarray:
         return np.asarray(values, None if dtype_name is None else self.dtype(dtype_name))
 
     def owns(self, a) -> bool:
         return a.__class__ is np.ndarray and a.dtype in NATIVE
 
-    def dtype(self, name: str):
+    def dtype(self, name: str) -> np.dtype:
         if name not in DTYPES:
             raise TypeError(f"the CPU backend has no {name}; use float32, or device 'mlx' for {name}")
         return DTYPES[name]
@@ -84,7 +84,7 @@ class NumpyBackend(Backend):
     def astype(self, a, name: str):
         return a.astype(self.dtype(name), copy=False)
 
-    def to_numpy(self, a):
+    def to_numpy(self, a) -> np.ndarray:
         return a
 
     def peak_of(self, function) -> int:
@@ -129,7 +129,7 @@ class NumpyBackend(Backend):
 
     cumsum = staticmethod(numpy_sums.running)
 
-    def where(self, condition, a, b):
+    def where(self, condition, a, b) -> np.ndarray:
         """numpy chooses number by number. Where one side is 0, the bits of the other are masked, in an eighth of the time."""
         if b.__class__ is float and b == 0 and _masks(condition, a):
             return _masked(condition, a)
@@ -144,7 +144,7 @@ class NumpyBackend(Backend):
     def sigmoid(self, a):
         return 1 / (1 + np.exp(-a))  # by tanh what is far below 0 would be rounded to multiples of 1e-7
 
-    def pad(self, a, widths):
+    def pad(self, a, widths) -> np.ndarray:
         """Zeros around `a`; unlike np.pad it is quick and keeps the memory order of the axes."""
         shape = [n + before + after for n, (before, after) in zip(a.shape, widths, strict=True)]
         order = np.argsort([-abs(s) for s in a.strides], kind="stable")
@@ -152,18 +152,18 @@ class NumpyBackend(Backend):
         out[tuple(slice(before, before + n) for n, (before, _) in zip(a.shape, widths, strict=True))] = a
         return out
 
-    def scatter(self, shape, index, g):
+    def scatter(self, shape, index, g) -> np.ndarray:
         if any(isinstance(i, np.ndarray) for i in index):
             return numpy_sums.scatter(shape, index, g)
         out = np.zeros(shape, g.dtype)
         out[index] = g
         return out
 
-    def add_at(self, a, index, values):
+    def add_at(self, a, index, values) -> np.ndarray:
         a[index] += values
         return a
 
-    def set_at(self, a, index, values):
+    def set_at(self, a, index, values) -> np.ndarray:
         a = a.copy()
         a[index] = values
         return a

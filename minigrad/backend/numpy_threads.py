@@ -75,7 +75,7 @@ def _limit_blas() -> None:
 
 
 @contextlib.contextmanager
-def num_threads(n: int):
+def num_threads(n: int) -> Iterator[None]:
     """`set_num_threads` for the code inside; the number before, and BLAS's own, are back afterwards."""
     before, limits = _State.threads, _State.limits
     set_num_threads(n)

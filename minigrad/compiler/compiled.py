@@ -10,7 +10,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from minigrad.backend import get
 from minigrad.backend.default import get_default_device
@@ -23,6 +23,11 @@ from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
 from minigrad.engine.tensor import Tensor
 from minigrad.nn.module import Module
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
 
 MANY = 16  # traces after which a warning says what makes them
 
@@ -73,14 +78,14 @@ class CompileInfo:
 
 
 @overload
-def compile(step: Callable, *, state: Any = ()) -> "Compiled": ...
+def compile(step: Callable[P, R], *, state: Any = ()) -> "Compiled[P, R]": ...
 
 
 @overload
-def compile(step: None = None, *, state: Any = ()) -> Callable[[Callable], "Compiled"]: ...
+def compile(step: None = None, *, state: Any = ()) -> "Decorator": ...
 
 
-def compile(step: Callable | None = None, *, state: Any = ()) -> "Callable[[Callable], Compiled] | Compiled":
+def compile(step: Callable | None = None, *, state: Any = ()) -> "Callable[..., Compiled] | Compiled":
     """A function that does what `step` does, compiled whole where the device's array library can (MLX); elsewhere it is the
     plain function. Results are the same up to rounding.
 
@@ -126,10 +131,16 @@ def compile(step: Callable | None = None, *, state: Any = ()) -> "Callable[[Call
     return Compiled(step, state)
 
 
-class Compiled:
+class Decorator(Protocol):
+    """What `compile` without a step returns."""
+
+    def __call__(self, step: Callable[P, R], /) -> "Compiled[P, R]": ...
+
+
+class Compiled(Generic[P, R]):
     """The function that `compile` returns."""
 
-    def __init__(self, step: Callable, state):
+    def __init__(self, step: Callable[P, R], state):
         if not callable(step):
             raise TypeError(f"compile takes a function, got {type(step).__name__}")
         owner = getattr(step, "__self__", step)
@@ -153,7 +164,13 @@ class Compiled:
     def __set_name__(self, owner, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance, owner=None):
+    @overload
+    def __get__(self, instance: None, owner: object = None) -> Self: ...
+
+    @overload
+    def __get__(self: "Compiled[Concatenate[S, Q], R]", instance: S, owner: object = None) -> "Compiled[Q, R]": ...
+
+    def __get__(self, instance: Any, owner: object = None) -> Any:
         """Of a method that was compiled in its class each object has its own, whose state is the object."""
         if instance is None or not hasattr(self.step, "__get__"):
             return self
@@ -171,7 +188,7 @@ class Compiled:
         device = None if self.xp is None else self.xp.name
         return CompileInfo(device, self.reason, self.calls, self.uncompiled, tuple(self.traces))
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if port.tracer is not None or thread.within:  # a compiled function inside another is part of it
             return self.step(*args, **kwargs)
         self.calls += 1

@@ -121,7 +121,10 @@ def _array(p: Any, input: Tensor, dim: int, xp: Any) -> list:
                 f"a boolean index of shape {mask.shape} doesn't match the dimensions {input.shape[dim:]} that it indexes"
             )
         return [xp.asarray(positions, "int64") for positions in np.nonzero(mask)]
-    return [positions(p if isinstance(p, Tensor) else Tensor(p, device=of_array(p).name), input, dim)]
+    if not isinstance(p, Tensor):
+        home = of_array(p)
+        p = Tensor(p, device=None if home is None else home.name)
+    return [positions(p, input, dim)]
 
 
 def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:

@@ -7,7 +7,7 @@ from minigrad.engine.tensor import Tensor
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import FeatureInfo, take_indices
-from minigrad.models.outputs import BackboneOutput, BaseModelOutput
+from minigrad.models.outputs import BackboneOutput, BaseModelOutput, Encodes, Value
 
 
 class PVTV2Model(PVTV2Encoder):
@@ -26,6 +26,8 @@ class PVTV2Model(PVTV2Encoder):
     ((2, 32, 2, 2), [(2, 8, 16, 16), (2, 16, 8, 8)])
     """
 
+    __call__: Encodes[BaseModelOutput]
+
     def __init__(self, config: PVTV2Config | None = None, **fields) -> None:
         super().__init__(config, **fields)
         self._start()
@@ -36,7 +38,7 @@ class PVTV2Model(PVTV2Encoder):
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
-    ):
+    ) -> BaseModelOutput | tuple[Value, ...]:
         """A `BaseModelOutput`, or a plain tuple of what isn't None when `return_dict` is False."""
         attentions: list | None = [] if output_attentions else None
         maps = self.stage_maps(pixel_values, attentions)
@@ -69,6 +71,8 @@ class PVTV2Backbone(PVTV2Encoder):
     >>> [tuple(t.shape) for t in backbone(mg.zeros(1, 3, 64, 96)).feature_maps], backbone.channels
     ([(1, 16, 8, 12), (1, 32, 2, 3)], [16, 32])
     """
+
+    __call__: Encodes[BackboneOutput]
 
     def __init__(
         self,
@@ -125,7 +129,7 @@ class PVTV2Backbone(PVTV2Encoder):
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
-    ):
+    ) -> BackboneOutput | tuple[Value, ...]:
         """A `BackboneOutput`, or a plain tuple of what isn't None when `return_dict` is False. Stages after the last one
         that is asked for are computed only when all hidden states or attention maps are wanted."""
         attentions: list | None = [] if output_attentions else None

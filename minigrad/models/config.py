@@ -229,7 +229,7 @@ class PVTV2Config:
         rate = self.drop_path_rate * (kept - 1) / max(total - 1, 1)
         return replace(self, num_stages=count, drop_path_rate=rate, **changes)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, object]:
         """The fields as plain values that JSON can hold."""
         out = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         out["norm_layer"] = self.norm_layer.__name__
@@ -287,7 +287,7 @@ class PVTV2Config:
             found["patch_size"] = found["patch_sizes"][0]
         return cls.from_dict(found)
 
-    def to_hf(self, id2label: Mapping[int, str] | None = None) -> dict[str, Any]:
+    def to_hf(self, id2label: Mapping[int, str] | None = None) -> dict[str, object]:
         """The fields of a Hugging Face `PvtV2Config` as plain values, `model_type` among them.
 
         Args:

@@ -1,6 +1,7 @@
 """The part that the classifier, the bare encoder and the backbone of PVT v2 have in common."""
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 from minigrad import checks, nn
 from minigrad.callers import warn
@@ -79,15 +80,28 @@ class PVTV2Encoder(nn.Module):
             maps.append(x)
         return maps
 
+    @overload
     def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ):
+        self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", intermediates_only: Literal[False] = False,
+    ) -> tuple[Tensor, list[Tensor]]: ...  # fmt: skip
+
+    @overload
+    def forward_intermediates(
+        self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", *, intermediates_only: Literal[True],
+    ) -> list[Tensor]: ...  # fmt: skip
+
+    @overload
+    def forward_intermediates(
+        self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]: ...  # fmt: skip
+
+    def forward_intermediates(
+        self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """(the last map, [the maps asked for]), timm's way to ask for several stages' features.
 
         Args:

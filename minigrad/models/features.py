@@ -3,8 +3,12 @@
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any, overload
 
 from minigrad.models.config import PVTV2Config
+
+Field = int | str
+Several = Sequence[int] | None
 
 
 class FeatureInfo:
@@ -21,7 +25,7 @@ class FeatureInfo:
     """
 
     def __init__(self, config: PVTV2Config, out_indices: Sequence[int] | None = None) -> None:
-        self.info = [
+        self.info: list[dict[str, Any]] = [
             {"num_chs": dim, "reduction": math.prod(config.strides[: i + 1]), "module": f"stages.{i}", "index": i}
             for i, dim in enumerate(config.embed_dims)
         ]
@@ -30,25 +34,58 @@ class FeatureInfo:
     def __repr__(self) -> str:
         return f"FeatureInfo(channels={self.channels()}, reduction={self.reduction()}, modules={self.module_name()})"
 
-    def get(self, key: str, idx: int | Sequence[int] | None = None):
+    @overload
+    def get(self, key: str, idx: int) -> Field: ...
+
+    @overload
+    def get(self, key: str, idx: Several = None) -> list[Field]: ...
+
+    def get(self, key: str, idx: int | Several = None) -> Any:
         """One field of the stages in `idx`: a value for a number, a list for a sequence or None (`out_indices`)."""
         if isinstance(idx, int):
             return self.info[idx][key]
         return [self.info[i][key] for i in (self.out_indices if idx is None else idx)]
 
-    def channels(self, idx: int | Sequence[int] | None = None):
+    @overload
+    def channels(self, idx: int) -> int: ...
+
+    @overload
+    def channels(self, idx: Several = None) -> list[int]: ...
+
+    def channels(self, idx: int | Several = None) -> Any:
         """Channels of the maps."""
         return self.get("num_chs", idx)
 
-    def reduction(self, idx: int | Sequence[int] | None = None):
+    @overload
+    def reduction(self, idx: int) -> int: ...
+
+    @overload
+    def reduction(self, idx: Several = None) -> list[int]: ...
+
+    def reduction(self, idx: int | Several = None) -> Any:
         """Input pixels, along one side, to one pixel of the maps."""
         return self.get("reduction", idx)
 
-    def module_name(self, idx: int | Sequence[int] | None = None):
+    @overload
+    def module_name(self, idx: int) -> str: ...
+
+    @overload
+    def module_name(self, idx: Several = None) -> list[str]: ...
+
+    def module_name(self, idx: int | Several = None) -> Any:
         """Names of the modules that make the maps."""
         return self.get("module", idx)
 
-    def get_dicts(self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None):
+    @overload
+    def get_dicts(self, keys: Sequence[str] | None = None, *, idx: int) -> dict[str, Field]: ...
+
+    @overload
+    def get_dicts(self, keys: Sequence[str] | None, idx: int) -> dict[str, Field]: ...
+
+    @overload
+    def get_dicts(self, keys: Sequence[str] | None = None, idx: Several = None) -> list[dict[str, Field]]: ...
+
+    def get_dicts(self, keys: Sequence[str] | None = None, idx: int | Several = None) -> Any:
         """The fields in `keys`, or all, as a dict for each stage in `idx`."""
         if isinstance(idx, int):
             return self._dict(idx, keys)
@@ -57,7 +94,7 @@ class FeatureInfo:
     def _dict(self, i: int, keys: Sequence[str] | None) -> dict:
         return {key: self.info[i][key] for key in (self.info[i] if keys is None else keys)}
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> dict[str, Field]:
         return self.info[i]
 
     def __len__(self) -> int:

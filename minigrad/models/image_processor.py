@@ -220,10 +220,10 @@ class ImageProcessor:
         """
         return cls(**preprocessor_files.arguments(values))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The contents of a `preprocessor_config.json`. (`crop_mode` is no entry of Hugging Face's, and ignored there.)"""
         plain = self.crop_mode is None and not self.do_center_crop and "height" in self.size
-        out: dict[str, Any] = {
+        out: dict[str, object] = {
             "image_processor_type": "PvtImageProcessor" if plain else "BitImageProcessor",  # the latter crops, too
             "do_resize": self.do_resize,
             "size": dict(self.size),
@@ -241,7 +241,7 @@ class ImageProcessor:
             out["crop_mode"] = self.crop_mode
         return out
 
-    def to_timm(self) -> dict[str, Any]:
+    def to_timm(self) -> dict[str, object]:
         """The entries of timm's `pretrained_cfg` that concern pictures.
 
         Raises:

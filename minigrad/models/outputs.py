@@ -1,10 +1,16 @@
 """What a model returns when more than one tensor is asked for, and the loss that goes with labels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Literal, Protocol, TypeVar, overload
 
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import where
 from minigrad.nn import functional as F
+
+Value = Tensor | tuple[Tensor, ...]  # what a field holds
+T = TypeVar("T")
+Out = TypeVar("Out", covariant=True)
 
 
 @dataclass
@@ -22,30 +28,42 @@ class ModelOutput:
         """The names of the fields that are not None, in order."""
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]
 
-    def values(self) -> list:
+    def values(self) -> list[Value]:
         """The fields that are not None, in order."""
         return [getattr(self, name) for name in self.keys()]
 
-    def items(self) -> list[tuple]:
+    def items(self) -> list[tuple[str, Value]]:
         """(name, value) of the fields that are not None."""
         return list(zip(self.keys(), self.values(), strict=True))
 
-    def get(self, key: str, default=None):
+    @overload
+    def get(self, key: str) -> Value | None: ...
+
+    @overload
+    def get(self, key: str, default: T) -> Value | T: ...
+
+    def get(self, key: str, default: object = None) -> object:
         """The field of this name, or `default` when there is none or it is None."""
         return self[key] if key in self.keys() else default
 
-    def to_tuple(self) -> tuple:
+    def to_tuple(self) -> tuple[Value, ...]:
         """The fields that are not None."""
         return tuple(self.values())
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: str | int) -> Value: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Value, ...]: ...
+
+    def __getitem__(self, key: str | int | slice) -> Value | tuple[Value, ...]:
         if isinstance(key, str):
             if key not in self.keys():
                 raise KeyError(f"this output has no {key!r}; it has {', '.join(self.keys())}")
             return getattr(self, key)
         return self.to_tuple()[key]
 
-    def __setitem__(self, key: str, value) -> None:
+    def __setitem__(self, key: str, value: Value | None) -> None:
         if key not in (names := [f.name for f in fields(self)]):
             raise KeyError(f"{type(self).__name__} has no field {key!r}; it has {', '.join(names)}")
         setattr(self, key, value)
@@ -53,7 +71,7 @@ class ModelOutput:
     def __contains__(self, key) -> bool:
         return key in self.keys()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Value]:
         return iter(self.to_tuple())
 
     def __len__(self) -> int:
@@ -100,6 +118,71 @@ class SemanticSegmenterOutput(ModelOutput):
     logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+class Encodes(Protocol[Out]):
+    """How a model without a head is called."""
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False,
+        return_dict: Literal[True] | None = None,
+    ) -> Out: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False, *,
+        return_dict: Literal[False],
+    ) -> tuple[Value, ...]: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False,
+        return_dict: bool | None = None,
+    ) -> Out | tuple[Value, ...]: ...  # fmt: skip
+
+
+class Predicts(Protocol[Out]):
+    """How a model with a head is called: for logits alone, or for more."""
+
+    @overload
+    def __call__(self, pixel_values: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: Tensor, output_attentions: bool = False, output_hidden_states: bool = False,
+        return_dict: Literal[True] | None = None,
+    ) -> Out: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: None = None, *, output_attentions: Literal[True],
+        output_hidden_states: bool = False, return_dict: Literal[True] | None = None,
+    ) -> Out: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: None = None, output_attentions: bool = False, *,
+        output_hidden_states: Literal[True], return_dict: Literal[True] | None = None,
+    ) -> Out: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: Tensor | None = None, output_attentions: bool = False,
+        output_hidden_states: bool = False, *, return_dict: Literal[True],
+    ) -> Out: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: Tensor | None = None, output_attentions: bool = False,
+        output_hidden_states: bool = False, *, return_dict: Literal[False],
+    ) -> tuple[Value, ...]: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, pixel_values: Tensor, labels: Tensor | None = None, output_attentions: bool = False,
+        output_hidden_states: bool = False, return_dict: bool | None = None,
+    ) -> Tensor | Out | tuple[Value, ...]: ...  # fmt: skip
 
 
 def classification_loss(logits: Tensor, labels, problem_type: str | None = None) -> Tensor:

@@ -104,7 +104,7 @@ def _from_timm(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def to_timm(processor: "ImageProcessor") -> dict[str, Any]:
+def to_timm(processor: "ImageProcessor") -> dict[str, object]:
     """See `ImageProcessor.to_timm`."""
     size, window = processor.size, processor.crop_size if processor.do_center_crop else processor.size
     steps = processor.do_resize and processor.do_rescale and processor.do_normalize

@@ -8,7 +8,7 @@ from minigrad.models.blocks import init_weights, to_tokens
 from minigrad.models.config import PVTV2Config
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import take_indices
-from minigrad.models.outputs import ImageClassifierOutput, classification_loss
+from minigrad.models.outputs import ImageClassifierOutput, Predicts, Value, classification_loss
 from minigrad.nn import functional as F
 
 
@@ -26,6 +26,9 @@ class PVT_V2(PVTV2Encoder):
     >>> models.PVT_V2(config)(mg.zeros(2, 3, 64, 64)).shape
     (2, 1000)
     """
+
+    __call__: Predicts[ImageClassifierOutput]
+    id2label: dict[int, str]  # the classes' names, where a checkpoint told them
 
     def __init__(self, config: PVTV2Config | None = None, **fields) -> None:
         super().__init__(config, **fields)
@@ -110,7 +113,7 @@ class PVT_V2(PVTV2Encoder):
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
-    ):
+    ) -> Tensor | ImageClassifierOutput | tuple[Value, ...]:
         """Logits (N, num_classes); or, when more is asked for, an `ImageClassifierOutput`.
 
         Args:

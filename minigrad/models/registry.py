@@ -1,8 +1,9 @@
 """The named variants: a table, and one factory each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
+from typing import Any, Literal, Protocol, overload
 
 from minigrad import checks
 from minigrad.models.backbone import FeatureListNet, PVTV2Model
@@ -46,6 +47,27 @@ def variant_config(name: str, **fields) -> PVTV2Config:
     return PVTV2Config.from_dict({**VARIANTS[name], **fields})
 
 
+@overload
+def create_model(
+    name: str, pretrained: bool = False, *, checkpoint_path: str | PathLike | None = None,
+    features_only: Literal[False] = False, out_indices: None = None, **fields: Any,
+) -> PVT_V2: ...  # fmt: skip
+
+
+@overload
+def create_model(
+    name: str, pretrained: bool = False, *, checkpoint_path: str | PathLike | None = None,
+    features_only: Literal[True], out_indices: int | Sequence[int] | None = None, **fields: Any,
+) -> FeatureListNet: ...  # fmt: skip
+
+
+@overload
+def create_model(
+    name: str, pretrained: bool = False, *, checkpoint_path: str | PathLike | None = None,
+    features_only: bool = False, out_indices: int | Sequence[int] | None = None, **fields: Any,
+) -> PVT_V2 | FeatureListNet: ...  # fmt: skip
+
+
 def create_model(
     name: str,
     pretrained: bool = False,
@@ -53,8 +75,8 @@ def create_model(
     checkpoint_path: str | PathLike | None = None,
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
-    **fields,
-):
+    **fields: Any,
+) -> PVT_V2 | FeatureListNet:
     """A named variant, as a `PVT_V2`, or as a `FeatureListNet` that gives the maps of its stages.
 
     Args:
@@ -89,7 +111,7 @@ def create_model(
         fields["num_classes"] = 0
     of_the_hub = {key: fields.pop(key) for key in ("cache_dir", "revision", "local_files_only") if key in fields}
     config = variant_config(name, **fields)  # tells a wrong name or field before anything is downloaded
-    model_class = PVTV2Model if features_only else PVT_V2
+    model_class: Any = PVTV2Model if features_only else PVT_V2
     if pretrained:
         if tagged not in PRETRAINED:
             raise ValueError(f"there are no pretrained weights for {tagged!r}; there are for {', '.join(PRETRAINED)}")
@@ -126,41 +148,64 @@ def list_models(
     return names
 
 
+class Variant(Protocol):
+    """How a variant's factory is called: as `create_model`, without the name."""
+
+    @overload
+    def __call__(self, pretrained: bool = False, *, features_only: Literal[True], **fields: Any) -> FeatureListNet: ...
+
+    @overload
+    def __call__(self, pretrained: bool = False, **fields: Any) -> PVT_V2: ...
+
+
+def variant(function: Callable[..., Any]) -> Variant:
+    """The function itself, with its types."""
+    return function
+
+
+@variant
 def pvt_v2_b0(pretrained: bool = False, **fields):
     """PVTv2-B0: 3.7 M parameters, 0.57 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b0", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b1(pretrained: bool = False, **fields):
     """PVTv2-B1: 14.0 M parameters, 2.1 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b1", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b2(pretrained: bool = False, **fields):
     """PVTv2-B2: 25.4 M parameters, 4.0 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b2", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b2_li(pretrained: bool = False, **fields):
     """PVTv2-B2 with linear attention: 22.6 M parameters, 3.9 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b2_li", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b3(pretrained: bool = False, **fields):
     """PVTv2-B3: 45.2 M parameters, 6.9 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b3", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b4(pretrained: bool = False, **fields):
     """PVTv2-B4: 62.6 M parameters, 10.1 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b4", pretrained, **fields)
 
 
+@variant
 def pvt_v2_b5(pretrained: bool = False, **fields):
     """PVTv2-B5: 82.0 M parameters, 11.7 G multiply-adds at 224×224."""
     return create_model("pvt_v2_b5", pretrained, **fields)
 
 
+@variant
 def pvt_v2_tiny(pretrained: bool = False, **fields):
     """A preset for images of 32 pixels and thereabouts: four narrow stages, spatial reduction only where a grid of several
     keys remains, and no halving before the last stage. 0.4 M parameters."""

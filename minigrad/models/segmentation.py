@@ -11,7 +11,7 @@ from minigrad.models.blocks import init_weights, to_map, to_tokens
 from minigrad.models.config import PVTV2Config, _whole, short
 from minigrad.models.encoder import PVTV2Encoder
 from minigrad.models.features import FeatureInfo
-from minigrad.models.outputs import SemanticSegmenterOutput, segmentation_loss
+from minigrad.models.outputs import Predicts, SemanticSegmenterOutput, Value, segmentation_loss
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.utils import evaluation
@@ -31,6 +31,7 @@ class Segmenter(nn.Module):
         ValueError: when one of them doesn't fit. TypeError: for another kind of backbone.
     """
 
+    __call__: Predicts[SemanticSegmenterOutput]
     backbone: Any  # an encoder with out_indices
     decode_head: Any  # a module with a classifier
 
@@ -93,7 +94,7 @@ class Segmenter(nn.Module):
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
-    ):
+    ) -> Tensor | SemanticSegmenterOutput | tuple[Value, ...]:
         """Logits (N, num_classes, h, w) of the first map's size, H/4 × W/4 with the default strides; or, when more is asked
         for, a `SemanticSegmenterOutput`.
 

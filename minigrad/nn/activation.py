@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
 
@@ -25,7 +26,7 @@ class ReLU(_Inplace):
     [0.0, 2.0]
     """
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
 
 
@@ -37,7 +38,7 @@ class SiLU(_Inplace):
     [0.0]
     """
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.silu(input)
 
 
@@ -49,7 +50,7 @@ class SELU(_Inplace):
     1.0507
     """
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.selu(input)
 
 
@@ -69,7 +70,7 @@ class GELU(Module):
             raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
         self.approximate = approximate
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.gelu(input, approximate=self.approximate)
 
     def extra_repr(self) -> str:
@@ -88,7 +89,7 @@ class LeakyReLU(_Inplace):
         super().__init__(inplace)
         self.negative_slope = negative_slope
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -107,7 +108,7 @@ class ELU(_Inplace):
         super().__init__(inplace)
         self.alpha = alpha
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.elu(input, self.alpha)
 
     def extra_repr(self) -> str:
@@ -125,7 +126,7 @@ class Softplus(Module):
     def __init__(self, beta: float = 1.0, threshold: float = 20.0):
         self.beta, self.threshold = beta, threshold
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
@@ -140,7 +141,7 @@ class Sigmoid(Module):
     [0.5]
     """
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
@@ -152,7 +153,7 @@ class Tanh(Module):
     [0.0]
     """
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
@@ -167,7 +168,7 @@ class Softmax(Module):
     def __init__(self, dim: int | None = None):
         self.dim: Any = dim  # None is refused when it is called
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, dim=self.dim)
 
     def extra_repr(self) -> str:
@@ -185,7 +186,7 @@ class LogSoftmax(Module):
     def __init__(self, dim: int | None = None):
         self.dim: Any = dim  # None is refused when it is called
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, dim=self.dim)
 
     def extra_repr(self) -> str:

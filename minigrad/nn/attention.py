@@ -3,6 +3,7 @@
 import math
 
 from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -76,9 +77,10 @@ class MultiheadAttention(Module):
             init.xavier_normal_(self.bias_v)
 
     def forward(
-        self, query, key, value, key_padding_mask=None, need_weights: bool = True, attn_mask=None,
-        average_attn_weights: bool = True, is_causal: bool = False,
-    ):  # fmt: skip
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+        need_weights: bool = True, attn_mask: Tensor | None = None, average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Attention of `query` over `key` and `value`.
 
         Args:
@@ -90,9 +92,9 @@ class MultiheadAttention(Module):
         """
         for name, given in (("query", query), ("key", key), ("value", value)):
             checks.tensor("MultiheadAttention", name, given)
-        for name, given in (("key_padding_mask", key_padding_mask), ("attn_mask", attn_mask)):
-            if given is not None:
-                checks.tensor("MultiheadAttention", name, given)
+        for name, mask in (("key_padding_mask", key_padding_mask), ("attn_mask", attn_mask)):
+            if mask is not None:
+                checks.tensor("MultiheadAttention", name, mask)
         if is_causal and attn_mask is None:
             raise ValueError(
                 "MultiheadAttention: is_causal describes attn_mask, which is missing; pass the causal mask too"
@@ -123,7 +125,7 @@ class MultiheadAttention(Module):
             return out.squeeze(0), None if weights is None else weights.squeeze(0)
         return out if self.batch_first else out.transpose(0, 1), weights
 
-    def _batch_first(self, x):
+    def _batch_first(self, x: Tensor) -> Tensor:
         if x.ndim == 2:
             return x.unsqueeze(0)
         return x if self.batch_first else x.transpose(0, 1)

@@ -1,12 +1,15 @@
 """Containers of modules. A module in one is an attribute under its index or key, so the names are `0.weight`, …"""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Generic, Self, TypeVar, overload
 
 from minigrad import checks
-from minigrad.nn.module import Module, indent, tree
+from minigrad.nn.module import Forwards, Module, R, indent, tree
+
+M = TypeVar("M", bound=Module)
 
 
-class _List(Module):
+class _List(Module, Generic[M]):
     """A list of modules: indexing, slicing, len, iteration, assignment, del, append, extend, insert."""
 
     def _names(self) -> list[str]:
@@ -26,10 +29,16 @@ class _List(Module):
     def __len__(self) -> int:
         return len(self._names())
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[M]:
         return iter([vars(self)[name] for name in self._names()])
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> M: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: int | slice) -> M | Self:
         if isinstance(index, slice):
             part = type(self)()
             for name in self._names()[index]:
@@ -37,7 +46,7 @@ class _List(Module):
             return part
         return vars(self)[self._names()[index]]
 
-    def __setitem__(self, index: int, module: Module) -> None:
+    def __setitem__(self, index: int, module: M) -> None:
         self._put(self._names()[index], module)
 
     def __delitem__(self, index: int | slice) -> None:
@@ -45,18 +54,18 @@ class _List(Module):
         del modules[index]
         self._renumber(modules)
 
-    def append(self, module: Module):
+    def append(self, module: M) -> Self:
         """Adds a module at the end."""
         self._put(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]):
+    def extend(self, modules: Iterable[M]) -> Self:
         """Adds modules at the end."""
         for module in checks.entries(type(self).__name__, "modules", modules, "an iterable of modules"):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module):
+    def insert(self, index: int, module: M) -> Self:
         """Adds a module before position `index`; the names are the positions again afterwards."""
         modules = list(self)
         modules.insert(index, module)
@@ -64,7 +73,7 @@ class _List(Module):
         return self
 
 
-class Sequential(_List):
+class Sequential(_List[Module], Generic[R]):  # R: what its modules give, as they are when it is made
     """Its modules one after the other: y = mₙ(… m₂(m₁(x))).
 
     Args:
@@ -76,18 +85,27 @@ class Sequential(_List):
     ((3, 2), 3)
     """
 
-    def __init__(self, *modules):
+    @overload
+    def __init__(self: "Sequential[Any]") -> None: ...
+
+    @overload
+    def __init__(self, modules: Mapping[str, Forwards[..., R]], /) -> None: ...
+
+    @overload
+    def __init__(self, *modules: Forwards[..., R]) -> None: ...
+
+    def __init__(self, *modules: Any) -> None:
         named = len(modules) == 1 and isinstance(modules[0], Mapping)
         for name, module in modules[0].items() if named else enumerate(modules):
             self._put(str(name), module)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> R:
         for module in self:
             input = module(input)
         return input
 
 
-class ModuleList(_List):
+class ModuleList(_List[M]):
     """A list of modules that calls nothing by itself. (A plain list is found too; this one prints well.)
 
     >>> import minigrad as mg
@@ -96,7 +114,13 @@ class ModuleList(_List):
     6
     """
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    @overload
+    def __init__(self: "ModuleList[Any]") -> None: ...
+
+    @overload
+    def __init__(self, modules: Iterable[M]) -> None: ...
+
+    def __init__(self, modules: Iterable[M] = ()) -> None:
         self.extend(modules)
 
     def __repr__(self) -> str:
@@ -147,15 +171,15 @@ class ModuleDict(Module):
     def _own(self) -> dict[str, Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """The names."""
         return self._own().keys()
 
-    def values(self):
+    def values(self) -> ValuesView[Module]:
         """The modules."""
         return self._own().values()
 
-    def items(self):
+    def items(self) -> ItemsView[str, Module]:
         """(name, module) pairs."""
         return self._own().items()
 

@@ -1,10 +1,12 @@
 """Two-dimensional convolutions."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter, zeros
@@ -98,7 +100,7 @@ class Conv2d(_Conv):
         if padding == "same" and self.stride != (1, 1):
             raise ValueError(f"Conv2d: padding='same' needs stride 1, got stride={self.stride}")
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -125,7 +127,7 @@ class ConvTranspose2d(_Conv):
             bias, padding_mode, device, dtype,
         )  # fmt: skip
 
-    def forward(self, input, output_size=None):
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """`output_size` (height, width) chooses a size that the stride leaves open, in place of `output_padding`."""
         extra: tuple[int, ...] = self.output_padding
         if output_size is not None:
@@ -135,7 +137,7 @@ class ConvTranspose2d(_Conv):
             input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
         )
 
-    def _extra(self, x, size) -> tuple[int, ...]:
+    def _extra(self, x: Tensor, size: Sequence[int]) -> tuple[int, ...]:
         least = tuple(
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(

@@ -1,6 +1,7 @@
 """Layers that drop at random in training and do nothing in evaluation."""
 
 from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
 
@@ -18,7 +19,7 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
         self.p, self.inplace = p, inplace  # inplace is accepted for PyTorch's sake; the result is always a new tensor
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.dropout(input, self.p, self.training)
 
     def extra_repr(self) -> str:
@@ -40,7 +41,7 @@ class DropPath(Module):
             raise ValueError(f"DropPath: drop_prob must lie between 0 and 1, got {drop_prob}")
         self.drop_prob = drop_prob
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.drop_path(input, self.drop_prob, self.training)
 
     def extra_repr(self) -> str:

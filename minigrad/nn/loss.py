@@ -1,5 +1,6 @@
 """Losses as modules. `reduction` is "mean", "sum" or "none"; x is the prediction, t the target."""
 
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.module import Buffer, Module
 
@@ -31,7 +32,7 @@ class CrossEntropyLoss(_Loss):
         self.weight = None if weight is None else Buffer(weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(
             input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
             label_smoothing=self.label_smoothing,
@@ -51,7 +52,7 @@ class NLLLoss(_Loss):
         self.weight = None if weight is None else Buffer(weight)
         self.ignore_index = ignore_index
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
@@ -66,7 +67,7 @@ class MSELoss(_Loss):
     def __init__(self, *, reduction: str = "mean"):
         super().__init__(reduction)
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
@@ -81,7 +82,7 @@ class L1Loss(_Loss):
     def __init__(self, *, reduction: str = "mean"):
         super().__init__(reduction)
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
@@ -97,7 +98,7 @@ class SmoothL1Loss(_Loss):
         super().__init__(reduction)
         self.beta = beta
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
@@ -118,7 +119,7 @@ class BCEWithLogitsLoss(_Loss):
         self.weight = None if weight is None else Buffer(weight)
         self.pos_weight = None if pos_weight is None else Buffer(pos_weight)
 
-    def forward(self, input, target):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(
             input, target, weight=self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

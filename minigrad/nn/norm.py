@@ -45,7 +45,7 @@ class LayerNorm(_Norm):
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self._make(self.normalized_shape, elementwise_affine, bias, device, dtype)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -74,7 +74,7 @@ class GroupNorm(_Norm):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self._make((num_channels,), affine, bias, device, dtype)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -110,7 +110,7 @@ class _BatchNorm(_Norm):
             init.ones_(self.running_var)
             init.zeros_(self.num_batches_tracked)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         if checks.tensor(type(self).__name__, "input", input).ndim not in self.ranks:
             raise ValueError(
                 f"{type(self).__name__} takes {' or '.join(map(str, self.ranks))} dimensions, got shape {input.shape}"

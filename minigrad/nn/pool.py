@@ -1,7 +1,12 @@
 """Pooling over windows of a map."""
 
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
+
+Y = TypeVar("Y")
 
 
 class AvgPool2d(Module):
@@ -25,7 +30,7 @@ class AvgPool2d(Module):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(
             input,
             self.kernel_size,
@@ -40,7 +45,7 @@ class AvgPool2d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxPool2d(Module):
+class MaxPool2d(Module, Generic[Y]):
     """The largest value of each window: (N, C, H, W) or (C, H, W) -> (…, H', W'), H' = ⌊(H + 2p - d(k - 1) - 1)/s⌋ + 1.
 
     Args:
@@ -53,16 +58,35 @@ class MaxPool2d(Module):
     [[[5.0, 7.0], [13.0, 15.0]]]
     """
 
+    @overload
+    def __init__(
+        self: "MaxPool2d[Tensor]", kernel_size, stride=None, padding=0, dilation=1,
+        return_indices: Literal[False] = False, ceil_mode: bool = False,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: "MaxPool2d[tuple[Tensor, Tensor]]", kernel_size, stride=None, padding=0, dilation=1, *,
+        return_indices: Literal[True], ceil_mode: bool = False,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: "MaxPool2d[Tensor | tuple[Tensor, Tensor]]", kernel_size, stride=None, padding=0, dilation=1,
+        return_indices: bool = False, ceil_mode: bool = False,
+    ) -> None: ...  # fmt: skip
+
     def __init__(
         self, kernel_size, stride=None, padding=0, dilation=1, return_indices: bool = False, ceil_mode: bool = False
-    ):  # fmt: skip
+    ) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, input):
-        return F.max_pool2d(
+    def forward(self, input: Tensor) -> Y:
+        found: Any = F.max_pool2d(
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
         )
+        return found
 
     def extra_repr(self) -> str:
         return (
@@ -84,7 +108,7 @@ class AdaptiveAvgPool2d(Module):
     def __init__(self, output_size):
         self.output_size = output_size
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
     def extra_repr(self) -> str:

@@ -1,6 +1,7 @@
 """Embedding."""
 
 from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter, zeros
@@ -40,7 +41,7 @@ class Embedding(Module):
             values[self.padding_idx] = 0
             self.weight.data = self.weight.backend.asarray(values, self.weight.dtype.name)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:

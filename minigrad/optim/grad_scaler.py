@@ -1,7 +1,7 @@
 """Dynamic loss scaling, which keeps small gradients above the smallest number of float16."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from minigrad import checks
 from minigrad.autograd import no_grad
@@ -9,6 +9,10 @@ from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import isfinite, stack, where
 from minigrad.optim.optimizer import Optimizer, like
+
+T = TypeVar("T", bound=Tensor | list | tuple)
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class GradScaler:
@@ -73,7 +77,13 @@ class GradScaler:
             int, tuple[Optimizer, Tensor, bool]
         ] = {}  # since the last update: overflow, whether step was called
 
-    def scale(self, outputs):
+    @overload
+    def scale(self, outputs: T) -> T: ...
+
+    @overload
+    def scale(self, outputs: Mapping[K, V]) -> Mapping[K, V]: ...
+
+    def scale(self, outputs: Any) -> Any:
         """The loss (or each tensor of a list, tuple or dict) times the scale."""
         if not self.enabled:
             return outputs
@@ -115,7 +125,7 @@ class GradScaler:
         every = stack([stack(flags).all().to(self._scale.device) for flags in finite.values()]).all()
         self._found[id(optimizer)] = (optimizer, ~every, False)
 
-    def step(self, optimizer: Optimizer, *args, **kwargs):
+    def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> object:
         """`optimizer.step(…)`, without effect where a gradient was infinite or NaN. Gradients are unscaled first if they weren't.
         Returns what the optimizer's step returns."""
         checks.instance("GradScaler.step", "optimizer", optimizer, Optimizer, "an optimizer")
@@ -205,7 +215,7 @@ class GradScaler:
     def set_growth_interval(self, new_interval: int) -> None:
         self.growth_interval = new_interval
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         """Scale, factors and counts as numbers, as in PyTorch, with "skipped" beside them; empty where the scaler is off."""
         if not self.enabled:
             return {}

@@ -13,7 +13,7 @@ def param_groups_layer_decay(
     no_weight_decay_list: Collection[str] = (),
     layer_decay: float = 0.75,
     min_scale: float = 0.0,
-) -> list[dict]:
+) -> list[dict[str, object]]:
     """Parameter groups with the learning rate lr·max(layer_decay^(number of layers above), min_scale).
 
     The layers are those of `model.group_matcher()`: regular expressions whose captured numbers count layers; parameters that

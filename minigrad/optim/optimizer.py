@@ -7,7 +7,7 @@ in `state[p]`, rebound likewise, so a `state_dict` that was taken stays as it wa
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict, TypeVar, overload
 
 from minigrad import checks
 from minigrad.autograd import enable_grad
@@ -15,6 +15,15 @@ from minigrad.backend import BackendError, tracing
 from minigrad.callers import warn
 from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
+
+R = TypeVar("R")
+
+
+class State(TypedDict):
+    """What `state_dict` gives: each parameter's slots, by its number, and the groups' options."""
+
+    state: dict[int, dict[str, Tensor]]
+    param_groups: list[dict[str, object]]
 
 
 class Optimizer:
@@ -112,7 +121,13 @@ class Optimizer:
                 if p.grad is not None:
                     p.grad = None if set_to_none else like(p.grad, p.backend.zeros_like(p.grad.data))
 
-    def step(self, closure: Callable[[], Any] | None = None, *, skip: Tensor | None = None):
+    @overload
+    def step(self, closure: None = None, *, skip: Tensor | None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], R], *, skip: Tensor | None = None) -> R: ...
+
+    def step(self, closure: Callable[[], object] | None = None, *, skip: Tensor | None = None) -> object:
         """One update of every parameter that has a gradient.
 
         Args:
@@ -210,7 +225,7 @@ class Optimizer:
 
     # --- state ---
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """{"state": {index: {name: Tensor}}, "param_groups": [{option: value, "params": [index, …]}]}, as in PyTorch.
 
         A snapshot: later steps don't change it. `flatten_state` prepares it for a safetensors file.
@@ -273,7 +288,7 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def flatten_state(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def flatten_state(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     """An optimiser's `state_dict` as tensors under names, for `mg.save`, and the groups, for JSON.
 
     >>> import minigrad as mg
@@ -292,7 +307,7 @@ def flatten_state(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], lis
     return tensors, groups
 
 
-def unflatten_state(tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+def unflatten_state(tensors: Mapping[str, Tensor], groups: list[dict[str, object]]) -> State:
     """The `state_dict` that `flatten_state` took apart.
 
     Raises:

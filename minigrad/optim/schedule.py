@@ -66,7 +66,7 @@ class LRScheduler:
             else:
                 group["lr"] = lr
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Everything but the optimiser and functions, as values that JSON can hold."""
         return {name: value for name, value in vars(self).items() if name not in self._unsaved}
 

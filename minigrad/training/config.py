@@ -116,7 +116,7 @@ class TrainConfig:
             return self.image_size
         return 32 if self.data == "digits" or self.model == "pvt_v2_tiny" else 224
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, object]:
         """The settings as a dictionary that JSON can hold."""
         return asdict(self)
 

@@ -51,7 +51,8 @@ def need(step: Step, images: int, shape: tuple[int, ...], device: str) -> Need |
             fewer, less, count = count, peak, min(SMALL * count, max(images, SMALL))
             peak = xp.peak_of(partial(update, count))
         replaced = sum(array.nbytes for t, array, *_ in before.tensors if t._data is not array)
-        alive = xp.memory()["active"] - replaced
+        counted = xp.memory()
+        alive = (counted["active"] if counted else 0) - replaced
     finally:
         before.restore()
     reset_peak_memory(device)

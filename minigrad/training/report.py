@@ -61,7 +61,7 @@ class TrainResult:
             ]
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Everything but the folder, for JSON."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}
 

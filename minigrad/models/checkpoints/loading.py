@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -28,10 +28,13 @@ from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read
 from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
 from minigrad.nn import Module, init
+from minigrad.nn.module import Differences
 from minigrad.serialize import CheckpointError
 
+M = TypeVar("M", bound=Module)
 
-def load_weights(model: Module, path: str | os.PathLike, layout: str | None = None, strict: bool = True):
+
+def load_weights(model: Module, path: str | os.PathLike, layout: str | None = None, strict: bool = True) -> Differences:
     """Loads weights into a model: a file (safetensors, PyTorch's `.pth`, the index of shards) or a folder, in any known layout,
     cast to the model's dtype. A classifier in the file is left out where the model's class has none.
 
@@ -52,20 +55,30 @@ def load_weights(model: Module, path: str | os.PathLike, layout: str | None = No
     return model.load_state_dict(state, strict=strict)
 
 
+@overload
 def from_pretrained(
-    source: str | os.PathLike,
-    *,
-    config: PVTV2Config | str | os.PathLike | None = None,
-    num_classes: int | None = None,
-    in_channels: int | None = None,
-    layout: str | None = None,
-    model_class: type | None = None,
-    strict: bool = True,
-    local_files_only: bool = False,
-    cache_dir: str | os.PathLike | None = None,
-    revision: str | None = None,
-    **config_fields,
-) -> Any:
+    source: str | os.PathLike, *, config: PVTV2Config | str | os.PathLike | None = None, num_classes: int | None = None,
+    in_channels: int | None = None, layout: str | None = None, model_class: None = None, strict: bool = True,
+    local_files_only: bool = False, cache_dir: str | os.PathLike | None = None, revision: str | None = None,
+    **config_fields: Any,
+) -> PVT_V2: ...  # fmt: skip
+
+
+@overload
+def from_pretrained(
+    source: str | os.PathLike, *, config: PVTV2Config | str | os.PathLike | None = None, num_classes: int | None = None,
+    in_channels: int | None = None, layout: str | None = None, model_class: type[M], strict: bool = True,
+    local_files_only: bool = False, cache_dir: str | os.PathLike | None = None, revision: str | None = None,
+    **config_fields: Any,
+) -> M: ...  # fmt: skip
+
+
+def from_pretrained(
+    source: str | os.PathLike, *, config: PVTV2Config | str | os.PathLike | None = None, num_classes: int | None = None,
+    in_channels: int | None = None, layout: str | None = None, model_class: type | None = None, strict: bool = True,
+    local_files_only: bool = False, cache_dir: str | os.PathLike | None = None, revision: str | None = None,
+    **config_fields: Any,
+) -> Module:  # fmt: skip
     """A model with stored weights, in eval mode: timm's, Hugging Face's (classifier or bare encoder), the original's, Lucid's,
     or minigrad's own.
 
