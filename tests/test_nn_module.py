@@ -219,7 +219,8 @@ def test_every_difference_is_listed_and_nothing_changed():
     with pytest.raises(ValueError) as error:
         net.load_state_dict(wrong)
     assert str(error.value).splitlines() == [
-        "Sequential.load_state_dict found 4 differences and changed nothing:",
+        "Sequential.load_state_dict found 4 differences between state_dict and the module, and changed nothing; "
+        "give values of the module's shapes and dtypes:",
         "  missing 1.bias (1,) float32",
         "  unexpected 1.scale (7,) float32",
         "  0.bias is (4,) float32, expected (3,) float32",

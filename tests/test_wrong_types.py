@@ -423,7 +423,7 @@ BARE = re.compile(
     r"|an integer is required|index out of range|cannot convert float|unsupported format string|not all arguments"
     r"|did not contain a loop|ufunc|positional argument|(?<![.\w])__\w+__|no attribute"
     r"|argument must be|sequence item|codec can't|only (integers, slices|integer scalar|length-1|0-dim)|Mismatch|cannot be broadcast"
-    r"|list\.remove|pop from|context manager|'NoneType' object|missing \d"
+    r"|list\.remove|pop from|context manager|'NoneType' object|missing \d+ required"
 )
 
 

@@ -7,13 +7,14 @@ say) is neither: it is in no `state_dict`. Assigned to a buffer's name it become
 
 from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from minigrad import checks, dtypes
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
+from minigrad.nn.state import Differences, compared
 
 
 class Parameter(Tensor):
@@ -73,13 +74,6 @@ class Buffer(Tensor):
             return result
         self.data = result.astype(self.dtype)._data
         return self
-
-
-class Differences(NamedTuple):
-    """What `load_state_dict` found: names that the mapping lacks, and names that the module lacks."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 def zeros(*shape: int, dtype=None, device=None) -> Tensor:
@@ -330,25 +324,13 @@ class Module:
         """
         checks.mapping("load_state_dict", "state_dict", state_dict, "a dict from names to tensors or arrays")
         own = dict(self._state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        problems = [f"missing {name} {_describe(own[name])}" for name in missing] if strict else []
-        problems += [f"unexpected {name} {_describe(state_dict[name])}" for name in unexpected] if strict else []
-        for name, tensor in own.items():
-            if name in state_dict and not _fits(state_dict[name], tensor):
-                problems.append(f"{name} is {_describe(state_dict[name])}, expected {_describe(tensor)}")
-        if problems:
-            plural = "difference" if len(problems) == 1 else "differences"
-            raise ValueError(
-                f"{type(self).__name__}.load_state_dict found {len(problems)} {plural} and changed nothing:\n  "
-                + "\n  ".join(problems)
-            )
+        found = compared(f"{type(self).__name__}.load_state_dict", "state_dict", own, state_dict, strict)
         for name, tensor in own.items():
             if name in state_dict:
                 value = state_dict[name]
                 value = value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value), device=tensor.device)
                 tensor.data = value.to(tensor.device, tensor.dtype).data
-        return Differences(missing, unexpected)
+        return found
 
     # --- printing ---
 
@@ -375,30 +357,3 @@ def tree(name: str, extra: list[str], children: list[str]) -> str:
 
 def indent(text: str) -> str:
     return text.replace("\n", "\n  ")
-
-
-def _fits(value, tensor: Tensor) -> bool:
-    """Whether a value of a `state_dict` has a tensor's shape and dtype; or has 16 bits where the tensor is float32, or is float32 and
-    loses nothing in the tensor's 16 bits."""
-    given = _describe(value)
-    if given == _describe(tensor):
-        return True
-    if tensor.dtype == "float32":
-        return given in (f"{tensor.shape} float16", f"{tensor.shape} bfloat16")
-    if tensor.dtype.itemsize != 2 or given != f"{tensor.shape} float32":
-        return False
-    wide = (value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value))).to(tensor.device)
-    return bool(((wide.astype(tensor.dtype).float() == wide) | (wide != wide)).all())
-
-
-def _describe(value) -> str:
-    """`(10, 64) float32`; of what is neither a tensor nor numbers, its type."""
-    if not isinstance(value, Tensor):
-        try:
-            array = np.asarray(value)
-        except ValueError:  # lists of different lengths
-            return checks.kind(value)
-        if array.dtype.name not in dtypes.ALL:
-            return checks.kind(value)
-        value = array
-    return f"{tuple(value.shape)} {dtypes.dtype(value.dtype).name}"
