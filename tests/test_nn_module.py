@@ -379,8 +379,11 @@ def test_lists_of_modules(kind):
     assert list(layers[1:]) == [b, c] and type(layers[1:]) is type(layers)
     layers.extend([a])
     assert layers[-1] is a
-    with pytest.raises(IndexError):
-        layers[9]
+    for call in (lambda: layers[9], lambda: layers.__delitem__(9), lambda: layers.__setitem__(9, a)):
+        with pytest.raises(IndexError, match="there is no entry 9 among 4; give an index from -4 to 3"):
+            call()
+    layers.insert(99, c)  # as a list does
+    assert layers[4] is c and layers[True] is layers[1]
     with pytest.raises(TypeError, match="holds modules, got int"):
         layers.append(3)
 

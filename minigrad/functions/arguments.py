@@ -10,7 +10,7 @@ from typing import Any
 from minigrad import checks
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
 from minigrad.backend import BackendError
-from minigrad.checks import number
+from minigrad.checks import number, told
 from minigrad.dtypes import DType, bool_, plain
 from minigrad.engine.tensor import Tensor
 
@@ -60,12 +60,6 @@ def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | 
     raise checks.wrong(who, parameter, "a tensor or a number", value, checks.remedy(value))
 
 
-def told(value: object) -> str:
-    """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
-    text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
-    return text if 0 < len(text) <= 80 and "\n" not in text else checks.kind(value)
-
-
 def _boolean(mask: Tensor, what: str, who: str = "") -> Tensor:
     mask = tensor(who, what, mask)
     if mask.dtype is not bool_:
@@ -103,7 +97,7 @@ def _of(who: str) -> str:
 
 def _integer(value: Any, what: str, who: str = "") -> int:
     try:
-        return operator.index(value)
+        return value if value.__class__ is int else int(operator.index(value))  # True becomes 1
     except TypeError:
         given = repr(value) if isinstance(value, str | float) else type(value).__name__
         raise TypeError(f"{_of(who)}a {what} must be an integer, got {given}") from None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from minigrad import ops
+from minigrad.checks import sizes
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import (
@@ -178,7 +179,11 @@ def layer_norm(
     tensor([[-1.,  1.]])
     """
     tensor("layer_norm", "input", input)
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    shape = (
+        normalized_shape
+        if isinstance(normalized_shape, tuple)
+        else sizes("layer_norm", "normalized_shape", normalized_shape)
+    )
     if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
         raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {told(shape)}")
     for name, p in (("weight", weight), ("bias", bias)):

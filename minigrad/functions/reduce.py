@@ -8,6 +8,7 @@ import builtins
 import math
 
 from minigrad import ops
+from minigrad.checks import whole
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Dims, DTypeLike, _dim, _dims, _floating, along, number, reduced, tensor
@@ -154,7 +155,7 @@ def _variance(
     dim, keepdim = reduced(who, input, dim, keepdim, axis, keepdims)
     _floating(who, input)
     if correction is None:
-        correction = 1 if unbiased is None else int(unbiased)
+        correction = 1 if unbiased is None else whole(who, "unbiased", unbiased)
     number(who, "correction", correction)
     wide = widened(input)
     dims = _dims(dim, input.ndim, who)

@@ -301,7 +301,7 @@ def squeeze(input: Tensor, dim: Dims = None, *, axis: Dims = None) -> Tensor:
     """
     shape = tensor("squeeze", "input", input).shape
     named = renamed("squeeze", "dim", dim, "axis", axis)
-    dims = () if named == () else _dims(named, len(shape), "squeeze")
+    dims = () if isinstance(named, tuple) and not named else _dims(named, len(shape), "squeeze")
     return ops.reshape(input, shape=tuple([n for i, n in enumerate(shape) if i not in dims or n != 1]))
 
 

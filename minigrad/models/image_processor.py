@@ -218,7 +218,7 @@ class ImageProcessor:
         Raises:
             ValueError: as `from_pretrained`.
         """
-        return cls(**preprocessor_files.arguments(values))
+        return cls(**preprocessor_files.arguments(checks.mapping("ImageProcessor.from_dict", "values", values)))
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of a `preprocessor_config.json`. (`crop_mode` is no entry of Hugging Face's, and ignored there.)"""

@@ -156,6 +156,7 @@ class Module:
     ) -> Iterator[tuple[str, "Module"]]:
         """(name, module) for this module (under the name `prefix`) and all below it, each once unless
         `remove_duplicate` is False; modules in `memo` are left out together with what is below them."""
+        checks.text("named_modules", "prefix", prefix)
         if not remove_duplicate:
             yield from self._walk(prefix)
             return
@@ -186,6 +187,7 @@ class Module:
         return (child for _, child in self.named_children())
 
     def _named(self, kind, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        checks.text(type(self).__name__, "prefix", prefix)
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         seen = set()
         for path, module in modules:
@@ -309,7 +311,7 @@ class Module:
 
         It is a snapshot: training on replaces the module's arrays and leaves these alone.
         """
-        return {name: tensor.detach() for name, tensor in self._state(prefix)}
+        return {name: tensor.detach() for name, tensor in self._state(checks.text("state_dict", "prefix", prefix))}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Differences:
         """Takes the values of a mapping from names to Tensors or numpy arrays, moved to each parameter's device.

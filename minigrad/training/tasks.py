@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
 from minigrad.engine.tensor import Tensor
@@ -116,7 +117,8 @@ def load_task(data: str, size: int) -> Task:
         FileNotFoundError: for a folder without images in class folders.
         ValueError: when the parts differ in their classes, or there are too few classes or images.
     """
-    if data == "digits":
+    size = checks.whole("load_task", "size", size)
+    if checks.path("load_task", "data", data) == "digits":
         digits = {part: Digits(part) for part in PARTS}
         preprocessing = Preprocessing("digits", size, 16, (Digits.mean,), (Digits.std,))
         return Task(digits, digits["train"].classes, preprocessing)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minigrad import ops
+from minigrad import checks, ops
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions import index_select, narrow, where
-from minigrad.functions.arguments import _integer, number, tensor, told
+from minigrad.functions.arguments import _integer, number, tensor
 
 __all__ = ["pad"]
 
@@ -56,8 +56,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 def _pad_from(input: Tensor, widths: Sequence[tuple[int, int]], mode: str) -> Tensor:
     """`pad` with the tensor's own elements: each dimension read at the places that its padding stands for."""
-    if mode not in ("replicate", "reflect", "circular"):
-        raise ValueError(f"pad: mode is 'constant', 'replicate', 'reflect' or 'circular', not {told(mode)}")
+    checks.choice("pad", "mode", mode, ("constant", "replicate", "reflect", "circular"))
     for dim, (before, after) in enumerate(widths):
         if not (before or after):
             continue
