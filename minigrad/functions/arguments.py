@@ -177,8 +177,21 @@ def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) 
     return _dim(default if dim is None else dim, ndim, who)
 
 
-def reduced(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
-    """`dim` and `keepdim` of a reduction, under whichever of their names they were given, after a check of `input`.
+def reduced(
+    who: str, input: Tensor, dim: Dims, keepdim: Any, axis: Dims, keepdims: Any
+) -> tuple[tuple[int, ...], bool]:
+    """What a reduction goes over, as a tuple of dimensions counted from the front, and `keepdim`, under whichever of their names they
+    were given, after a check of `input`.
+
+    Raises:
+        TypeError: as `reduced_to_one`. IndexError, ValueError: when there is no such dimension; when one is named twice.
+    """
+    dim, keepdim = reduced_to_one(who, input, dim, keepdim, axis, keepdims)
+    return _dims(dim, input.ndim, who), keepdim
+
+
+def reduced_to_one(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+    """As `reduced`, with `dim` as it was given: for a reduction over one dimension or all.
 
     Raises:
         TypeError: when both names of one are given, `input` is no tensor, or `keepdim` neither True nor False.
