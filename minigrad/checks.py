@@ -164,9 +164,10 @@ def flag(who: str, parameter: str, value: object) -> bool:
 def sizes(who: str, parameter: str, value: object) -> tuple[int, ...]:
     """A whole number, or several in a list or tuple, as a tuple of integers."""
     expected = "a whole number or several"
-    found: Any = value if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]  # type: ignore[arg-type]
+    several = isinstance(value, list | tuple) or isinstance(value, np.ndarray) and value.ndim
+    found: Any = value if several else [value]
     try:
-        return tuple(operator.index(n) for n in found)
+        return tuple([int(operator.index(n)) for n in found])
     except TypeError:
         raise wrong(who, parameter, expected, value) from None
 

@@ -752,7 +752,9 @@ def tidied() -> None:
 
 def attempt(entry, rng: random.Random) -> Call:
     tidied()
-    call, function, args, kwargs = draw(entry, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        call, function, args, kwargs = draw(entry, rng)
     try:
         with at_most(20), warnings.catch_warnings(), redirect_stdout(StringIO()), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")

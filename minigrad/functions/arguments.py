@@ -145,7 +145,7 @@ def _pair(value: Any, name: str, who: str = "") -> tuple[int, int]:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
         raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {told(value)}")
-    return pair  # type: ignore[return-value]
+    return int(pair[0]), int(pair[1])  # True becomes 1
 
 
 # --- numpy's names for dim and keepdim --------------------------------------------------------------------------------

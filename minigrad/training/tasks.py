@@ -77,7 +77,7 @@ class Task:
         Raises:
             ValueError: when there is no such part.
         """
-        if part not in self.parts:
+        if checks.text("batches", "part", part) not in self.parts:
             raise ValueError(f"this data has no {part!r} part, only {', '.join(map(repr, self.parts))}")
         transform = self.preprocessing.transform()
         return DataLoader(
