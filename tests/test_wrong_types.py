@@ -202,10 +202,7 @@ SOFT: dict[str, tuple[list, str]] = {  # numbers, flags, names
     "flag": (
         FLAGS,
         """keepdim requires_grad affine bias_ training create_graph retain_graph inplace unbiased shuffle drop_last nesterov
-        strict recurse remove_duplicate pretrained features_only stop_early prune_head prune_norm output_attentions
-        output_hidden_states track_running_stats is_causal need_weights maximize foreach capturable differentiable fused amsgrad
-        decoupled_weight_decay enabled antialias align_corners recompute_scale_factor set_to_none add_bias_kv add_zero_attn batch_first
-        average_attn_weights elementwise_affine ceil_mode count_include_pad""",
+        strict recurse""",
     ),
     "option": (OPTIONS, "reduction mode approximate rounding_mode nonlinearity split part padding_mode layout op"),
     "text": (TEXTS, "name prefix title equation text"),
@@ -583,6 +580,23 @@ SPECIAL |= {
     for name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift eq ne lt le gt ge".split()
     for side in ("", "r", "i")
 }
+
+
+def _flags() -> set[str]:
+    """The parameters whose default is True or False."""
+    functions = [value for _, owner, value in entries() if not owner]
+    functions += [
+        vars(c)[m]
+        for cls in public_classes().values()
+        for c in _classes(cls, True)
+        for m in _methods(c, False)
+        if m in vars(c)
+    ]
+    return {p.name for f in functions for p in inspect.signature(f).parameters.values() if isinstance(p.default, bool)}
+
+
+for _name in _flags():
+    KIND_OF.setdefault(_name, "flag")
 
 
 @dataclass
