@@ -202,7 +202,7 @@ SOFT: dict[str, tuple[list, str]] = {  # numbers, flags, names
     "flag": (
         FLAGS,
         """keepdim requires_grad affine bias_ training create_graph retain_graph inplace unbiased shuffle drop_last nesterov
-        strict recurse""",
+        strict recurse relu""",
     ),
     "option": (OPTIONS, "reduction mode approximate rounding_mode nonlinearity split part padding_mode layout op"),
     "text": (TEXTS, "name prefix title equation text"),
