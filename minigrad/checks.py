@@ -7,7 +7,7 @@ They are for what is no operation on tensors: optimisers, initial values, data, 
 import numbers
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +27,12 @@ def kind(value: object) -> str:
     if value is None:
         return "None"
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def told(value: object) -> str:
+    """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
+    text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
+    return text if 0 < len(text) <= 80 and "\n" not in text else kind(value)
 
 
 def instance(who: str, parameter: str, value: object, cls: type[T], expected: str, remedy: str = "") -> T:
@@ -105,6 +111,19 @@ def text(who: str, parameter: str, value: object) -> str:
     raise wrong(who, parameter, "a string", value)
 
 
+def choice(who: str, parameter: str, value: Any, choices: Sequence[str | None]) -> Any:
+    """The value, if it is one of the names (or None, where that is among them).
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if (isinstance(value, str) or value is None) and value in choices:
+        return value
+    *others, last = map(repr, choices)
+    expected = f"{', '.join(others)} or {last}" if others else last
+    raise ValueError(f"{who}: {parameter} must be {expected}, got {told(value)}")
+
+
 def number(who: str, parameter: str, value: object) -> int | float:
     """The value as a number of Python's, if it is a number (of Python's or of numpy's)."""
     value = plain(value)
@@ -116,9 +135,23 @@ def number(who: str, parameter: str, value: object) -> int | float:
 def whole(who: str, parameter: str, value: object) -> int:
     """The value as an integer of Python's, if it is a whole number."""
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return int(operator.index(value))  # type: ignore[arg-type]
     except TypeError:
         raise wrong(who, parameter, "a whole number", value) from None
+
+
+def position(who: str, value: object, length: int) -> int:
+    """An index into `length` entries, counted from the front.
+
+    Raises:
+        IndexError: when there is no such entry.
+    """
+    index = whole(who, "an index", value)
+    if not -length <= index < length:
+        raise IndexError(
+            f"{who}: there is no entry {index} among {length}; give an index from {-length} to {length - 1}"
+        )
+    return index % length
 
 
 def flag(who: str, parameter: str, value: object) -> bool:
@@ -131,9 +164,10 @@ def flag(who: str, parameter: str, value: object) -> bool:
 def sizes(who: str, parameter: str, value: object) -> tuple[int, ...]:
     """A whole number, or several in a list or tuple, as a tuple of integers."""
     expected = "a whole number or several"
-    found: Any = value if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]  # type: ignore[arg-type]
+    several = isinstance(value, list | tuple) or isinstance(value, np.ndarray) and value.ndim
+    found: Any = value if several else [value]
     try:
-        return tuple(operator.index(n) for n in found)
+        return tuple([int(operator.index(n)) for n in found])
     except TypeError:
         raise wrong(who, parameter, expected, value) from None
 

@@ -28,8 +28,8 @@ def from_numpy(array: np.ndarray, device=None) -> Tensor:
     return Tensor(array, None, device)
 
 
-def _filled(values: np.ndarray, dtype, device, requires_grad) -> Tensor:
-    return Tensor(values, dtype, device, requires_grad)
+def _filled(values: np.ndarray, dtype, device, requires_grad, default: str = "float32") -> Tensor:
+    return Tensor(values, default if dtype is None else dtype, device, requires_grad)
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -41,7 +41,7 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> T
     fill_value = fill_value.item() if isinstance(fill_value, Tensor) else plain(fill_value)
     if not isinstance(fill_value, int | float):
         raise TypeError(f"full: the value must be a number, got {type(fill_value).__name__}; use mg.tensor for several")
-    kind = _dtype(dtype or type(fill_value))
+    kind = _dtype(type(fill_value) if dtype is None else dtype)
     value = fitted(fill_value, kind, "full")
     stored = "float32" if kind.name == "bfloat16" else kind.name
     value = np.asarray(value).astype(stored)  # np.full would warn of an infinity in its own name
@@ -62,7 +62,11 @@ def full_like(input: Tensor, fill_value, *, dtype=None, device=None, requires_gr
     """A tensor of one value with another's shape, dtype and device."""
     checks.tensor("full_like", "input", input)
     return full(
-        input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+        input.shape,
+        fill_value,
+        dtype=input.dtype if dtype is None else dtype,
+        device=input.device if device is None else device,
+        requires_grad=requires_grad,
     )
 
 
@@ -92,10 +96,10 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     floats = any(isinstance(v, float) for v in (start, end, step))
     counted = _dtype("float64" if floats else "int64")
     start, end, step = (fitted(v, counted, "arange") for v in (start, end, step))
-    kind = dtype or ("float32" if floats else "int64")
+    default = "float32" if floats else "int64"
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} doesn't lead from {start} to {end}")
-    return _filled(np.arange(start, end, step, dtype=np.dtype(counted.name)), kind, device, requires_grad)
+    return _filled(np.arange(start, end, step, dtype=np.dtype(counted.name)), dtype, device, requires_grad, default)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -103,24 +107,24 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     start, end = float(checks.number("linspace", "start", start)), float(checks.number("linspace", "end", end))
     steps = checks.whole("linspace", "steps", steps)
-    return _filled(np.linspace(start, end, steps), dtype or "float32", device, requires_grad)
+    return _filled(np.linspace(start, end, steps), dtype, device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """The (n, m) matrix with ones on the diagonal."""
     n = checks.whole("eye", "n", n)
     m = n if m is None else checks.whole("eye", "m", m)
-    return _filled(np.eye(n, m), dtype or "float32", device, requires_grad)
+    return _filled(np.eye(n, m), dtype, device, requires_grad)
 
 
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
-    return _filled(random.given(generator).uniform(_sizes(size)), dtype or "float32", device, requires_grad)
+    return _filled(random.given(generator).uniform(_sizes(size)), dtype, device, requires_grad)
 
 
 def randn(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Normal random numbers of mean 0 and standard deviation 1."""
-    return _filled(np.asarray(random.given(generator).normal(_sizes(size))), dtype or "float32", device, requires_grad)
+    return _filled(np.asarray(random.given(generator).normal(_sizes(size))), dtype, device, requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None) -> Tensor:
@@ -132,7 +136,7 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
     drawn = random.given(generator).integers(
         checks.whole("randint", "low", low), checks.whole("randint", "high", high), _sizes((size,))
     )
-    return _filled(np.asarray(drawn), dtype or "int64", device, False)
+    return _filled(np.asarray(drawn), dtype, device, False, default="int64")
 
 
 def randperm(n, *, generator=None, device=None) -> Tensor:

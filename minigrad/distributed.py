@@ -82,8 +82,7 @@ def all_reduce(tensors: Sequence[Tensor], op: str = "sum", after: Sequence[Tenso
     Raises:
         ValueError: for another op, or tensors on a device whose processes can't talk ("cpu").
     """
-    if op not in ("sum", "mean"):
-        raise ValueError(f"all_reduce: op is 'sum' or 'mean', got {op!r}")
+    checks.choice("all_reduce", "op", op, ("sum", "mean"))
     tensors, size = checks.entries("all_reduce", "tensors", tensors, "a list of tensors", Tensor), get_world_size()
     after = checks.entries("all_reduce", "after", after, "a list of tensors", Tensor)
     if size == 1 or not tensors:

@@ -86,4 +86,4 @@ def _checked(limit: Any) -> int:
 
 
 def _backend(device: str | None):
-    return backend.get(device or get_default_device())
+    return backend.get(get_default_device() if device is None else device)

@@ -50,10 +50,7 @@ class Generator:
         the stream goes on where it was."""
         thread = self._thread
         before = getattr(thread, "place", None), getattr(thread, "after", ())
-        place = np.asarray(state)
-        if place.shape != (2,) or place.dtype.kind not in "iu":
-            raise TypeError("a generator's state is two whole numbers, as its .state gives them")
-        thread.place, thread.after = [int(v) for v in place], after
+        thread.place, thread.after = _place(state), after
         try:
             yield
         finally:
@@ -72,7 +69,7 @@ class Generator:
 
     @state.setter
     def state(self, value) -> None:
-        self._place[:] = (int(v) for v in np.asarray(value).astype(np.uint64))
+        self._place[:] = _place(value)
 
     def position(self) -> tuple[int, int]:
         """The seed, and the counter of the next draw."""
@@ -104,6 +101,7 @@ class Generator:
 
     def integers(self, low: int, high: int, shape=()) -> np.ndarray:
         """Uniform whole numbers in low … high - 1, int64."""
+        low, high = checks.whole("integers", "low", low), checks.whole("integers", "high", high)
         return self._next().integers(low, high, checks.sizes("integers", "shape", shape))
 
     def permutation(self, n: int) -> np.ndarray:
@@ -117,6 +115,18 @@ class Generator:
             raise RuntimeError("inside a compiled step only the default generator draws; pass other random numbers in")
         waiting = [a for a in getattr(self._thread, "after", ()) if isinstance(a, xp.array_type)]
         return xp.uniform(shape, dtype_name, *self._count(), [*after, *waiting])
+
+
+def _place(state) -> list[int]:
+    """A generator's state as two integers of Python's, none of whose digits is lost: [2**63 + 1, 0] makes an array of float64."""
+    values = state.tolist() if isinstance(state, np.ndarray) or checks.is_tensor(state) else state
+    if (
+        not isinstance(values, list | tuple)
+        or len(values) != 2
+        or not all(isinstance(v, int | np.integer) for v in values)
+    ):
+        raise TypeError(f"a generator's state is two whole numbers, as its .state gives them, got {checks.told(state)}")
+    return [int(v) & MASK64 for v in values]
 
 
 default = Generator(0)

@@ -214,7 +214,7 @@ def load(path: str | os.PathLike, device: str | None = None) -> dict[str, Tensor
             (unsigned integers of more than 8 bits; `load_arrays` reads those).
         TypeError: for float64 on a device that lacks it.
     """
-    xp = backend.get(device or get_default_device())
+    xp = backend.get(get_default_device() if device is None else device)
     with _open(path) as file:
         entries, _ = _header(path, file)
         for name, entry in entries.items():

@@ -19,10 +19,10 @@ def raw_array(data, dtype, device: str | None) -> tuple[Any, Any]:
     else:
         found = backend.of_array(data)
         if found is None:
-            xp = backend.get(device or get_default_device())
+            xp = backend.get(get_default_device() if device is None else device)
             array, name = from_python(data, name, xp)
         elif found.array_type is np.ndarray:
-            xp, array = backend.get(device or get_default_device()), from_numpy(data)
+            xp, array = backend.get(get_default_device() if device is None else device), from_numpy(data)
         else:
             xp, array = found, data
     target = xp if device is None else backend.get(device)

@@ -1,101 +1,102 @@
-"""Quotations of minigrad's own lines: in the docstrings of `minigrad.functions`, which quote the operations that the functions call,
-and in documents, where `<!-- quote FILE NAME -->` before a block of code stands for the lines of NAME in FILE.
+"""Quotations of minigrad's own lines. There are two marks for one:
 
-`python tests/quotations.py` renews both after a change; test_functions.py and test_engine.py compare them.
+- in the docstrings of `minigrad.functions`, `The operation (FILE):` before an indented block that begins with the operation's
+  definition: its lines without the docstring, and those of its derivative;
+- in documents, `<!-- quote FILE NAME -->` before a block of code: the lines of NAME.
+
+`python tests/quotations.py` renews them after a change; test_functions.py and test_engine.py compare them.
 """
 
 import ast
 import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from textwrap import indent
+from textwrap import dedent, indent
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("functions", "nn/functional") for path in sorted((ROOT / "minigrad" / room).glob("*.py"))]
 HEAD = re.compile(r"^( *)The operation \((minigrad/\S+\.py)\):\n\n", re.M)
+BLOCK = re.compile(r"<!-- quote (\S+) (\S+) -->\n```python\n(.*?)\n```\n", re.DOTALL)
 
 
+# --- what is quoted ---------------------------------------------------------------------------------------------------
 @cache
-def operations(path: str) -> dict[str, str]:
-    """The operations that a file of minigrad defines, by name: their lines without the docstring, and their derivatives."""
-    text = (ROOT / path).read_text("utf-8")
-    lines, found = text.splitlines(), {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and node.decorator_list:
-            own = lines[node.decorator_list[0].lineno - 1 : node.end_lineno]
-            if ast.get_docstring(node) is not None:
-                docstring, start = node.body[0], node.decorator_list[0].lineno
-                del own[docstring.lineno - start : docstring.end_lineno - start + 1]
-            found[node.name] = "\n".join(own)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            name, _, method = ast.unparse(node.value.func).partition(".")
-            if method == "defvjp":
-                found[name] += "\n\n" + "\n".join(lines[node.lineno - 1 : node.end_lineno])
+def definitions(file: str) -> dict[str, list[ast.stmt]]:
+    """What a file defines, by name: functions, classes, methods (`Class.method`) and assignments; `name.defvjp` is the statement that
+    calls it."""
+    found = defaultdict(list)
+
+    def add(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            for name in _names(node):
+                found[prefix + name].append(node)
+            if isinstance(node, ast.ClassDef):
+                add(node.body, f"{prefix}{node.name}.")
+
+    add(ast.parse((ROOT / file).read_text("utf-8")).body, "")
     return found
 
 
-def quotations(text: str):
-    """What is quoted in a text: (start, end, column of the text around it, path of the operation's file, the quoted lines)."""
-    for head in HEAD.finditer(text):
-        column, end = len(head[1]), head.end()
-        for line in text[head.end() :].splitlines(keepends=True):
-            if line.strip() and len(line) - len(line.lstrip()) <= column:
-                break
-            end += len(line)
-        lines = [line[column + 4 :] for line in text[head.end() : end].rstrip().splitlines()]
-        yield head.end(), head.end() + len(text[head.end() : end].rstrip()), column, head[2], "\n".join(lines)
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return [ast.unparse(node.value.func)]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def defined(quotation: str) -> str:
-    """The name of the operation whose lines are quoted."""
-    return re.search(r"^def (\w+)", quotation, re.M)[1]
-
-
-def renewed(text: str) -> str:
-    for start, end, column, path, lines in reversed(list(quotations(text))):
-        text = text[:start] + indent(operations(path)[defined(lines)], " " * (column + 4)) + text[end:]
-    return text
-
-
-# --- documents --------------------------------------------------------------------------------------------------------
-BLOCK = re.compile(r"(<!-- quote (\S+) (\S+) -->\n```python\n)(.*?)(```\n)", re.DOTALL)
-
-
-def source(file: str, name: str) -> str:
-    """The lines of a function, class, method (`Class.method`) or assignment of a file, without its docstring where the name ends in
-    a minus; `name.defvjp` is the statement that calls it. Indentation is taken away."""
-    text = (ROOT / file).read_text(encoding="utf-8")
-    bare = name.endswith("-")
-    *outer, last = name.rstrip("-").split(".")
-    body = ast.parse(text).body
-    if last == "defvjp":
-        nodes = [
-            node for node in body if isinstance(node, ast.Expr) and ast.unparse(node).startswith(f"{outer[0]}.defvjp(")
-        ]
-    else:
-        for part in outer:
-            body = next(node for node in body if getattr(node, "name", None) == part).body
-        nodes = [node for node in body if last in named(node)]
+def source(file: str, name: str, docstring: bool = True) -> str:
+    """The lines of what a file defines once, with its decorators and without indentation."""
+    nodes = definitions(file).get(name, [])
     if len(nodes) != 1:
         raise ValueError(f"{file} has {len(nodes)} definitions of {name}")
     (node,) = nodes
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-    lines = text.splitlines()[first - 1 : node.end_lineno]
-    if bare and ast.get_docstring(node):
+    lines = (ROOT / file).read_text("utf-8").splitlines()[first - 1 : node.end_lineno]
+    if not docstring and ast.get_docstring(node) is not None:
         doc = node.body[0]
         del lines[doc.lineno - first : doc.end_lineno - first + 1]
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    return "".join(line[indent:].rstrip() + "\n" for line in lines)
+    return dedent("\n".join(lines))
 
 
-def named(node: ast.stmt) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [getattr(node, "name", "")] + [t.id for t in targets if isinstance(t, ast.Name)]
+def operation(file: str, name: str) -> str:
+    """The lines of an operation without its docstring, and those of its derivative if it has one."""
+    derivative = f"{name}.defvjp"
+    own = source(file, name, docstring=False)
+    return f"{own}\n\n{source(file, derivative)}" if derivative in definitions(file) else own
 
 
-def present(text: str) -> str:
-    """A document with the present lines in its blocks."""
-    return BLOCK.sub(lambda m: m[1] + source(m[2], m[3]) + m[5], text)
+# --- where it is quoted -----------------------------------------------------------------------------------------------
+@dataclass
+class Quotation:
+    """The place of the quoted lines in a text, what they quote, and the present lines as they stand there."""
+
+    start: int
+    end: int
+    name: str
+    lines: str
+
+
+def quotations(text: str) -> Iterator[Quotation]:
+    """What is quoted in a text, in either way."""
+    for head in HEAD.finditer(text):
+        column, start = len(head[1]), head.end()
+        block = re.match(rf"(?:\s*\n| {{{column + 1}}}.*(?:\n|\Z))*", text[start:])[0].rstrip()
+        name = re.search(r"^ *def (\w+)", block, re.M)[1]
+        yield Quotation(start, start + len(block), name, indent(operation(head[2], name), " " * (column + 4)))
+    for m in BLOCK.finditer(text):
+        yield Quotation(m.start(3), m.end(3), m[2], source(m[1], m[2]))
+
+
+def renewed(text: str) -> str:
+    """A text with the present lines in its quotations."""
+    for each in sorted(quotations(text), key=lambda each: each.start, reverse=True):
+        text = text[: each.start] + each.lines + text[each.end :]
+    return text
 
 
 def documents() -> list[Path]:
@@ -103,7 +104,5 @@ def documents() -> list[Path]:
 
 
 if __name__ == "__main__":
-    for file in SOURCES:
+    for file in [*SOURCES, *documents()]:
         file.write_text(renewed(file.read_text("utf-8")), "utf-8")
-    for document in documents():
-        document.write_text(present(document.read_text("utf-8")), "utf-8")

@@ -84,6 +84,24 @@ def test_an_encoder_takes_a_classifiers_file(tmp_path):
     assert same(fresh, models.from_pretrained(tmp_path, model_class=models.PVTV2Model, embed_norm_eps=1e-5))
 
 
+def test_a_file_that_doesnt_fit_is_named(tmp_path):
+    """The first line says which file it was, what was expected and what to do; every difference follows."""
+    path, net = tmp_path / "x.safetensors", mg.nn.Sequential(mg.nn.Linear(3, 2))
+    mg.save(path, randomised().state_dict())
+    with pytest.raises(ValueError) as caught:
+        models.load_weights(net, path)
+    first, *rest = str(caught.value).splitlines()
+    assert first.startswith("load_weights found ") and first.endswith(
+        f"differences between {path} and the module, and changed nothing; rename the entries, or pass strict=False to load only "
+        "those that both have:"
+    )
+    assert rest[0] == "  missing 0.weight (2, 3) float32" and all(line.startswith("  ") for line in rest)
+    assert models.load_weights(net, path, strict=False).missing_keys == ["0.weight", "0.bias"]
+    mg.save(path, {"backbone\n.norm": mg.ones(2), **randomised().state_dict()})
+    with pytest.raises(ValueError, match=r"unexpected 'backbone\\n.norm' \(2,\) float32"):
+        models.load_weights(randomised(), path)
+
+
 class Around(mg.nn.Module):
     """A model with PVT v2's names one level deeper."""
 

@@ -171,7 +171,7 @@ def test_alone_nothing_happens():
         distributed.all_gather([1, 2]).tolist() == [[1, 2]]
         and distributed.all_reduce([before])[0].tolist() == before.tolist()
     )
-    with pytest.raises(ValueError, match="op is 'sum' or 'mean', got 'max'"):
+    with pytest.raises(ValueError, match="op must be 'sum' or 'mean', got 'max'"):
         distributed.all_reduce([before], "max")
 
 

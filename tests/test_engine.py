@@ -82,13 +82,13 @@ def test_nothing_is_compiled_from_text():
 @pytest.mark.parametrize("path", quotations.documents(), ids=lambda path: path.name)
 def test_documents_quote_the_lines_that_run(path):
     text = path.read_text(encoding="utf-8")
-    assert quotations.present(text) == text, "write the present lines into it: python tests/quotations.py"
+    assert quotations.renewed(text) == text, "write the present lines into it: python tests/quotations.py"
 
 
 def test_quotations_are_found():
     text = (quotations.ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
-    assert len(quotations.BLOCK.findall(text)) > 8 and "def walk(" in text
-    assert quotations.present(text.replace("def walk(", "def run(")) == text
+    assert len(list(quotations.quotations(text))) > 8 and "def walk(" in text
+    assert quotations.renewed(text.replace("def walk(", "def run(")) == text
 
 
 # --- the short ways -----------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_what_hands_on_to_an_operation_quotes_it(family):
                 for n in ast.walk(node)
                 if isinstance(n, ast.Attribute) and ast.unparse(n.value) in ("ops", "_ops")
             }
-            quoted = [quotations.defined(lines) for *_, lines in quotations.quotations(ast.get_docstring(node) or "")]
+            quoted = [each.name for each in quotations.quotations(ast.get_docstring(node) or "")]
             overloads = [ast.unparse(d) for d in node.decorator_list]
             assert quoted == [node.name] * (node.name in used and "overload" not in overloads), node.name
 

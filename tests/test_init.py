@@ -145,3 +145,16 @@ def test_gains():
     assert init.calculate_gain("leaky_relu", 0.2) == pytest.approx(math.sqrt(2 / 1.04))
     with pytest.raises(ValueError, match="unknown nonlinearity 'conv9d'"):
         init.calculate_gain("conv9d")
+
+
+def test_a_generators_state_keeps_every_digit():
+    """Two numbers of 64 bits in a list are no array of float64, which has 53."""
+    seed, rng = 2**63 + 2**10 + 1, mg.random.Generator(0)
+    for state in ([seed, 9], (np.uint64(seed), 9), np.array([seed, 9], np.uint64)):
+        rng.state = state
+        assert rng.state.tolist() == [seed, 9]
+        with mg.random.Generator(1).again(state):
+            pass
+    with pytest.raises(TypeError, match="a generator's state is two whole numbers, .*, got \\[1.5, 2\\]"):
+        rng.state = [1.5, 2]
+    assert rng.state.tolist() == [seed, 9]

@@ -153,7 +153,7 @@ def test_outputs_by_attribute_key_position_and_as_a_tuple():
     assert "loss" not in some and "logits" in some and dict(some.items())["logits"] is some.logits
     with pytest.raises(KeyError, match="no 'loss'; it has logits, attentions"):
         some["loss"]
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="ImageClassifierOutput: there is no entry 2 among 2"):
         some[2]
     some["loss"] = full.loss
     assert some[0] is full.loss and len(some) == 3

@@ -219,7 +219,8 @@ def test_every_difference_is_listed_and_nothing_changed():
     with pytest.raises(ValueError) as error:
         net.load_state_dict(wrong)
     assert str(error.value).splitlines() == [
-        "Sequential.load_state_dict found 4 differences and changed nothing:",
+        "Sequential.load_state_dict found 4 differences between state_dict and the module, and changed nothing; "
+        "give values of the module's shapes and dtypes:",
         "  missing 1.bias (1,) float32",
         "  unexpected 1.scale (7,) float32",
         "  0.bias is (4,) float32, expected (3,) float32",
@@ -378,8 +379,11 @@ def test_lists_of_modules(kind):
     assert list(layers[1:]) == [b, c] and type(layers[1:]) is type(layers)
     layers.extend([a])
     assert layers[-1] is a
-    with pytest.raises(IndexError):
-        layers[9]
+    for call in (lambda: layers[9], lambda: layers.__delitem__(9), lambda: layers.__setitem__(9, a)):
+        with pytest.raises(IndexError, match="there is no entry 9 among 4; give an index from -4 to 3"):
+            call()
+    layers.insert(99, c)  # as a list does
+    assert layers[4] is c and layers[True] is layers[1]
     with pytest.raises(TypeError, match="holds modules, got int"):
         layers.append(3)
 

@@ -8,6 +8,7 @@ was saved.
 
 from typing import Literal, Self
 
+from minigrad.checks import told
 from minigrad.dtypes import HALVES
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.modes import AUTOCAST, state
@@ -55,11 +56,11 @@ class autocast(Switch):
 
     def __init__(self, dtype="auto", enabled: bool = True):
         try:
-            self.dtype = "auto" if dtype == "auto" else as_dtype(dtype).name
+            self.dtype = "auto" if isinstance(dtype, str) and dtype == "auto" else as_dtype(dtype).name
         except TypeError:
-            self.dtype = str(dtype)
+            self.dtype = ""
         if self.dtype not in HALVES | {"auto"}:
-            raise ValueError(f"autocast takes 'float16', 'bfloat16' or 'auto', got {dtype!r}")
+            raise ValueError(f"autocast takes 'float16', 'bfloat16' or 'auto', got {told(dtype)}")
         self.enabled = enabled
         self._before: list[tuple] = []
 

@@ -179,8 +179,7 @@ class Digits(ArrayDataset):
     mean, std = 0.3057, 0.3763
 
     def __init__(self, split: str = "train"):
-        if split not in (*self.SPLITS, "all"):
-            raise ValueError(f"split must be 'train', 'val', 'test' or 'all', got {split!r}")
+        checks.choice("Digits", "split", split, (*self.SPLITS, "all"))
         with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
             images, labels, parts = file["images"], file["labels"], file["split"]
         chosen = slice(None) if split == "all" else parts == self.SPLITS.index(split)
@@ -218,8 +217,7 @@ class ImageFolder(Dataset):
         on_error: str = "raise",
         max_pixels: int = MAX_PIXELS,
     ):
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        checks.choice("ImageFolder", "on_error", on_error, ("raise", "skip"))
         root = Path(checks.path("ImageFolder", "root", root))
         if size is not None:
             checks.whole("ImageFolder", "size", size)

@@ -99,8 +99,8 @@ def open_image(source, mode: str = "RGB", max_pixels: int = MAX_PIXELS, name: st
     Raises:
         FileNotFoundError: when there is no such file. ImageError: for what can't be read. TypeError: for other sources.
     """
-    if mode not in ("RGB", "L"):
-        raise ValueError(f"mode must be 'RGB' or 'L', got {mode!r}")
+    checks.choice("open_image", "mode", mode, ("RGB", "L"))
+    checks.number("open_image", "max_pixels", max_pixels)
     if isinstance(source, str | os.PathLike):
         if not Path(source).exists():
             raise FileNotFoundError(f"there is no file {source}")

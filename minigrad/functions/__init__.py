@@ -8,6 +8,7 @@ compare.py, bits.py  comparison, logic, bits   conv.py, pool.py  images
 reduce.py       sums, means, any, all          attention.py  scaled dot products
 extremes.py     max, argmax, …                 arguments.py  checks of what is given
 normalization.py  softmax, layer_norm          methods.py    what Tensor has of all this
+copies.py       another dtype or device
 """
 
 from minigrad.functions import (
@@ -18,6 +19,7 @@ from minigrad.functions import (
     choice,
     compare,
     conv,
+    copies,
     exponential,
     extremes,
     index,
@@ -36,6 +38,7 @@ from minigrad.functions.bits import *  # noqa: F403
 from minigrad.functions.choice import *  # noqa: F403
 from minigrad.functions.compare import *  # noqa: F403
 from minigrad.functions.conv import *  # noqa: F403
+from minigrad.functions.copies import *  # noqa: F403
 from minigrad.functions.exponential import *  # noqa: F403
 from minigrad.functions.extremes import *  # noqa: F403
 from minigrad.functions.index import *  # noqa: F403
@@ -57,6 +60,7 @@ _FAMILIES = (
     reduce,
     extremes,
     normalization,
+    copies,
     shape,
     order,
     join,

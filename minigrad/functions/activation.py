@@ -4,8 +4,9 @@ In the formulas a is an element of `input`.
 """
 
 from minigrad import ops
+from minigrad.checks import choice
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import number, tensor, told
+from minigrad.functions.arguments import number, tensor
 
 __all__ = ["relu", "leaky_relu", "elu", "softplus", "gelu"]
 
@@ -53,11 +54,11 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     tensor([-0.1587,  0.    ,  0.8413])
     """
     tensor("gelu", "input", input)
-    if approximate == "none":
-        return ops.gelu(input)
-    if approximate == "tanh":
-        return ops.tanh_gelu(input)
-    raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {told(approximate)}")
+    return (
+        ops.gelu(input)
+        if choice("gelu", "approximate", approximate, ("none", "tanh")) == "none"
+        else ops.tanh_gelu(input)
+    )
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from minigrad import checks
 from minigrad.autograd.autocast import CASTABLE, is_autocast_enabled
 from minigrad.backend import BackendError
-from minigrad.checks import number
+from minigrad.checks import number, told
 from minigrad.dtypes import DType, bool_, plain
 from minigrad.engine.tensor import Tensor
 
@@ -60,12 +60,6 @@ def tensor_or_number(who: str, parameter: str, value: object) -> Tensor | int | 
     raise checks.wrong(who, parameter, "a tensor or a number", value, checks.remedy(value))
 
 
-def told(value: object) -> str:
-    """A value as an error's sentence shows it: itself, or its type where that would be long or says nothing."""
-    text = repr(value) if isinstance(value, str | int | float | tuple | list) else ""
-    return text if 0 < len(text) <= 80 and "\n" not in text else checks.kind(value)
-
-
 def _boolean(mask: Tensor, what: str, who: str = "") -> Tensor:
     mask = tensor(who, what, mask)
     if mask.dtype is not bool_:
@@ -103,7 +97,7 @@ def _of(who: str) -> str:
 
 def _integer(value: Any, what: str, who: str = "") -> int:
     try:
-        return operator.index(value)
+        return value if value.__class__ is int else int(operator.index(value))  # True becomes 1
     except TypeError:
         given = repr(value) if isinstance(value, str | float) else type(value).__name__
         raise TypeError(f"{_of(who)}a {what} must be an integer, got {given}") from None
@@ -151,7 +145,7 @@ def _pair(value: Any, name: str, who: str = "") -> tuple[int, int]:
         pair = pair * 2
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
         raise ValueError(f"{_of(who)}{name} must be a whole number or two of them, got {told(value)}")
-    return pair  # type: ignore[return-value]
+    return int(pair[0]), int(pair[1])  # True becomes 1
 
 
 # --- numpy's names for dim and keepdim --------------------------------------------------------------------------------
@@ -183,8 +177,21 @@ def along(who: str, dim: Any, axis: Any, ndim: int, default: int | None = None) 
     return _dim(default if dim is None else dim, ndim, who)
 
 
-def reduced(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
-    """`dim` and `keepdim` of a reduction, under whichever of their names they were given, after a check of `input`.
+def reduced(
+    who: str, input: Tensor, dim: Dims, keepdim: Any, axis: Dims, keepdims: Any
+) -> tuple[tuple[int, ...], bool]:
+    """What a reduction goes over, as a tuple of dimensions counted from the front, and `keepdim`, under whichever of their names they
+    were given, after a check of `input`.
+
+    Raises:
+        TypeError: as `reduced_to_one`. IndexError, ValueError: when there is no such dimension; when one is named twice.
+    """
+    dim, keepdim = reduced_to_one(who, input, dim, keepdim, axis, keepdims)
+    return _dims(dim, input.ndim, who), keepdim
+
+
+def reduced_to_one(who: str, input: Tensor, dim: Any, keepdim: Any, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+    """As `reduced`, with `dim` as it was given: for a reduction over one dimension or all.
 
     Raises:
         TypeError: when both names of one are given, `input` is no tensor, or `keepdim` neither True nor False.

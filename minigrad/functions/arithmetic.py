@@ -6,9 +6,10 @@ In the formulas a is an element of `input` and b the element of `other` at its p
 from typing import Any
 
 from minigrad import ops
+from minigrad.checks import choice
 from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import tensor_or_number, told
+from minigrad.functions.arguments import tensor_or_number
 from minigrad.functions.choice import clamp, where
 
 __all__ = [
@@ -38,9 +39,10 @@ def add(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
     >>> mg.add(mg.tensor([1.0, 2.0]), 10.0, alpha=0.5)
     tensor([6., 7.])
     """
-    if alpha == 1:
+    factor = alpha if alpha.__class__ is int else tensor_or_number("add", "alpha", alpha)
+    if factor == 1:
         return ops.add(input, other)
-    return ops.add(input, tensor_or_number("add", "other", other) * tensor_or_number("add", "alpha", alpha))
+    return ops.add(input, tensor_or_number("add", "other", other) * factor)
 
 
 def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
@@ -65,9 +67,10 @@ def sub(input: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Te
     tensor([[ 0.,  1.],
             [-1.,  0.]])
     """
-    if alpha == 1:
+    factor = alpha if alpha.__class__ is int else tensor_or_number("sub", "alpha", alpha)
+    if factor == 1:
         return ops.sub(input, other)
-    return ops.sub(input, tensor_or_number("sub", "other", other) * tensor_or_number("sub", "alpha", alpha))
+    return ops.sub(input, tensor_or_number("sub", "other", other) * factor)
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
@@ -122,12 +125,9 @@ def div(input: Tensor | float, other: Tensor | float, *, rounding_mode: str | No
     """
     if rounding_mode is None:
         return ops.div(input, other)
+    choice("div", "rounding_mode", rounding_mode, (None, "floor", "trunc"))
     input, other = tensor_or_number("div", "input", input), tensor_or_number("div", "other", other)
-    if rounding_mode == "floor":
-        return ops.floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return ops.trunc_divide(input, other)
-    raise ValueError(f"div: rounding_mode is None, 'floor' or 'trunc', not {told(rounding_mode)}")
+    return ops.floor_divide(input, other) if rounding_mode == "floor" else ops.trunc_divide(input, other)
 
 
 def floor_divide(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -4,6 +4,7 @@ In the formulas a is an element of `input` and b the element of `other` at its p
 """
 
 from minigrad import ops
+from minigrad.checks import whole
 from minigrad.dtypes import fitted
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _boolean, tensor, tensor_or_number
@@ -77,7 +78,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     >>> mg.round(mg.tensor([0.5, 1.5, 1.26]), decimals=1)
     tensor([0.5, 1.5, 1.3])
     """
-    return ops.round(input) if decimals == 0 else ops.rounded(input, decimals=decimals)
+    return ops.round(input) if whole("round", "decimals", decimals) == 0 else ops.rounded(input, decimals=decimals)
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:

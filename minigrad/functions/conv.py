@@ -76,6 +76,7 @@ def _prepared(
     if tensor(who, "input", input).ndim == 3:
         input = ops.reshape(input, shape=(1, *input.shape))
     steps, spread = _pair(stride, "stride", who), _pair(dilation, "dilation", who)
+    groups = _integer(groups, "number of groups", who)
     _check(who, input, weight, bias, tensor(who, "weight", weight).shape[:1], groups)
     if input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups or not weight.shape[0]:
         raise ValueError(
@@ -141,7 +142,7 @@ def _check(who: str, input: Tensor, weight: Tensor, bias: Tensor | None, out: tu
         )
     if bias is not None and tensor(who, "bias", bias).shape != out:
         raise ValueError(f"{who}: the bias has shape {bias.shape}, expected {out}")
-    if _integer(groups, "number of groups", who) < 1:
+    if groups < 1:
         raise ValueError(f"{who}: groups must be at least 1, got {groups}")
     _same_dtype(who, input, weight, *([] if bias is None else [bias]))
 
@@ -198,8 +199,8 @@ def conv_transpose2d(
         _pair(padding, "padding", who),
         _pair(dilation, "dilation", who),
     )
-    extra, many = _pair(output_padding, "output_padding", who), _integer(groups, "number of groups", who)
-    _check(who, input, weight, bias, tuple(n * many for n in tensor(who, "weight", weight).shape[1:2]), groups)
+    extra, groups = _pair(output_padding, "output_padding", who), _integer(groups, "number of groups", who)
+    _check(who, input, weight, bias, tuple(n * groups for n in tensor(who, "weight", weight).shape[1:2]), groups)
     if input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
         raise ValueError(
             f"conv_transpose2d: an input of {input.shape[1]} channels doesn't fit a weight of shape {weight.shape} with groups={groups}"

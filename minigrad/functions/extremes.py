@@ -4,13 +4,13 @@
 """
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from minigrad import ops
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, _dim, _dims, reduced
+from minigrad.functions.arguments import Dims, _dim, _dims, reduced, reduced_to_one
 from minigrad.functions.index import take_along_dim
 
 __all__ = ["amax", "amin", "argmax", "argmin", "max", "min"]
@@ -47,8 +47,8 @@ def amax(
     >>> mg.amax(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([2., 4.])
     """
-    dim, keepdim = reduced("amax", input, dim, keepdim, axis, keepdims)
-    return ops.amax(_some(input, dim, "amax"), dim=_dims(dim, input.ndim, "amax"), keepdim=keepdim)
+    dims, keepdim = reduced("amax", input, dim, keepdim, axis, keepdims)
+    return ops.amax(_some("amax", input, dims), dim=dims, keepdim=keepdim)
 
 
 def amin(
@@ -82,14 +82,15 @@ def amin(
     >>> mg.amin(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([1., 3.])
     """
-    dim, keepdim = reduced("amin", input, dim, keepdim, axis, keepdims)
-    return ops.amin(_some(input, dim, "amin"), dim=_dims(dim, input.ndim, "amin"), keepdim=keepdim)
+    dims, keepdim = reduced("amin", input, dim, keepdim, axis, keepdims)
+    return ops.amin(_some("amin", input, dims), dim=dims, keepdim=keepdim)
 
 
-def _some(input: Tensor, dim: Dims, who: str) -> Tensor:
-    if builtins.any(input.shape[i] == 0 for i in _dims(dim, input.ndim, who)):
+def _some(who: str, input: Tensor, dims: Sequence[int]) -> Tensor:
+    """The input, if it has elements over the dimensions."""
+    if builtins.any(input.shape[i] == 0 for i in dims):
         raise IndexError(
-            f"{who} of no elements is undefined: shape {input.shape}, dim {dim}; give a dimension with a length"
+            f"{who} of no elements is undefined: shape {input.shape}, dimensions {tuple(dims)}; give a dimension with a length"
         )
     return input
 
@@ -123,7 +124,7 @@ def argmax(
     >>> mg.argmax(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([1, 0])
     """
-    dim, keepdim = reduced("argmax", input, dim, keepdim, axis, keepdims)
+    dim, keepdim = reduced_to_one("argmax", input, dim, keepdim, axis, keepdims)
     return _arg("argmax", ops.argmax, input, dim, keepdim)
 
 
@@ -156,12 +157,12 @@ def argmin(
     >>> mg.argmin(mg.tensor([[1.0, 2.0], [4.0, 3.0]]), dim=1)
     tensor([0, 1])
     """
-    dim, keepdim = reduced("argmin", input, dim, keepdim, axis, keepdims)
+    dim, keepdim = reduced_to_one("argmin", input, dim, keepdim, axis, keepdims)
     return _arg("argmin", ops.argmin, input, dim, keepdim)
 
 
 def _arg(who: str, operation: Op, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
-    _some(input, dim, who)
+    _some(who, input, _dims(dim, input.ndim, who))
     if dim is None:
         out = operation(input.reshape(-1), dim=0, keepdim=False)
         return out.reshape((1,) * input.ndim) if keepdim else out
@@ -214,7 +215,7 @@ def max(
     >>> mg.max(x), mg.max(x, dim=1)
     (tensor(4.), (tensor([2., 4.]), tensor([1, 0])))
     """
-    at, keepdim = reduced("max", input, dim, keepdim, axis, keepdims)
+    at, keepdim = reduced_to_one("max", input, dim, keepdim, axis, keepdims)
     return _extreme("max", ops.argmax, amax, ops.maximum, input, at, keepdim)
 
 
@@ -261,7 +262,7 @@ def min(
     >>> mg.min(x), mg.min(x, dim=1)
     (tensor(1.), (tensor([1., 3.]), tensor([0, 1])))
     """
-    at, keepdim = reduced("min", input, dim, keepdim, axis, keepdims)
+    at, keepdim = reduced_to_one("min", input, dim, keepdim, axis, keepdims)
     return _extreme("min", ops.argmin, amin, ops.minimum, input, at, keepdim)
 
 

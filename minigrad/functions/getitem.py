@@ -180,8 +180,8 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
     shape, places = _index(input, at)
     try:
         input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), places, values), input.shape)
-    except ValueError as error:
-        why = "" if "sequence" in str(error) else f": {error}"
+    except ValueError:
         raise ValueError(
-            f"can't assign shape {getattr(values, 'shape', ())} to items of a tensor of shape {input.shape}{why}"
+            f"can't assign values of shape {getattr(values, 'shape', ())} to items of shape {getitem(input, at).shape}, in a tensor of "
+            f"shape {input.shape}; give values that broadcast to the items"
         ) from None

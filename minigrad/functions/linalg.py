@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.dtypes import promote
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import _same_dtype, tensor, tensors
+from minigrad.functions.arguments import _same_dtype, tensor, tensor_or_number, tensors
 from minigrad.functions.index import diagonal
 
 __all__ = ["matmul", "mm", "bmm", "mv", "dot", "outer", "addmm", "linear", "einsum"]
@@ -154,8 +154,9 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"addmm needs matrices mat1 and mat2, got shapes {a.shape} and {b.shape}")
     product = _product(who, a, b, "mat2")
-    product = product if alpha == 1 else product * alpha
-    return product if beta == 0 else (x if beta == 1 else x * beta) + product
+    outer, own = tensor_or_number(who, "alpha", alpha), tensor_or_number(who, "beta", beta)
+    product = product if outer == 1 else product * outer
+    return product if own == 0 else (x if own == 1 else x * own) + product
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

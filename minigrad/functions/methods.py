@@ -273,7 +273,6 @@ class Methods(Conversion, Tape):
     triu = functions.triu
 
     # --- joining and taking apart ------------------------------------------------------------------------------------
-    concat = functions.cat
     split = functions.split
     chunk = functions.chunk
     unbind = functions.unbind

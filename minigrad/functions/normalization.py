@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from minigrad import ops
+from minigrad.checks import sizes
 from minigrad.engine.operation import Op
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import (
     Dims,
     DTypeLike,
-    _dims,
     _floating,
     _same_device,
     along,
@@ -60,11 +60,9 @@ def logsumexp(
     >>> mg.logsumexp(mg.tensor([[0.0, 0.0], [0.0, 1.0]]), dim=1)
     tensor([0.6931, 1.3133])
     """
-    dim, keepdim = reduced("logsumexp", input, dim, keepdim, axis, keepdims)
+    dims, keepdim = reduced("logsumexp", input, dim, keepdim, axis, keepdims)
     input = input if input.is_floating_point() else input.float()
-    return narrowed(
-        ops.logsumexp(widened(input), dim=_dims(dim, input.ndim, "logsumexp"), keepdim=keepdim), input.dtype
-    )
+    return narrowed(ops.logsumexp(widened(input), dim=dims, keepdim=keepdim), input.dtype)
 
 
 def softmax(
@@ -96,7 +94,7 @@ def softmax(
     >>> mg.softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([0.2689, 0.7311])
     """
-    return _row(ops.softmax, input, along("softmax", dim, axis, tensor("softmax", "input", input).ndim), dtype)
+    return _row("softmax", ops.softmax, input, dim, axis, dtype)
 
 
 def log_softmax(
@@ -128,19 +126,19 @@ def log_softmax(
     >>> mg.log_softmax(mg.tensor([0.0, 1.0]), dim=-1)
     tensor([-1.3133, -0.3133])
     """
-    return _row(
-        ops.log_softmax, input, along("log_softmax", dim, axis, tensor("log_softmax", "input", input).ndim), dtype
-    )
+    return _row("log_softmax", ops.log_softmax, input, dim, axis, dtype)
 
 
-def _row(operation: Op, input: Tensor, dim: int, dtype: DTypeLike | None) -> Tensor:
-    """Applies a softmax along one dimension; tensors without dimensions count as one element."""
+def _row(who: str, operation: Op, input: Tensor, dim: int | None, axis: int | None, dtype: DTypeLike | None) -> Tensor:
+    """A softmax along one dimension; tensors without dimensions count as one element."""
+    dim = along(who, dim, axis, tensor(who, "input", input).ndim)
     input = input.astype(dtype) if dtype is not None else input if input.is_floating_point() else input.float()
-    if (wide := widened(input)) is not input:
-        return narrowed(_row(operation, wide, dim, None), input.dtype)
-    if not input.ndim:
-        return operation(input.reshape(1), dim=0).reshape(())
-    return operation(input, dim=dim) if input.numel() else input
+    wide = widened(input)
+    if not wide.ndim:
+        out = operation(wide.reshape(1), dim=0).reshape(())
+    else:
+        out = operation(wide, dim=dim) if wide.numel() else wide
+    return out if wide is input else narrowed(out, input.dtype)
 
 
 def layer_norm(
@@ -178,7 +176,11 @@ def layer_norm(
     tensor([[-1.,  1.]])
     """
     tensor("layer_norm", "input", input)
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    shape = (
+        normalized_shape
+        if isinstance(normalized_shape, tuple)
+        else sizes("layer_norm", "normalized_shape", normalized_shape)
+    )
     if not shape or input.shape[input.ndim - len(shape) :] != shape or len(shape) > input.ndim:
         raise ValueError(f"layer_norm: the input of shape {input.shape} must end in normalized_shape {told(shape)}")
     for name, p in (("weight", weight), ("bias", bias)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autograd.autocast import autocast
+from minigrad.checks import choice, whole
 from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Pair, _pair, number, tensor, told
@@ -219,11 +220,12 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     if len(size) == 2 <= input.ndim:
         size = tuple(n if m is None else m for m, n in zip(size, input.shape[-2:], strict=True))
     size = tuple(map(plain, size))
-    whole = all(isinstance(n, int) for n in size)
-    if input.ndim not in (3, 4) or 0 in input.shape[-2:] or len(size) != 2 or not whole or min(size) < 0:
+    counted = all(isinstance(n, int) for n in size)
+    if input.ndim not in (3, 4) or 0 in input.shape[-2:] or len(size) != 2 or not counted or min(size) < 0:
         raise ValueError(
             f"adaptive_avg_pool2d: expected (N, C, H, W) or (C, H, W) with pixels and sizes ≥ 0, got {input.shape} to {told(output_size)}"
         )
+    size = tuple(map(int, size))
     if all(m and n % m == 0 for n, m in zip(input.shape[-2:], size, strict=True)):
         (h, w), (rows, columns), lead = input.shape[-2:], size, input.shape[:-2]
         wide = widened(input)
@@ -270,12 +272,11 @@ def interpolate(
               [1, 1, 2, 2]]]])
     """
     tensor("interpolate", "input", input)
+    choice("interpolate", "mode", mode, ("nearest", "bilinear"))
     if input.ndim != 4 and (mode != "nearest" or input.ndim < 3):
         raise ValueError(f"interpolate: expected (N, C, H, W), got shape {input.shape}")
     if (size is None) == (scale_factor is None):
         raise ValueError("interpolate: give either size or scale_factor")
-    if mode not in ("nearest", "bilinear"):
-        raise ValueError(f"interpolate: mode is 'nearest' or 'bilinear', not {told(mode)}")
     if align_corners is not None and mode == "nearest":
         raise ValueError("interpolate: align_corners goes with mode 'bilinear' only")
     if antialias and mode == "nearest":
@@ -290,7 +291,7 @@ def interpolate(
         size = [math.floor(n * s) for n, s in zip(input.shape[2:], scales, strict=True)]
         scales = [None] * rank if recompute_scale_factor else scales
     sizes: tuple = tuple(size) if isinstance(size, tuple | list) else (size,) * rank
-    sizes = tuple([number("interpolate", "size", n) for n in sizes])
+    sizes = tuple([whole("interpolate", "size", n) for n in sizes])
     if len(sizes) != rank or min(sizes) < 1 or min(input.shape[2:]) < 1:
         raise ValueError(f"interpolate: can't resize {input.shape[2:]} to {sizes}; sizes must be at least 1")
     ratios = [1 / s if s else n / m for s, n, m in zip(scales, input.shape[2:], sizes, strict=True)]

@@ -8,9 +8,20 @@ import builtins
 import math
 
 from minigrad import ops
+from minigrad.checks import whole
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.tensor import Tensor
-from minigrad.functions.arguments import Dims, DTypeLike, _dim, _dims, _floating, along, number, reduced, tensor
+from minigrad.functions.arguments import (
+    Dims,
+    DTypeLike,
+    _dim,
+    _floating,
+    along,
+    number,
+    reduced,
+    reduced_to_one,
+    tensor,
+)
 from minigrad.functions.choice import where
 from minigrad.functions.join import cat
 from minigrad.ops.reduce import narrowed, widened
@@ -52,8 +63,8 @@ def sum(
     >>> mg.sum(mg.tensor([[1, 2], [3, 4]]), dim=0)
     tensor([4, 6])
     """
-    dim, keepdim = reduced("sum", input, dim, keepdim, axis, keepdims)
-    return ops.sum(_summable(input, dtype), dim=_dims(dim, input.ndim, "sum"), keepdim=keepdim)
+    dims, keepdim = reduced("sum", input, dim, keepdim, axis, keepdims)
+    return ops.sum(_summable(input, dtype), dim=dims, keepdim=keepdim)
 
 
 def mean(
@@ -94,13 +105,13 @@ def mean(
     tensor([[1.5],
             [3.5]])
     """
-    dim, keepdim = reduced("mean", input, dim, keepdim, axis, keepdims)
+    dims, keepdim = reduced("mean", input, dim, keepdim, axis, keepdims)
     input = input if dtype is None else input.astype(dtype)
     if not input.is_floating_point():
         raise TypeError(
             f"mean needs a floating point tensor, got {input.dtype.name}; use .float().mean() or mean(dtype=mg.float32)"
         )
-    return ops.mean(input, dim=_dims(dim, input.ndim, "mean"), keepdim=keepdim)
+    return ops.mean(input, dim=dims, keepdim=keepdim)
 
 
 def _summable(a: Tensor, dtype: DTypeLike | None) -> Tensor:
@@ -151,13 +162,12 @@ def _variance(
 ) -> Tensor:
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
-    dim, keepdim = reduced(who, input, dim, keepdim, axis, keepdims)
+    dims, keepdim = reduced(who, input, dim, keepdim, axis, keepdims)
     _floating(who, input)
     if correction is None:
-        correction = 1 if unbiased is None else int(unbiased)
+        correction = 1 if unbiased is None else whole(who, "unbiased", unbiased)
     number(who, "correction", correction)
     wide = widened(input)
-    dims = _dims(dim, input.ndim, who)
     n = math.prod(input.shape[i] for i in dims)
     deviation = wide - mean(wide, dims, True) if dims else wide - wide
     total = sum(deviation * deviation, dims, keepdim) if dims else deviation * deviation
@@ -223,7 +233,7 @@ def prod(
     >>> mg.prod(mg.tensor([[1, 2], [3, 4]]), dim=0)
     tensor([3, 8])
     """
-    dim, keepdim = reduced("prod", input, dim, keepdim, axis, keepdims)
+    dim, keepdim = reduced_to_one("prod", input, dim, keepdim, axis, keepdims)
     a = _summable(input, dtype)
     if (wide := widened(a)) is not a:
         return narrowed(prod(wide, dim, keepdim), a.dtype)
@@ -308,8 +318,8 @@ def any(
     >>> mg.any(mg.tensor([[0, 1], [2, 3]]), dim=1).tolist()
     [True, True]
     """
-    dim, keepdim = reduced("any", input, dim, keepdim, axis, keepdims)
-    return ops.any(input, dim=_dims(dim, input.ndim, "any"), keepdim=keepdim)
+    dims, keepdim = reduced("any", input, dim, keepdim, axis, keepdims)
+    return ops.any(input, dim=dims, keepdim=keepdim)
 
 
 def all(
@@ -341,5 +351,5 @@ def all(
     >>> mg.all(mg.tensor([[0, 1], [2, 3]]), dim=1).tolist()
     [False, True]
     """
-    dim, keepdim = reduced("all", input, dim, keepdim, axis, keepdims)
-    return ops.all(input, dim=_dims(dim, input.ndim, "all"), keepdim=keepdim)
+    dims, keepdim = reduced("all", input, dim, keepdim, axis, keepdims)
+    return ops.all(input, dim=dims, keepdim=keepdim)

@@ -102,9 +102,10 @@ class PVTV2Config:
         _whole("num_classes", self.num_classes, 0)
         for name in ("embed_dims", "num_heads", "depths", "sr_ratios", "mlp_ratios", "patch_sizes", "strides"):
             values = getattr(self, name)
-            if name == "patch_sizes" and not values:  # num_stages is that of embed_dims by now, so it is no huge number
+            left_out = values is None or isinstance(values, tuple | list) and not values
+            if name == "patch_sizes" and left_out:  # num_stages is that of embed_dims by now, so it is no huge number
                 values = (self.patch_size, *[3] * (self.num_stages - 1))
-            if name == "strides" and not values:
+            if name == "strides" and left_out:
                 values = (4, *[2] * (self.num_stages - 1))
             if isinstance(values, str) or not hasattr(values, "__iter__"):
                 raise ValueError(
@@ -145,15 +146,15 @@ class PVTV2Config:
             _number(name, getattr(self, name))
         if self.qk_scale is not None:
             _number("qk_scale", self.qk_scale)
-        if self.hidden_act not in ACTIVATIONS:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
             raise ValueError(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {short(self.hidden_act)}")
-        if self.global_pool not in ("avg", ""):
+        if not isinstance(self.global_pool, str) or self.global_pool not in ("avg", ""):
             raise ValueError(f"global_pool must be 'avg' or '' (none), got {short(self.global_pool)}")
         if not self.global_pool and self.num_classes:
             raise ValueError(
                 f"global_pool '' leaves a map, which no classifier reads; num_classes must be 0, got {self.num_classes}"
             )
-        if self.problem_type is not None and self.problem_type not in PROBLEMS:
+        if self.problem_type is not None and not (isinstance(self.problem_type, str) and self.problem_type in PROBLEMS):
             raise ValueError(
                 f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {short(self.problem_type)}"
             )
@@ -242,6 +243,7 @@ class PVTV2Config:
         Raises:
             ValueError: when a field is unknown, or a value doesn't fit.
         """
+        checks.mapping("PVTV2Config.from_dict", "values", values)
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -269,7 +271,7 @@ class PVTV2Config:
         >>> PVTV2Config.from_hf({"hidden_sizes": [8, 16, 40, 64], "id2label": {"0": "cat", "1": "dog", "2": "owl"}}).num_classes
         3
         """
-        kind = values.get("model_type", "pvt_v2")
+        kind = checks.mapping("PVTV2Config.from_hf", "values", values).get("model_type", "pvt_v2")
         if kind != "pvt_v2":
             raise ValueError(f"this configuration is of a {short(kind)} model, and PVT v2 has the model_type 'pvt_v2'")
         names = {ours: theirs for ours, theirs in HF_NAMES.items() if theirs in values}

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from minigrad import nn, ops
+from minigrad import checks, nn, ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _floating, _same_dtype
 from minigrad.kernels import kernel
@@ -68,8 +68,10 @@ def conv_mlp(
     _same_dtype("conv_mlp", *given)
     _floating("conv_mlp", x)
     hidden, out = w1.shape[:1], w2.shape[:1]
+    size = checks.sizes("conv_mlp", "size", size)
     if (
         x.ndim != 3
+        or len(size) != 2
         or x.shape[1] != math.prod(size)
         or min(size) < 1
         or w1.shape != (*hidden, x.shape[2])
@@ -81,7 +83,7 @@ def conv_mlp(
         or any(t is not None and t.shape != n for t, n in ((b1, hidden), (b, hidden), (b2, out)))
     ):
         raise ValueError(
-            f"conv_mlp: shapes {', '.join(str(t.shape) for t in given)} don't fit size {tuple(size)}; expected (N, H·W, C), "
+            f"conv_mlp: shapes {', '.join(str(t.shape) for t in given)} don't fit size {size}; expected (N, H·W, C), "
             "(hidden, C), (hidden, 1, odd, odd), (O, hidden) and biases (hidden,), (hidden,), (O,)"
         )
     return conv_mlp_(x, w1, b1, taps, b, w2, b2, size=size, relu=relu)

@@ -61,6 +61,7 @@ class PVTV2Encoder(nn.Module):
         kind = type(self).__name__
         if not isinstance(attentions, list | None):
             raise checks.wrong(kind, "attentions", "a list or None", attentions)
+        count = None if count is None else checks.whole(kind, "count", count)
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"{kind}: expected a Tensor of images (N, {self.config.in_channels}, H, W), got {type(x).__name__}; "
@@ -116,8 +117,7 @@ class PVTV2Encoder(nn.Module):
         Raises:
             ValueError: for a position that there isn't, or another format.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        checks.choice(type(self).__name__, "output_fmt", output_fmt, ("NCHW",))
         taken = take_indices(len(self.stages), indices)
         maps = self.stage_maps(x, count=max(taken) + 1 if stop_early else None)
         intermediates = [maps[i] for i in range(len(maps)) if i in taken]

@@ -71,6 +71,9 @@ class ImageProcessor:
     crop_mode: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._set("size", _size("size", self.size))
         self._set("resample", _filter(self.resample))
         if self.crop_size is not None:
@@ -79,9 +82,6 @@ class ImageProcessor:
                 raise ValueError(f"crop_size must be a height and a width, got {self.crop_size}")
         elif self.do_center_crop:
             raise ValueError("do_center_crop needs a crop_size, such as {'height': 224, 'width': 224}")
-        for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if not _is_number(self.rescale_factor) or self.rescale_factor <= 0:
             raise ValueError(f"rescale_factor must be a positive number, got {self.rescale_factor!r}")
         self._set("image_mean", _channels("image_mean", self.image_mean))
@@ -92,7 +92,7 @@ class ImageProcessor:
             )
         if min(self.image_std) <= 0:
             raise ValueError(f"image_std must be positive, got {self.image_std}")
-        if self.crop_mode not in (None, *CROP_MODES):
+        if self.crop_mode is not None and not (isinstance(self.crop_mode, str) and self.crop_mode in CROP_MODES):
             raise ValueError(f"crop_mode must be None or one of {', '.join(CROP_MODES)}, got {self.crop_mode!r}")
 
     def _set(self, name: str, value) -> None:
@@ -218,7 +218,7 @@ class ImageProcessor:
         Raises:
             ValueError: as `from_pretrained`.
         """
-        return cls(**preprocessor_files.arguments(values))
+        return cls(**preprocessor_files.arguments(checks.mapping("ImageProcessor.from_dict", "values", values)))
 
     def to_dict(self) -> dict[str, object]:
         """The contents of a `preprocessor_config.json`. (`crop_mode` is no entry of Hugging Face's, and ignored there.)"""

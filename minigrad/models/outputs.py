@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol, TypeVar, overload
 
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import where
 from minigrad.nn import functional as F
@@ -44,7 +45,7 @@ class ModelOutput:
 
     def get(self, key: str, default: object = None) -> object:
         """The field of this name, or `default` when there is none or it is None."""
-        return self[key] if key in self.keys() else default
+        return self[key] if key in self else default
 
     def to_tuple(self) -> tuple[Value, ...]:
         """The fields that are not None."""
@@ -61,15 +62,16 @@ class ModelOutput:
             if key not in self.keys():
                 raise KeyError(f"this output has no {key!r}; it has {', '.join(self.keys())}")
             return getattr(self, key)
-        return self.to_tuple()[key]
+        values = self.to_tuple()
+        return values[key] if isinstance(key, slice) else values[checks.position(type(self).__name__, key, len(values))]
 
     def __setitem__(self, key: str, value: Value | None) -> None:
-        if key not in (names := [f.name for f in fields(self)]):
+        if checks.text(type(self).__name__, "a field's name", key) not in (names := [f.name for f in fields(self)]):
             raise KeyError(f"{type(self).__name__} has no field {key!r}; it has {', '.join(names)}")
         setattr(self, key, value)
 
     def __contains__(self, key) -> bool:
-        return key in self.keys()
+        return isinstance(key, str) and key in self.keys()
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.to_tuple())

@@ -140,7 +140,7 @@ def list_models(
     for parameter, given in (("filter", filter), ("exclude_filters", exclude_filters)):
         if given is not None and not isinstance(given, str):
             checks.entries("list_models", parameter, given, "a pattern, a list of patterns or None", str)
-    include, exclude = ([f] if isinstance(f, str) else list(f or ()) for f in (filter, exclude_filters))
+    include, exclude = ([f] if isinstance(f, str) else [] if f is None else list(f) for f in (filter, exclude_filters))
     names = [n for n in VARIANTS if not any(include) or any(fnmatchcase(n, f) for f in include)]
     names = [n for n in names if not any(fnmatchcase(n, f) for f in exclude)]
     if pretrained:

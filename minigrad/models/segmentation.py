@@ -190,6 +190,7 @@ class SemanticFPN(Segmenter):
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, id2label)
         _whole("channels", channels, 1)
+        checks.function(type(self).__name__, "norm_layer", norm_layer)
         _whole("head_channels", head_channels, 1)
         info = FeatureInfo(self.config, self.stages)
         self.neck = FPN(info.channels(), channels)
@@ -232,6 +233,7 @@ class MLPSegmenter(Segmenter):
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, id2label)
         _whole("channels", channels, 1)
+        checks.function(type(self).__name__, "norm_layer", norm_layer)
         dims = FeatureInfo(self.config, self.stages).channels()
         self.decode_head = MLPHead(dims, channels, num_classes, dropout, norm_layer)
         self._start()

@@ -40,12 +40,14 @@ class MultiheadAttention(Module):
     ):  # fmt: skip
         embed_dim = checks.whole("MultiheadAttention", "embed_dim", embed_dim)
         num_heads = checks.whole("MultiheadAttention", "num_heads", num_heads)
+        bias = checks.flag("MultiheadAttention", "bias", bias)
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim={embed_dim} must be a positive multiple of num_heads={num_heads}"
             )
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
-        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
+        self.kdim = embed_dim if kdim is None else checks.whole("MultiheadAttention", "kdim", kdim)
+        self.vdim = embed_dim if vdim is None else checks.whole("MultiheadAttention", "vdim", vdim)
         self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
 
         def parameter(*shape: int) -> Parameter:

@@ -44,14 +44,18 @@ class _List(Module, Generic[M]):
             for name in self._names()[index]:
                 part._put(name, vars(self)[name])
             return part
-        return vars(self)[self._names()[index]]
+        return vars(self)[self._name(index)]
 
     def __setitem__(self, index: int, module: M) -> None:
-        self._put(self._names()[index], module)
+        self._put(self._name(index), module)
+
+    def _name(self, index: int) -> str:
+        names = self._names()
+        return names[checks.position(type(self).__name__, index, len(names))]
 
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
-        del modules[index]
+        del modules[index if isinstance(index, slice) else checks.position(type(self).__name__, index, len(modules))]
         self._renumber(modules)
 
     def append(self, module: M) -> Self:
@@ -68,7 +72,7 @@ class _List(Module, Generic[M]):
     def insert(self, index: int, module: M) -> Self:
         """Adds a module before position `index`; the names are the positions again afterwards."""
         modules = list(self)
-        modules.insert(index, module)
+        modules.insert(checks.whole(type(self).__name__, "index", index), module)
         self._renumber(modules)
         return self
 

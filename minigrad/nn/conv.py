@@ -17,7 +17,7 @@ def pair(value, name: str) -> tuple[int, int]:
     values = (value, value) if isinstance(value, Integral) else tuple(value) if isinstance(value, tuple | list) else ()
     if len(values) != 2 or not all(isinstance(v, Integral) for v in values):
         raise ValueError(f"{name} must be an int or two ints (height, width), got {value!r}")
-    return values
+    return int(values[0]), int(values[1])
 
 
 class _Conv(Module):
@@ -32,14 +32,14 @@ class _Conv(Module):
         name = type(self).__name__
         in_channels = checks.whole(name, "in_channels", in_channels)
         out_channels = checks.whole(name, "out_channels", out_channels)
-        groups = checks.whole(name, "groups", groups)
+        groups, bias = checks.whole(name, "groups", groups), checks.flag(name, "bias", bias)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
-        if padding_mode != "zeros":
+        if not isinstance(padding_mode, str) or padding_mode != "zeros":
             raise ValueError(
-                f"{name}: padding_mode is 'zeros' only, got {padding_mode!r}; pad with F.pad before the layer"
+                f"{name}: padding_mode is 'zeros' only, got {checks.told(padding_mode)}; pad with F.pad before the layer"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = pair(kernel_size, "kernel_size")

@@ -61,13 +61,14 @@ def _fans(tensor: Tensor) -> tuple[int, int]:
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which a nonlinearity wants its input's deviation raised: 1 for linear, conv* and sigmoid, 5/3 for
     tanh, √2 for relu, √(2/(1 + param²)) for leaky_relu (slope `param`, 0.01 if None), 3/4 for selu."""
+    checks.text("calculate_gain", "nonlinearity", nonlinearity)
     if nonlinearity in ("linear", "sigmoid", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))):
         return 1.0
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else checks.number("calculate_gain", "param", param)
         return math.sqrt(2 / (1 + slope**2))
     gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
-    if not isinstance(nonlinearity, str) or nonlinearity not in gains:
+    if nonlinearity not in gains:
         raise ValueError(
             f"unknown nonlinearity {nonlinearity!r}; choose linear, conv2d, sigmoid, tanh, relu, leaky_relu or selu"
         )
@@ -192,9 +193,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: random.Generato
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    fan = _fans(tensor)[mode == "fan_out"]
+    fan = _fans(tensor)[checks.choice("kaiming", "mode", mode, ("fan_in", "fan_out")) == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 

@@ -22,6 +22,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
         in_features = checks.whole("Linear", "in_features", in_features)
         out_features = checks.whole("Linear", "out_features", out_features)
+        bias = checks.flag("Linear", "bias", bias)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(zeros(out_features, in_features, dtype=dtype, device=device))
         self.bias = Parameter(zeros(out_features, dtype=dtype, device=device)) if bias else None

@@ -1,5 +1,6 @@
 """Losses as modules. `reduction` is "mean", "sum" or "none"; x is the prediction, t the target."""
 
+from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.module import Buffer, Module
@@ -7,9 +8,7 @@ from minigrad.nn.module import Buffer, Module
 
 class _Loss(Module):
     def __init__(self, reduction: str):
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = checks.choice(type(self).__name__, "reduction", reduction, ("mean", "sum", "none"))
 
 
 class CrossEntropyLoss(_Loss):

@@ -7,7 +7,7 @@ say) is neither: it is in no `state_dict`. Assigned to a buffer's name it become
 
 from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from minigrad import checks, dtypes
 from minigrad.backend import tracing
 from minigrad.engine.tensor import Tensor
 from minigrad.nn.parameter import Buffer, Parameter
+from minigrad.nn.state import Differences, compared
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -24,13 +25,6 @@ class Forwards(Protocol[P, R]):
     """What has a `forward`: calling a module takes what its own takes, and gives what that gives."""
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-
-class Differences(NamedTuple):
-    """What `load_state_dict` found: names that the mapping lacks, and names that the module lacks."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 def zeros(*shape: int, dtype=None, device=None) -> Tensor:
@@ -113,6 +107,7 @@ class Module:
     ) -> Iterator[tuple[str, "Module"]]:
         """(name, module) for this module (under the name `prefix`) and all below it, each once unless
         `remove_duplicate` is False; modules in `memo` are left out together with what is below them."""
+        checks.text("named_modules", "prefix", prefix)
         if not remove_duplicate:
             yield from self._walk(prefix)
             return
@@ -143,6 +138,7 @@ class Module:
         return (child for _, child in self.named_children())
 
     def _named(self, kind, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        checks.text(type(self).__name__, "prefix", prefix)
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         seen = set()
         for path, module in modules:
@@ -266,7 +262,7 @@ class Module:
 
         It is a snapshot: training on replaces the module's arrays and leaves these alone.
         """
-        return {name: tensor.detach() for name, tensor in self._state(prefix)}
+        return {name: tensor.detach() for name, tensor in self._state(checks.text("state_dict", "prefix", prefix))}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Differences:
         """Takes the values of a mapping from names to Tensors or numpy arrays, moved to each parameter's device.
@@ -281,25 +277,13 @@ class Module:
         """
         checks.mapping("load_state_dict", "state_dict", state_dict, "a dict from names to tensors or arrays")
         own = dict(self._state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        problems = [f"missing {name} {_describe(own[name])}" for name in missing] if strict else []
-        problems += [f"unexpected {name} {_describe(state_dict[name])}" for name in unexpected] if strict else []
-        for name, tensor in own.items():
-            if name in state_dict and not _fits(state_dict[name], tensor):
-                problems.append(f"{name} is {_describe(state_dict[name])}, expected {_describe(tensor)}")
-        if problems:
-            plural = "difference" if len(problems) == 1 else "differences"
-            raise ValueError(
-                f"{type(self).__name__}.load_state_dict found {len(problems)} {plural} and changed nothing:\n  "
-                + "\n  ".join(problems)
-            )
+        found = compared(f"{type(self).__name__}.load_state_dict", "state_dict", own, state_dict, strict)
         for name, tensor in own.items():
             if name in state_dict:
                 value = state_dict[name]
                 value = value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value), device=tensor.device)
                 tensor.data = value.to(tensor.device, tensor.dtype).data
-        return Differences(missing, unexpected)
+        return found
 
     # --- printing ---
 
@@ -326,30 +310,3 @@ def tree(name: str, extra: list[str], children: list[str]) -> str:
 
 def indent(text: str) -> str:
     return text.replace("\n", "\n  ")
-
-
-def _fits(value, tensor: Tensor) -> bool:
-    """Whether a value of a `state_dict` has a tensor's shape and dtype; or has 16 bits where the tensor is float32, or is float32 and
-    loses nothing in the tensor's 16 bits."""
-    given = _describe(value)
-    if given == _describe(tensor):
-        return True
-    if tensor.dtype == "float32":
-        return given in (f"{tensor.shape} float16", f"{tensor.shape} bfloat16")
-    if tensor.dtype.itemsize != 2 or given != f"{tensor.shape} float32":
-        return False
-    wide = (value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value))).to(tensor.device)
-    return bool(((wide.astype(tensor.dtype).float() == wide) | (wide != wide)).all())
-
-
-def _describe(value) -> str:
-    """`(10, 64) float32`; of what is neither a tensor nor numbers, its type."""
-    if not isinstance(value, Tensor):
-        try:
-            array = np.asarray(value)
-        except ValueError:  # lists of different lengths
-            return checks.kind(value)
-        if array.dtype.name not in dtypes.ALL:
-            return checks.kind(value)
-        value = array
-    return f"{tuple(value.shape)} {dtypes.dtype(value.dtype).name}"

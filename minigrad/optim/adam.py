@@ -1,9 +1,11 @@
 """Adam and AdamW: the update rule, and around it the step count and the slots."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from minigrad import checks
+from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels import KERNELS
 from minigrad.optim.optimizer import Optimizer, all_numbers, at_least_zero, counts, fit, like, scalar
@@ -68,6 +70,7 @@ class Adam(Optimizer):
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):  # fmt: skip
+        _two(type(self).__name__, betas)
         if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
             raise ValueError("betas must be either both floats or both Tensors")
         for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
@@ -83,7 +86,7 @@ class Adam(Optimizer):
     def check(self, group: dict[str, Any]) -> None:
         super().check(group)
         at_least_zero("epsilon value", group["eps"])
-        for i, beta in enumerate(group["betas"]):
+        for i, beta in enumerate(_two(type(self).__name__, group["betas"])):
             if not 0 <= beta < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}, it must be at least 0 and less than 1")
 
@@ -128,6 +131,14 @@ class Adam(Optimizer):
             log = p.backend.log(scalar(beta, p)) if isinstance(beta, Tensor) else math.log(beta) if beta else -math.inf
             found.append(-p.backend.expm1(step.data * log))
         return found[0], p.backend.sqrt(found[1])
+
+
+def _two(who: str, betas: Any) -> Sequence:
+    """The betas, if they are two numbers or Tensors."""
+    if isinstance(betas, tuple | list) and len(betas) == 2:
+        if all(isinstance(beta, Tensor) or isinstance(plain(beta), int | float) for beta in betas):
+            return betas
+    raise TypeError(f"{who}: betas must be two numbers, as (0.9, 0.999), got {checks.told(betas)}")
 
 
 class AdamW(Adam):

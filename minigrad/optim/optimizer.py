@@ -107,11 +107,12 @@ class Optimizer:
         missing = [name for name in self.defaults if name not in group]
         if missing:
             raise KeyError(f"the parameter group lacks {', '.join(missing)}")
-        if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
-            raise ValueError(f"Tensor lr must be 1-element, got shape {group['lr'].shape}")
-        at_least_zero("learning rate", group["lr"])
-        at_least_zero("weight_decay value", group["weight_decay"])
-        if group["differentiable"]:
+        lr = group.get("lr", 0)  # an optimiser of the user's may have other options
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got shape {lr.shape}")
+        at_least_zero("learning rate", lr)
+        at_least_zero("weight_decay value", group.get("weight_decay", 0))
+        if group.get("differentiable", False):
             raise ValueError("differentiable=True isn't offered: minigrad's optimisers don't record their steps")
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -302,8 +302,7 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"OneCycleLR: Expected positive integer total_steps, but got {total_steps}")
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: Expected float between 0 and 1 pct_start, but got {pct_start}")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+        checks.choice("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
         top = pct_start * total_steps - 1
         self.ends = [top, 2 * top, total_steps - 1] if three_phase else [top, total_steps - 1]

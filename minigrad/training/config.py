@@ -94,11 +94,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must be {limit}, got {value!r}")
         if self.lr == 0:
             raise ValueError("lr must be greater than 0, got 0")
-        if self.data != "digits" and not Path(self.data).is_dir():
+        if checks.path("TrainConfig", "data", self.data) != "digits" and not Path(self.data).is_dir():
             raise ValueError(f"data must be 'digits' or a folder of class folders; there is no folder {self.data!r}")
         xp = backend.get(self.device)
-        if self.amp not in AMP:
-            raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
+        checks.choice("TrainConfig", "amp", self.amp, AMP)
         if self.low is not None and self.low not in xp.dtypes:
             raise ValueError(f"device {self.device!r} has no {self.low}; use amp float16 (slow there), or device mlx")
 
@@ -123,6 +122,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, settings: Mapping) -> "TrainConfig":
         """The inverse of `to_dict`. Raises ValueError for a setting that doesn't exist."""
+        checks.mapping("TrainConfig.from_dict", "settings", settings)
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown training setting {', '.join(map(repr, unknown))}")

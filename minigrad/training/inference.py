@@ -81,6 +81,8 @@ class Classifier:
         Raises:
             FileNotFoundError, HubError, CheckpointError: as `models.from_pretrained`, also where the weights are another variant's.
         """
+        checks.instance("Classifier.create", "config", config, TrainConfig, "a TrainConfig")
+        checks.instance("Classifier.create", "task", task, Task, "a Task, as load_task gives")
         fields: dict[str, Any] = {
             "num_classes": len(task.classes),
             "in_channels": task.preprocessing.channels,

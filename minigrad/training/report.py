@@ -4,12 +4,14 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
@@ -70,8 +72,9 @@ class TrainResult:
         atomic_write_json(self.folder / RESULT, self.to_dict())
 
     @classmethod
-    def load(cls, folder: Path) -> "TrainResult":
+    def load(cls, folder: str | PathLike) -> "TrainResult":
         """From a finished run's folder."""
+        folder = Path(checks.path("TrainResult.load", "folder", folder))
         try:
             return cls(folder=folder, **json.loads((folder / RESULT).read_text(encoding="utf-8")))
         except (TypeError, ValueError):

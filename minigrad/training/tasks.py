@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
 from minigrad.engine.tensor import Tensor
@@ -76,7 +77,7 @@ class Task:
         Raises:
             ValueError: when there is no such part.
         """
-        if part not in self.parts:
+        if checks.text("batches", "part", part) not in self.parts:
             raise ValueError(f"this data has no {part!r} part, only {', '.join(map(repr, self.parts))}")
         transform = self.preprocessing.transform()
         return DataLoader(
@@ -116,7 +117,8 @@ def load_task(data: str, size: int) -> Task:
         FileNotFoundError: for a folder without images in class folders.
         ValueError: when the parts differ in their classes, or there are too few classes or images.
     """
-    if data == "digits":
+    size = checks.whole("load_task", "size", size)
+    if checks.path("load_task", "data", data) == "digits":
         digits = {part: Digits(part) for part in PARTS}
         preprocessing = Preprocessing("digits", size, 16, (Digits.mean,), (Digits.std,))
         return Task(digits, digits["train"].classes, preprocessing)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from minigrad.checks import told
 from minigrad.serialize import CheckpointError
 
 LAYOUTS = ("timm", "original", "hf")
@@ -61,8 +62,8 @@ def check_layout(layout: str) -> str:
     Raises:
         ValueError: when it is none of `LAYOUTS`.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {layout!r}")
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {told(layout)}")
     return layout
 
 

@@ -28,7 +28,7 @@ from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read
 from minigrad.models.config import PVTV2Config
 from minigrad.models.pvt_v2 import PVT_V2
 from minigrad.nn import Module, init
-from minigrad.nn.module import Differences
+from minigrad.nn.state import Differences, compared
 from minigrad.serialize import CheckpointError
 
 M = TypeVar("M", bound=Module)
@@ -47,11 +47,13 @@ def load_weights(model: Module, path: str | os.PathLike, layout: str | None = No
         CheckpointError: when the file is damaged, hostile, or of another format.
     """
     checks.instance("load_weights", "model", model, Module, "a module")
-    arrays = read_weights(Path(checks.path("load_weights", "path", path)), layout).arrays
+    weights = read_weights(Path(checks.path("load_weights", "path", path)), layout)
+    arrays = weights.arrays
     if not hasattr(model, "head"):
         arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
     own = model.state_dict()
     state = {k: Tensor(v, own[k].dtype, own[k].device) if k in own else Tensor(v) for k, v in arrays.items()}
+    compared("load_weights", str(weights.path), own, state, strict)
     return model.load_state_dict(state, strict=strict)
 
 

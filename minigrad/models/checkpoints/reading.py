@@ -157,10 +157,8 @@ def read_weights(path: Path, layout: str | None = None) -> Weights:
         arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
     try:
         found = detect_layout(arrays)
-        if layout not in (None, found):
-            raise CheckpointError(
-                f"its names are those of the layout {found!r}, not {check_layout(layout)!r}; leave layout out"
-            )
+        if layout is not None and check_layout(layout) != found:
+            raise CheckpointError(f"its names are those of the layout {found!r}, not {layout!r}; leave layout out")
         arrays = to_native(arrays, found)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None

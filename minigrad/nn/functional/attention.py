@@ -114,6 +114,7 @@ def scaled_dot_product_attention(
             )
         if is_causal:
             raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    dropout_p = number("scaled_dot_product_attention", "dropout_p", dropout_p)
     if scale is not None:
         scale = number("scaled_dot_product_attention", "scale", scale)
     if enable_gqa:

@@ -5,24 +5,22 @@ from collections.abc import Callable
 
 from minigrad import ops
 from minigrad.autograd.autocast import is_autocast_enabled
+from minigrad.checks import choice
 from minigrad.dtypes import DType, promote
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import gather, log_softmax, mean, sum, where
-from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, told
+from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits"]
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduce(who: str, loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         _floating(who, loss)
         return mean(loss)
-    if reduction == "sum":
-        return sum(loss)
-    if reduction == "none":
-        return loss
-    raise ValueError(f"{who}: reduction is 'mean', 'sum' or 'none', not {told(reduction)}")
+    return sum(loss) if reduction == "sum" else loss
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------
@@ -66,7 +64,7 @@ def cross_entropy(
     tensor([0.1269, 0.6931])
     """
     who = "cross_entropy"
-    tensor(who, "input", input), tensor(who, "target", target)
+    tensor(who, "input", input), tensor(who, "target", target), choice(who, "reduction", reduction, REDUCTIONS)
     if weight is not None:
         tensor(who, "weight", weight)
     if not 0 <= number(who, "label_smoothing", label_smoothing) <= 1:
@@ -140,14 +138,15 @@ def nll_loss(
     >>> mg.nn.functional.nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
     tensor(2.)
     """
-    tensor("nll_loss", "input", input), tensor("nll_loss", "target", target)
+    who = "nll_loss"
+    tensor(who, "input", input), tensor(who, "target", target), choice(who, "reduction", reduction, REDUCTIONS)
     if weight is not None:
-        tensor("nll_loss", "weight", weight)
-    rows, classes, shape = _class_first("nll_loss", input, target)
-    losses, weights = _pick("nll_loss", rows, classes, weight, ignore_index)
+        tensor(who, "weight", weight)
+    rows, classes, shape = _class_first(who, input, target)
+    losses, weights = _pick(who, rows, classes, weight, ignore_index)
     if reduction == "mean":
         return _ratio(losses, weights)
-    return sum(losses) if reduction == "sum" else _reduce("nll_loss", losses.reshape(shape), reduction)
+    return sum(losses) if reduction == "sum" else _reduce(who, losses.reshape(shape), reduction)
 
 
 def _class_first(who: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
@@ -216,7 +215,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> mg.nn.functional.mse_loss(mg.tensor([1.0, 2.0]), mg.tensor([1.0, 4.0]))
     tensor(2.)
     """
-    _pairwise("mse_loss", input, target)
+    _pairwise("mse_loss", input, target, reduction)
     return _in_float32(_mse, reduction, input, target)
 
 
@@ -235,7 +234,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> mg.nn.functional.l1_loss(mg.tensor([1.0, 2.0]), mg.tensor([1.0, 4.0]))
     tensor(1.)
     """
-    _pairwise("l1_loss", input, target)
+    _pairwise("l1_loss", input, target, reduction)
     return _in_float32(_l1, reduction, input, target)
 
 
@@ -254,7 +253,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     >>> mg.nn.functional.smooth_l1_loss(mg.tensor([3.0, 0.5]), mg.tensor([0.0, 0.0]), reduction="none")
     tensor([2.5  , 0.125])
     """
-    _pairwise("smooth_l1_loss", input, target)
+    _pairwise("smooth_l1_loss", input, target, reduction)
     if number("smooth_l1_loss", "beta", beta) < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
 
@@ -286,7 +285,7 @@ def binary_cross_entropy_with_logits(
     tensor([0.6931, 0.1269])
     """
     who = "binary_cross_entropy_with_logits"
-    _pairwise(who, input, target)
+    _pairwise(who, input, target, reduction)
     for name, factor in (("weight", weight), ("pos_weight", pos_weight)):
         if factor is not None:
             tensor(who, name, factor)
@@ -299,7 +298,8 @@ def _binary(reduction: str, x: Tensor, t: Tensor, weight: Tensor | None, pos_wei
     return _reduce("binary_cross_entropy_with_logits", losses, reduction)
 
 
-def _pairwise(who: str, input: Tensor, target: Tensor) -> None:
+def _pairwise(who: str, input: Tensor, target: Tensor, reduction: str) -> None:
+    choice(who, "reduction", reduction, REDUCTIONS)
     if tensor(who, "input", input).shape != tensor(who, "target", target).shape:
         raise ValueError(f"{who}: input {input.shape} and target {target.shape} must have the same shape")
     _same_device(who, input, target)

@@ -32,7 +32,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     (tensor([0., 0., 0.]), tensor([1., 1., 1.]))
     """
     tensor("dropout", "input", input)
-    if not training or p == 0:
+    if not training or number("dropout", "p", p) == 0:
         return input
     return input * keep_mask(input, input.shape, p, "dropout")
 
@@ -49,7 +49,7 @@ def drop_path(input: Tensor, p: float = 0.0, training: bool = True) -> Tensor:
             [0., 0.]])
     """
     tensor("drop_path", "input", input)
-    if not training or p == 0:
+    if not training or number("drop_path", "p", p) == 0:
         return input
     if not input.ndim:
         raise ValueError("drop_path: expected (N, …), got a tensor without dimensions, of shape ()")

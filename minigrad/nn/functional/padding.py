@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minigrad import ops
+from minigrad import checks, ops
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions import index_select, narrow, where
-from minigrad.functions.arguments import _integer, number, tensor, told
+from minigrad.functions.arguments import _integer, number, tensor
 
 __all__ = ["pad"]
 
@@ -29,6 +29,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     tensor([0, 1, 2, 0, 0])
     """
     tensor("pad", "input", input)
+    checks.choice("pad", "mode", mode, ("constant", "replicate", "reflect", "circular"))
     if not isinstance(pad, tuple | list):
         raise TypeError(f"pad: pad must be a list of widths, got {type(pad).__name__}")
     pad = [_integer(n, "width", "pad") for n in pad]
@@ -56,8 +57,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 def _pad_from(input: Tensor, widths: Sequence[tuple[int, int]], mode: str) -> Tensor:
     """`pad` with the tensor's own elements: each dimension read at the places that its padding stands for."""
-    if mode not in ("replicate", "reflect", "circular"):
-        raise ValueError(f"pad: mode is 'constant', 'replicate', 'reflect' or 'circular', not {told(mode)}")
     for dim, (before, after) in enumerate(widths):
         if not (before or after):
             continue

@@ -76,8 +76,15 @@ class Diagram:
         return count
 
     def parent(self, key: str) -> str | None:
-        """The cluster that a node or a cluster lies in."""
-        return self.clusters[key].parent if key in self.clusters else self.nodes[key].parent
+        """The cluster that a node or a cluster lies in.
+
+        Raises:
+            KeyError: when there is none with this key.
+        """
+        found = self.clusters.get(key) or self.nodes.get(key) if isinstance(key, str) else None
+        if found is None:
+            raise KeyError(f"there is no node or cluster {key!r} in this diagram; .nodes and .clusters hold the keys")
+        return found.parent
 
     def order(self) -> list[str]:
         """All keys, a cluster right before the first of what it holds."""
