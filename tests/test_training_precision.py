@@ -157,7 +157,7 @@ def test_recomputing_changes_nothing(tmp_path):
 
 def test_settings_that_make_no_sense(tmp_path):
     for settings, words in (
-        ({"amp": "half"}, "amp must be one of off, auto, float16, bfloat16, got 'half'"),
+        ({"amp": "half"}, "TrainConfig: amp must be 'off', 'auto', 'float16' or 'bfloat16', got 'half'"),
         ({"amp": "bfloat16"}, "'cpu' has no bfloat16.*float16.*mlx"),
         ({"accumulate": 0}, "accumulate must be an integer of at least 1"),
     ):
