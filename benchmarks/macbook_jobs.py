@@ -73,7 +73,7 @@ class Minigrad:
 
         def run():
             with mg.no_grad():
-                mx.eval(self.forward(x).data)
+                mx.eval(self.forward(x).array)
 
         return run
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from minigrad import backend, checks
 from minigrad.creation import zeros_like
+from minigrad.engine import inplace
 from minigrad.engine.tensor import Tensor, _tensor
 
 BUCKET = 32 << 20  # bytes that travel at once: small gradients together, large ones while others are computed
@@ -86,12 +87,12 @@ def all_reduce(tensors: Sequence[Tensor], op: str = "sum", after: Sequence[Tenso
     tensors, size = checks.entries("all_reduce", "tensors", tensors, "a list of tensors", Tensor), get_world_size()
     after = checks.entries("all_reduce", "after", after, "a list of tensors", Tensor)
     if size == 1 or not tensors:
-        return [t.detach() for t in tensors]
+        return [_tensor(t.array, t._backend) for t in tensors]
     xp = _backend([*tensors, *after])
     results: list[Tensor | None] = [None] * len(tensors)
-    before = [t.data for t in after]
+    before = [t.array for t in after]
     for bucket in _buckets(tensors):
-        flat = xp.concatenate([tensors[i].data.reshape(-1) for i in bucket])
+        flat = xp.concatenate([tensors[i].array.reshape(-1) for i in bucket])
         (flat,) = xp.after([flat], before)
         total = xp.all_sum(flat)
         before = [total]
@@ -114,7 +115,7 @@ def _buckets(tensors: list[Tensor]) -> list[list[int]]:
             members, held = [], 0
             buckets.append(members)
         members.append(i)
-        open_ones[t.dtype.name] = members, held + t.data.nbytes
+        open_ones[t.dtype.name] = members, held + t.array.nbytes
     return buckets
 
 
@@ -143,9 +144,9 @@ def broadcast(tensors: Iterable[Tensor], src: int = 0) -> None:
     found = all_reduce([t.detach() if mine else zeros_like(t) for t in tensors])
     xp = _backend(found)
     with _peer_errors(xp):
-        xp.eval(*[t.data for t in found])
+        xp.eval(*[t.array for t in found])
     for t, value in zip(tensors, found, strict=True):
-        t.data = value.data
+        inplace.assign(t, value.array)
     sums = all_gather([fingerprint(tensors)])
     if (sums != sums[0]).any():
         raise PeerLost("the weights that one process sent to the others didn't arrive")
@@ -235,7 +236,7 @@ def first(function: Callable[[], bytes]) -> bytes:
 def read(tensor: Tensor) -> np.ndarray:
     """The values of a tensor that was exchanged. Raises PeerLost where MLX says that a process is gone; else they are right only
     if they show it themselves."""
-    return _read(checks.tensor("read", "tensor", tensor).backend, tensor.data)
+    return _read(checks.tensor("read", "tensor", tensor).backend, tensor.array)
 
 
 def _read(xp, array) -> np.ndarray:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from minigrad.backend import BackendError
+from minigrad.dtypes import ALL
 
 
 def explained(op, error: Exception, inputs, static) -> Exception:
@@ -142,14 +143,49 @@ def check_grad(tensor, value) -> None:
         )
 
 
+def written_leaf(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what} that requires a gradient can't be changed in place while operations are recorded; do it inside mg.no_grad(), or "
+        "make a new tensor, as in x = x + y"
+    )
+
+
+def written_view(manner: str) -> RuntimeError:
+    made = {
+        "no_grad": "a view that was made under no_grad; make it outside",
+        "several": "one of several views of one call (split, chunk, unbind); take it by an index or narrow",
+    }[manner]
+    return RuntimeError(f"where a gradient is involved, this can't be written to: {made}, or write to its clone()")
+
+
+def written_overlap(who: str, tensor) -> RuntimeError:
+    return RuntimeError(
+        f"{who}: elements of the tensor of shape {tensor.shape} share memory, as after expand(); write to its clone()"
+    )
+
+
+def unfit_result(who: str, tensor, result) -> Exception:
+    """For a result that can't take a tensor's place."""
+    if tuple(result.shape) != tensor.shape:
+        return ValueError(
+            f"{who}: the result has shape {tuple(result.shape)}, the tensor to be changed {tensor.shape}; make a new tensor, as in "
+            "x = x + y"
+        )
+    return RuntimeError(
+        f"{who}: a result in {result.dtype.name} can't be put into a tensor of {tensor.dtype.name}; cast the tensor first"
+    )
+
+
 def check_data(tensor, value) -> None:
     """Refuses what can't be a tensor's new array."""
     kind = tensor._backend.array_type
-    if tensor._edge is not None:
-        raise RuntimeError(
-            "`.data` can be assigned on leaf tensors only; this one is the result of an operation (use .detach())"
-        )
     if not hasattr(value, "_edge") and not isinstance(value, kind):
         raise TypeError(
             f"`.data` of a tensor on {tensor.device!r} takes a {kind.__name__} or a tensor, got {type(value).__name__}"
         )
+    if tensor._requires_grad and (hasattr(value, "_edge") or tensor._backend.owns(value)):
+        name = value.dtype.name if hasattr(value, "_edge") else tensor._backend.dtype_name(value)
+        if not ALL[name].is_floating_point:
+            raise RuntimeError(
+                f"`.data` of a tensor that requires a gradient takes floating point numbers, got {name}; use .float()"
+            )

@@ -15,7 +15,7 @@ def raw_array(data, dtype, device: str | None) -> tuple[Any, Any]:
     """The array of a tensor made of `data`, and its backend. See `Tensor` for the arguments."""
     name = None if dtype is None else as_dtype(dtype).name
     if hasattr(data, "_edge"):
-        xp, array = data._backend, data.data
+        xp, array = data._backend, data.array
     else:
         found = backend.of_array(data)
         if found is None:

@@ -20,7 +20,7 @@ def randomised(config=None, kind=models.PVT_V2, **fields):
     model = kind(config or models.PVTV2Config(**{**SMALL, **fields}))
     rng = np.random.default_rng(0)
     for p in model.parameters():
-        p.data = mg.tensor((p.numpy() + 0.1 * rng.standard_normal(p.shape)).astype(np.float32)).data
+        p.data = mg.tensor((p.numpy() + 0.1 * rng.standard_normal(p.shape)).astype(np.float32)).array
     return model.eval()
 
 

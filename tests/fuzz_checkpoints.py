@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pth
+from peak import peak_memory
 
 import minigrad as mg
 from minigrad import models
@@ -292,7 +293,7 @@ def main(seed: int, count: int, folder: Path) -> None:
     if (folder / "harmed").exists():
         out["faults"].append("code was executed")
     out["slowest"] = round(slowest, 3)
-    out["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+    out["peak MiB"] = peak_memory() >> 20
     print(json.dumps(out))
 
 

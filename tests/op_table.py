@@ -330,6 +330,34 @@ row("one_hot", I(4, 2, 3), 4, lambda x, n: np.eye(n, dtype=np.int64)[x])
 row("F.embedding", I(5, 2, 6), X(5, 3), lambda i, w: w[i])
 row("F.embedding", I(3, 0), X(3, 2), lambda i, w: w[i])
 
+# --- writes: of a copy, and through views of it -----------------------------------------------------------------------
+def written(write: Callable) -> Callable:
+    """What a write makes of a copy of its first argument, times that argument, in minigrad and numpy."""
+    def result(x, *values):
+        y = x.clone() if isinstance(x, mg.Tensor) else x.copy()
+        write(y, *values)
+        return y * x
+    return result
+
+
+for name, write in {
+    "y[1] = v": lambda y, v: y.__setitem__(1, v), "y[:, ::2] = v": lambda y, v: y.__setitem__((slice(None), slice(0, None, 2)), v[::2]),
+    "y[[2, 0]] = v": lambda y, v: y.__setitem__([2, 0], v), "y[0][1:3] = v": lambda y, v: y[0].__setitem__(slice(1, 3), v[1:3]),
+    "y.T[0] = v": lambda y, v: y.T[0].__setitem__(slice(None), v[:3]), "y[1:] *= v": lambda y, v: y[1:].__imul__(v),
+    "y.reshape(-1)[::5] += 1": lambda y, v: y.reshape(-1)[::5].__iadd__(v[:3]),
+    "y[...] = y[0] * v": lambda y, v: y.__setitem__(..., y[0] * v),
+}.items():
+    form(name, written(write), X(3, 4), X(4), ref=written(write))
+form("diagonal written", written(lambda y, v: y.diagonal().copy_(v[:3])), X(3, 4), X(4),
+     ref=written(lambda y, v: np.einsum("ii->i", y[:, :3]).__setitem__(slice(None), v[:3])))
+form("windows written", written(lambda y, v: y.unfold(0, 2, 2).copy_(v)), X(5), X(2, 2),
+     ref=written(lambda y, v: y.__setitem__(slice(0, 4), v.ravel())))
+form("windows", lambda y: y.unfold(1, 3, 1) * 2, X(3, 5), ref=lambda y: np.lib.stride_tricks.sliding_window_view(y, 3, 1) * 2)
+bare("replaced", X(3, 4), X(3, 4), lambda a, b: b)
+bare("update", X(3, 4), X(2, 4), lambda a, b, index: np.concatenate([a[:1], b]), index=(slice(1, None),))
+bare("erase", X(3, 4), lambda a, index: a * [[1], [0], [1]], index=(1,))
+bare("put_diagonal", X(3), lambda g, shape, offset: np.pad(np.diag(g), ((0, 0), (0, 1))), shape=(3, 4), offset=0)
+
 # --- matrix products --------------------------------------------------------------------------------------------------
 for shapes in ["4 4", "3,4 4", "4 4,2", "3,4 4,2", "2,3,4 4", "4 2,4,3", "2,3,4 4,5", "3,4 2,4,5", "2,3,4 2,4,5", "2,1,3,4 5,4,2",
                "1,3,4 2,4,1", "0,4 4,2", "3,0 0,2"]:

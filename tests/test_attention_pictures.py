@@ -23,7 +23,7 @@ def make(fields, kind=models.PVT_V2):
     model = kind(**fields)
     for name, p in model.named_parameters():
         if ".attn." in name:
-            p.data = p.data * 6
+            p.data = p.array * 6
     return model
 
 

@@ -19,6 +19,11 @@ whole = mg.tensor([0, 1])
 image, kernel = mg.ones(2, 3, 8, 8), mg.ones(4, 3, 3, 3)
 
 
+def silent_view(t):
+    with mg.no_grad():
+        return t[0]
+
+
 def assign(t, index, value):
     t[index] = value
 
@@ -179,12 +184,20 @@ CASES = [
     (lambda: bool(x5), ValueError, "(5,) .any() .all()"),
     (lambda: x5.item(), ValueError, "item() (5,) tolist()"),
     # assignment, leaves, the tape
-    (lambda: assign(leaf, 0, 1.0), RuntimeError, "gradient where"),
-    (lambda: assign(leaf * 2, 0, 1.0), RuntimeError, "gradient where"),
-    (lambda: assign(mg.ones(2), 0, leaf[0, 0]), RuntimeError, "gradient where"),
+    (lambda: assign(leaf, 0, 1.0), RuntimeError, "leaf gradient no_grad()"),
+    (lambda: assign(leaf.T, 0, 1.0), RuntimeError, "view leaf gradient no_grad()"),
+    (lambda: leaf.add_(1), RuntimeError, "leaf gradient no_grad()"),
+    (lambda: (leaf * 2).unbind()[0].mul_(2), RuntimeError, "several views clone()"),
+    (lambda: silent_view(leaf * 2).mul_(2), RuntimeError, "no_grad clone()"),
+    (lambda: mg.ones(2).expand(3, 2).add_(1), RuntimeError, "add_ (3, 2) expand() clone()"),
+    (lambda: mg.ones(2).expand(3, 2).copy_(mg.ones(3, 2)), RuntimeError, "copy_ (3, 2) expand() clone()"),
+    (lambda: mg.ones(2).add_(mg.ones(3, 2)), ValueError, "add_ (3, 2) (2,)"),
+    (lambda: mg.arange(2).mul_(0.5), RuntimeError, "mul_ float32 int64"),
+    (lambda: mg.arange(2).normal_(), TypeError, "normal_ int64"),
+    (lambda: mg.ones(2).fill_(mg.ones(2)), ValueError, "fill_ (2,)"),
+    (lambda: (leaf * 2).T.detach_(), RuntimeError, "detach_ view detach()"),
     (lambda: assign(mg.ones(2, 3), 0, mg.ones(2)), ValueError, "(2,) (2, 3)"),
     (lambda: assign(mg.ones(2), 5, 1.0), IndexError, "5 dimension 0 length 2"),
-    (lambda: setattr(leaf * 2, "data", np.ones(3)), RuntimeError, "leaf .detach()"),
     (lambda: setattr(mg.ones(2), "data", [1.0]), TypeError, "ndarray list"),
     (lambda: leaf.__iadd__(1), RuntimeError, "leaf no_grad"),
     (lambda: (leaf * 2).backward(), RuntimeError, "(2, 3) .sum()"),
@@ -226,6 +239,8 @@ UNLISTED = [  # functions that the table of operations has as operators, or unde
     Row("matmul", mg.matmul, (X(2, 3), X(3, 2)), ref=np.matmul), Row("pow", mg.pow, (X(3), X(3)), ref=np.power),
     Row("contiguous", mg.contiguous, (X(3),), ref=np.copy), Row("view_as", mg.view_as, (X(4), X(2, 2)), ref=np.reshape),
     Row("getitem", mg.getitem, (X(3), 0), ref=np.take), Row("setitem", mg.setitem, (X(3), 0, 1.0), ref=np.put),
+    Row("F.relu_", F.relu_, (X(3),), ref=np.copy), Row("F.leaky_relu_", F.leaky_relu_, (X(3),), ref=np.copy),
+    Row("F.elu_", F.elu_, (X(3),), ref=np.copy), Row("F.selu_", F.selu_, (X(3),), ref=np.copy),
     Row("F.drop_path", F.drop_path, (X(3),), ref=np.copy), Row("mul", mg.mul, (X(3), X(3)), ref=np.multiply),
     Row("floor_divide", mg.floor_divide, (X(3), X(3)), ref=np.floor_divide),
     Row("remainder", mg.remainder, (X(3), X(3)), ref=np.remainder),

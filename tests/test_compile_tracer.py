@@ -68,7 +68,7 @@ READS = {  # what uses the value of t, (3,) float32 on MLX
     "detach": lambda t, x: t.detach() * x,
     "copy": lambda t, x: copy.copy(t) * x,
     "tensor": lambda t, x: mg.tensor(t) * x,
-    "data": lambda t, x: x + mg.tensor(t.data),
+    "data": lambda t, x: x + mg.tensor(t.array),
     "an array of numpy": lambda t, x: x + mg.tensor(t.numpy(), device="mlx"),
     "a list": lambda t, x: x + t.tolist()[0],
     "an index": lambda t, x: x[t.long()],
@@ -168,7 +168,7 @@ def test_one_thread_is_traced():
 
     def meanwhile():
         buffer = nn.Buffer(1.0)
-        buffer.data = (buffer + 1).data
+        buffer.data = (buffer + 1).array
         found.extend(
             [tracing.port.tracer, mg.is_grad_enabled(), buffer.item(), model.kept.tolist(), random.default.uniform()]
         )

@@ -140,11 +140,11 @@ def test_several_outputs_and_inputs_of_every_kind(fast_mode):
 ], ids="transposed strided reversed expanded Fortran".split())  # fmt: skip
 def test_layouts(fast_mode, layout):
     x = leaf(4, 3)
-    x.data = layout(x.data)
-    before, numbers = x.data, x.numpy().copy()
+    x.data = layout(x.array)
+    before, numbers = x.array, x.numpy().copy()
     for check in (gradcheck, gradgradcheck):
         assert check(lambda x: x.sin() * x.cumsum(0), [x], fast_mode=fast_mode)
-    assert x.data is before and np.array_equal(x.data, numbers) and x.grad is None
+    assert x.array is before and np.array_equal(x.array, numbers) and x.grad is None
 
 
 @fast_or_not
@@ -214,13 +214,13 @@ def test_mistakes():
     largest = x.max().item()
     with pytest.raises(GradcheckError, match="shapes change"):
         gradcheck(lambda a: a[a.detach() <= largest], [x])
-    before = x.data
+    before = x.array
 
     def fails(a):
-        if a.data is not before:
+        if a.array is not before:
             raise KeyboardInterrupt
         return a.exp()
 
     with pytest.raises(KeyboardInterrupt):
         gradcheck(fails, [x])
-    assert x.data is before
+    assert x.array is before

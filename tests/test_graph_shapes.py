@@ -25,7 +25,7 @@ def _square_without_history(a):
 
 def _augmented(a, b):
     a = old = a * 2  # no leaf: there `+=` is an error
-    a += b  # makes a new tensor, and `old` stays what it was
+    a += b  # changes `old`, too, which is the same tensor
     a *= 0.5
     return a * old
 
@@ -54,7 +54,7 @@ COMPLEX = types.SimpleNamespace(
     cat=lambda parts: np.concatenate(parts, 1), stack=lambda parts: np.stack(parts, 0), detach=lambda a: a.real + 0j,
     square_without_history=lambda a: a.real**2 + 0j, maximum=lambda a, b: np.where(a.real > b.real, a, b),
     sum=lambda a: a.sum(1, keepdims=True), softmax=_softmax, max=_max, pick=lambda a, i: np.take_along_axis(a, i, 1),
-    permute=lambda a: a.T.reshape(2, 3), chunk=lambda a: (a[:, :1], a[:, 1:2], a[:, 2:]), augmented=lambda a, b: (2 * a + b) * a,
+    permute=lambda a: a.T.reshape(2, 3), chunk=lambda a: (a[:, :1], a[:, 1:2], a[:, 2:]), augmented=lambda a, b: ((2 * a + b) * 0.5) ** 2,
 )  # fmt: skip
 
 

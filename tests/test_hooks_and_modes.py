@@ -70,7 +70,7 @@ def test_a_hook_gives_a_tensor_or_nothing():
 def test_a_hook_on_one_output_of_several():
     x = leaf(1.0, 2.0)
     a, b = x.unbind(0)
-    assert a.numpy().shape == () and isinstance(a.data, np.ndarray)
+    assert a.numpy().shape == () and isinstance(a.array, np.ndarray)
     a.register_hook(lambda g: g * 100)
     b.retain_grad()
     (a + b * 2).backward()

@@ -42,9 +42,9 @@ def test_the_generator_decides_alone(device, name):
 
 def test_the_tensor_is_changed_and_returned(device):
     p = mg.nn.Parameter(mg.zeros(3, 3, device=device))
-    before = p.detach()
+    before, shared = p.detach().clone(), p.detach()
     assert init.ones_(p) is p and p.is_leaf and p.requires_grad
-    assert values(p).sum() == 9 and values(before).sum() == 0
+    assert values(p).sum() == 9 and values(before).sum() == 0 and values(shared).sum() == 9
     assert values(init.constant_(p, 0.25)).sum() == 2.25
     assert not values(init.zeros_(p)).any()
     assert init.ones_(mg.zeros((), device=device)).shape == ()

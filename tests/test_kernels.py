@@ -202,7 +202,7 @@ def test_attention_with_its_weights_makes_one_array_of_their_size():
         finally:
             tracemalloc.stop()
     assert weights.shape == (1, 2, 4096, 256)
-    assert weights.data.nbytes < peak < 1.25 * weights.data.nbytes
+    assert weights.array.nbytes < peak < 1.25 * weights.array.nbytes
 
 
 def test_attention_with_large_logits():
@@ -382,7 +382,7 @@ def hold(name, make, shape, layout, dtype):
         for g in grads:
             p.grad = raw(g, dtype)
             optimizer.step()
-            seen.append([(t.data, t.numpy().copy()) for t in (p, *optimizer.state[p].values())])
+            seen.append([(t.array, t.numpy().copy()) for t in (p, *optimizer.state[p].values())])
         assert all(np.array_equal(a, copy) for row in seen for a, copy in row)
         return [copy for row in seen for _, copy in row]
 
@@ -558,7 +558,7 @@ def test_tokens_and_maps_share_memory(linear, monkeypatch):
     for act in (model.stages[0].blocks[0].mlp, model.stages[1].blocks[0].mlp):
         act.act = mg.nn.GELU()  # as one kernel here, in parts elsewhere
     images = mg.randn(2, 3, 96, 96)
-    images.data = np.ascontiguousarray(images.data.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    images.data = np.ascontiguousarray(images.array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     model(images).sum().backward()
     mg.backend.get("cpu").raw = None
     copied += [x.shape for x, y in sizes if not np.shares_memory(x, y)]
@@ -581,7 +581,7 @@ def test_inference_keeps_nothing():
                 peaks[grad] = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-    assert peaks[False][0] < 3 * y.data.nbytes + 20_000 and peaks[False][1] < 0.5 * peaks[True][0]
+    assert peaks[False][0] < 3 * y.array.nbytes + 20_000 and peaks[False][1] < 0.5 * peaks[True][0]
 
 
 # --- the registry ---------------------------------------------------------------------------------------------------------

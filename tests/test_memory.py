@@ -78,7 +78,7 @@ def test_counts_and_limits(mx):
     mg.reset_peak_memory("mlx")
     before = mg.memory_info("mlx")
     kept = mg.zeros(1000, 1000, device="mlx") + 1
-    mx.eval(kept.data)
+    mx.eval(kept.array)
     after = mg.memory_info("mlx")
     assert after.active - before.active >= 4e6 and after.peak >= after.active
     assert 0 < after.limit <= after.total and "may be used" in str(after)

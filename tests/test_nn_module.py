@@ -173,15 +173,21 @@ def test_forward_is_asked_for():
 # --- state_dict -------------------------------------------------------------------------------------------------------
 
 
-def test_state_dict_is_a_detached_snapshot(device):
+def test_state_dict_shares_the_memory(device):
+    """As PyTorch's: what changes the module changes the entries, and the other way round; a clone() is a snapshot."""
     layer = nn.Linear(2, 2, device=device)
     state = layer.state_dict()
     before = state["weight"].numpy().copy()
     assert not state["weight"].requires_grad and type(state["weight"]) is mg.Tensor
+    snapshot = state["weight"].clone()
     with mg.no_grad():
         layer.weight -= 1.0
-    np.testing.assert_array_equal(state["weight"].numpy(), before)
+    np.testing.assert_array_equal(snapshot.numpy(), before)
+    np.testing.assert_array_equal(state["weight"].numpy(), before - 1)
     np.testing.assert_array_equal(layer.weight.detach().numpy(), before - 1)
+    state["weight"].mul_(0.5).add_(1)  # as averages of weights are written
+    np.testing.assert_array_equal(layer.weight.detach().numpy(), (before - 1) * np.float32(0.5) + 1)
+    assert layer.weight.is_leaf and layer.weight.requires_grad
 
 
 def test_state_goes_from_one_module_to_another(device):

@@ -198,9 +198,9 @@ def test_data_takes_the_other_byte_order():
     x = mg.zeros(2, requires_grad=True)
     x.data = np.array([1, 2], ">f4")
     (x * x).sum().backward()
-    assert x.data.dtype.isnative and x.grad.tolist() == [2.0, 4.0]
+    assert x.array.dtype.isnative and x.grad.tolist() == [2.0, 4.0]
     x.data = np.matrix([[1.0, 2.0]])
-    assert type(x.data) is np.ndarray
+    assert type(x.array) is np.ndarray
     for wrong in (np.array([1j]), np.array(["a"]), np.array([object()])):
         with pytest.raises(TypeError, match="there is no"):
             x.data = wrong

@@ -70,7 +70,7 @@ def test_as_an_option(name, function, number, kind, device):
             y.sum().backward()
         results.append([t for t in (y, x.grad, image.grad) if t is not None])
     for expected, got in zip(*results, strict=True):
-        assert got.dtype is expected.dtype and isinstance(got.data, got.backend.array_type)
+        assert got.dtype is expected.dtype and isinstance(got.array, got.backend.array_type)
         np.testing.assert_array_equal(got.numpy(), expected.numpy())
 
 
@@ -86,7 +86,7 @@ def test_in_an_optimiser(name, kind, device):
             optimizer.zero_grad()
             (p * p).sum().backward()
             optimizer.step()
-        assert p.dtype is mg.float32 and isinstance(p.data, p.backend.array_type)
+        assert p.dtype is mg.float32 and isinstance(p.array, p.backend.array_type)
         results.append(p.numpy())
     np.testing.assert_array_equal(*results)
 

@@ -45,7 +45,7 @@ def leaves(row: Row, device="cpu", dtype="float64", layout=None):
         floats = array.dtype.kind == "f"
         t = mg.tensor(array, dtype=dtype if floats else None, device=device)
         if layout is not None:
-            t.data = layout(t.backend, t.data)
+            t.data = layout(t.backend, t.array)
         tensors.append(t.requires_grad_() if floats else t)
     return tensors
 
@@ -62,7 +62,7 @@ def weights(ys, layout=None) -> list:
     for y in ys:
         w = mg.tensor(np.asarray(rng.normal(size=y.shape)).astype(np.float32), dtype=y.dtype, device=y.device)
         if layout is not None:
-            w.data = layout(w.backend, w.data)
+            w.data = layout(w.backend, w.array)
         out.append(w.requires_grad_())
     return out
 

@@ -199,11 +199,11 @@ def test_indexing(device, data, seed):
     np.add.at(summed, index, g)
     close(dx, summed, device)
     x, b = x.detach(), a.copy()
-    before = x.data
+    before = x.array
     x[index] = 2.5
     b[index] = 2.5
     close(x, b, device)
-    assert x.data is not before  # arrays are never written
+    assert x.array is not before  # arrays are never written
 
 
 @on_every_device

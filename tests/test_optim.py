@@ -189,11 +189,11 @@ def test_a_step_writes_into_no_array(device, kind):
     p = parameter(device)
     optimizer = kind([p], lr=0.1, weight_decay=0.1, **({"momentum": 0.9} if kind is optim.SGD else {"amsgrad": True}))
     run(optimizer, p, 2)
-    data, grad, state = p.data, p.grad.data, optimizer.state_dict()
+    data, grad, state = p.array, p.grad.array, optimizer.state_dict()
     kept = [p.backend.to_numpy(a).copy() for a in (data, grad)]
     saved = {name: t.numpy().copy() for name, t in state["state"][0].items()}
     optimizer.step()
-    assert p.data is not data
+    assert p.array is not data
     for a, b in zip((data, grad), kept, strict=True):
         np.testing.assert_array_equal(p.backend.to_numpy(a), b)
     for name, array in saved.items():
@@ -303,7 +303,7 @@ def test_a_restored_optimizer_continues_exactly(device, kind, options, tmp_path)
 
     save(tmp_path / "state.safetensors", tensors)
     tensors, groups = load(tmp_path / "state.safetensors"), json.loads(json.dumps(groups))
-    q = nn.Parameter(p)
+    q = nn.Parameter(p.clone())
     other = kind([q], lr=7.0)
     other.load_state_dict(optim.unflatten_state(tensors, groups))
     assert other.param_groups[0]["lr"] == 0.1 and type(other.param_groups[0].get("betas", ())) is tuple
@@ -577,7 +577,7 @@ def test_clip_grad_norm(device, p, norm):
     assert nn.utils.clip_grad_norm_(iter(parameters), norm / 2, norm_type=p).item() == pytest.approx(norm, rel=1e-6)
     np.testing.assert_allclose(a.grad.numpy(), [1.5, -2.0], rtol=1e-6)
     np.testing.assert_allclose(b.grad.numpy(), [[6.0]], rtol=1e-6)
-    assert held.tolist() == [3.0, -4.0] and a.grad.device == device
+    assert held is a.grad and held.device == device  # written in its place
 
 
 def test_clip_grad_norm_corners(device):

@@ -171,6 +171,17 @@ def test_decay_only_on_matrices(few, tmp_path):
     assert len(decayed["params"]) + len(others["params"]) == len(list(run.model.parameters()))
 
 
+def test_a_state_stays_as_it_is_when_the_run_goes_on(few, tmp_path):
+    run = trainer_module._Run(config(tmp_path), True, Team())
+    state = run.state()
+    before = {name: t.numpy().copy() for name, t in state["model"].items()}
+    with mg.no_grad():
+        for p in run.model.parameters():
+            p.add_(1)
+    assert all((before[name] == t.numpy()).all() for name, t in state["model"].items())
+    assert any((before[name] != t.numpy()).any() for name, t in run.model.state_dict().items())
+
+
 def test_without_matplotlib_a_line_says_how_to_get_the_pictures(few, tmp_path):
     result = train(config(tmp_path, epochs=1), quiet=True)
     assert "minigrad[plots]" in result.note and not any((tmp_path / name).exists() for name in PICTURES)

@@ -19,7 +19,7 @@ NUMPY = ("numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]", "numpy.dtype[Any]")
 # What gives any object at all, and why.
 OPEN = {
     "an array or a dtype of the library behind, numpy or MLX, whose types mypy is not shown": """
-        Tensor.data nn.Buffer.data optim.Optimizer.update optim.SGD.update optim.Adam.update random.Generator.device_uniform
+        Tensor.array optim.Optimizer.update optim.SGD.update optim.Adam.update random.Generator.device_uniform
         backend.Backend.after backend.Backend.all_gather backend.Backend.all_sum backend.Backend.add_at
         backend.Backend.asarray backend.Backend.astype backend.Backend.compiled backend.Backend.dtype backend.Backend.erf
         backend.Backend.linear backend.Backend.pad backend.Backend.random_keys backend.Backend.rsqrt
@@ -36,8 +36,8 @@ OPEN = {
     "a module of the user's own: its `forward` says what it gives, and calling it gives the same": "nn.Module.forward",
     "a figure of matplotlib, which mypy is told not to read": """
         visual.confusion_matrix visual.prediction_grid visual.training_curves""",
-    "what the engine does not say yet": """
-        Tensor.backend Tensor.grad_fn autograd.elementwise autograd.op no_grad.__enter__""",
+    "an `Op`, or where options are given a decorator that makes one": """
+        autograd.elementwise autograd.op""",
 }
 
 

@@ -349,10 +349,15 @@ def _preprocessing():
 
 CALLS = {
     # methods of tensors are found here without their `input`, which is a tensor (2, 3) unless `ON` says another
+    "__iand__ __ior__ __ixor__ __ilshift__ __irshift__ "
     "__and__ __rand__ __or__ __ror__ __xor__ __rxor__ __lshift__ __rlshift__ __rshift__ __rrshift__ bitwise_and bitwise_or "
     "bitwise_xor bitwise_left_shift bitwise_right_shift": lambda: {"input": _ints(), "other": _ints()},
     "bitwise_not": lambda: {"input": _ints()},
-    "masked_fill": lambda: {"input": _x(2, 3), "mask": _mask(), "value": 1.0},
+    "fill_": lambda: {"value": 1.0},
+    "copy_": lambda: {"src": _x(2, 3)},
+    "addcmul_ addcdiv_": lambda: {"tensor1": _x(2, 3), "tensor2": _x(2, 3)},
+    "lerp_": lambda: {"end": _x(2, 3), "weight": 0.5},
+    "masked_fill masked_fill_": lambda: {"input": _x(2, 3), "mask": _mask(), "value": 1.0},
     "where": lambda: {"condition": _mask(), "input": _x(2, 3), "other": _x(2, 3)},
     "masked_select": lambda: {"input": _x(2, 3), "mask": _mask()},
     "reshape view": lambda: {"input": _x(2, 3), "sizes": (3, 2), "shape": (3, 2)},
@@ -362,8 +367,11 @@ CALLS = {
     "index_select": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([0, 1])},
     "gather": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([[0, 1, 0]])},
     "take_along_dim": lambda: {"input": _x(2, 3), "dim": 0, "indices": mg.tensor([[0, 1, 0]])},
-    "scatter_add": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([[0, 1, 0]]), "src": _x(1, 3)},
-    "index_add": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([1]), "source": _x(1, 3)},
+    "index_fill_": lambda: {"dim": 0, "index": mg.tensor([1]), "value": 1.0},
+    "index_copy_": lambda: {"dim": 0, "index": mg.tensor([1]), "source": _x(1, 3)},
+    "put_": lambda: {"index": mg.tensor([1]), "source": _x(1)},
+    "scatter_add scatter_add_ scatter_": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([[0, 1, 0]]), "src": _x(1, 3)},
+    "index_add index_add_": lambda: {"input": _x(2, 3), "dim": 0, "index": mg.tensor([1]), "source": _x(1, 3)},
     "matmul __matmul__": lambda: {"input": _x(2, 3), "other": _x(3, 2)},
     "__rmatmul__": lambda: {"other": _x(4, 2)},
     "mm": lambda: {"input": _x(2, 3), "mat2": _x(3, 2)},
@@ -470,7 +478,8 @@ CALLS = {
     "distributed.all_gather": lambda: {"values": [1.0, 2.0]},
 }  # fmt: skip
 RIGHT_CALLS = {name: call for names, call in CALLS.items() for name in names.split()}
-ON = {"__and__ __rand__ __or__ __ror__ __xor__ __rxor__ __lshift__ __rlshift__ __rshift__ __rrshift__ bitwise_and bitwise_or bitwise_xor "
+ON = {"__iand__ __ior__ __ixor__ __ilshift__ __irshift__": _ints,
+      "__and__ __rand__ __or__ __ror__ __xor__ __rxor__ __lshift__ __rlshift__ __rshift__ __rrshift__ bitwise_and bitwise_or bitwise_xor "
       "bitwise_left_shift bitwise_right_shift bitwise_not": _ints, "bmm": lambda: _x(2, 2, 3), "dot outer": lambda: _x(3),
       "item backward": lambda: _x(requires_grad=True)}  # fmt: skip
 ON = {f"mg.Tensor.{name}": make for names, make in ON.items() for name in names.split()}

@@ -7,6 +7,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad.autograd.grad import grad
+from minigrad.engine.inplace import assign
 from minigrad.engine.modes import enable_grad
 from minigrad.engine.tensor import Tensor
 
@@ -213,16 +214,16 @@ class _Check:
 
     def difference(self, x: Tensor, u: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """How the outputs change by a small step of x, divided by ε; and the step, divided by ε, which is u scaled by x and rounded."""
-        before, array = x.data, x.numpy()
+        before, array = x.array, x.numpy()
         step = self.eps * np.maximum(1, np.abs(array)) * u
         moved = [np.where(u != 0, array + way, array) for way in (step, -step)]
         ends = []
         try:
             for there in moved:
-                x.data = Tensor(there, dtype="float64", device=x.device).data
+                assign(x, Tensor(there, dtype="float64", device=x.device).array)
                 ends.append([np.array(y.numpy()) for y in _checked(self.fn(*self.inputs))])
         finally:
-            x.data = before
+            assign(x, before)
         shapes = [[y.shape for y in self.outputs], *([a.shape for a in arrays] for arrays in ends)]
         if not shapes[0] == shapes[1] == shapes[2]:
             raise GradcheckError(

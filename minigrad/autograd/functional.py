@@ -64,7 +64,7 @@ def _like(inputs, result: tuple):
 
 
 def _zeros(x: Tensor) -> Tensor:
-    return _tensor(x.backend.zeros_like(x.data), x.backend)
+    return _tensor(x.backend.zeros_like(x.array), x.backend)
 
 
 def _gradients(ys, xs, seeds=None, create_graph: bool = False, retain_graph: bool | None = None) -> tuple:
@@ -169,7 +169,7 @@ def jacobian(func: Callable, inputs: Given, create_graph: bool = False) -> Tenso
             columns = (
                 ops.stack(*(line[k] for line in lines), dim=0).reshape((*y.shape, *x.shape))
                 if lines
-                else _tensor(x.backend.zeros((*y.shape, *x.shape), dtype=x.data.dtype), x.backend)
+                else _tensor(x.backend.zeros((*y.shape, *x.shape), dtype=x.array.dtype), x.backend)
                 for k, x in enumerate(xs)
             )
             rows.append(_like(inputs, tuple(columns)))

@@ -40,7 +40,7 @@ class _Part:
 
     def __init__(self, function: Callable, inputs: tuple):
         self.function = function
-        self.inputs = [t.detach() if isinstance(t, Tensor) else t for t in inputs]
+        self.inputs = [_tensor(t.array, t._backend) if isinstance(t, Tensor) else t for t in inputs]
         self.recorded = [isinstance(t, Tensor) and t.requires_grad for t in inputs]
         self.random, self.autocast, self.watched = random.default.state, autocast_state(), state.mode & WATCH
         self.names: list[str] = []  # of the operations
@@ -112,14 +112,14 @@ def collecting(chained: bool):
 
 def _on_tape(t: Tensor) -> Tensor:
     """A tensor as the result of an operation that leads nowhere."""
-    return _tensor(t.data, t.backend, Node(alias, t.backend, alias.plan(1, 1), (), ((),)))
+    return _tensor(t.array, t.backend, Node(alias, t.backend, alias.plan(1, 1), (), ()))
 
 
 def _after(values: list, earlier: list, xp) -> list:
     """The values, not to be used before the earlier arrays are there. Without that a lazy backend could compute a part again
     long before its gradient comes, or its parameters' gradients long after, and would hold all that lies between; a compiling
     one would see that it has computed the part before, and keep that."""
-    mine = {k: t.data for k, t in enumerate(values) if isinstance(t, Tensor) and t.backend is xp}
+    mine = {k: t.array for k, t in enumerate(values) if isinstance(t, Tensor) and t.backend is xp}
     arrays = dict(zip(mine, xp.after(list(mine.values()), earlier), strict=True))
     return [_tensor(arrays[k], xp) if k in arrays else t for k, t in enumerate(values)]
 

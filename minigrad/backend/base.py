@@ -23,6 +23,7 @@ class Backend:
     array_type: type  # the class of its arrays
     dtypes: dict[str, Any]  # its own dtypes by name, "float32" and so on
     eager: bool = True  # whether values can be read without waiting for a device
+    writes: bool = False  # whether arrays can be written in place
     exchanges: bool = False  # whether processes can talk: `rank_and_size`, `all_sum`, `all_gather`, `peer_lost`
     raw: Any = None  # the operations as functions of raw arrays, once somebody differentiates
 
@@ -101,6 +102,11 @@ class Backend:
     def scatter(self, shape: Shape, index: tuple, g) -> Array:
         """Zeros of `shape` with `g` added at `index`; where a position occurs several times, their sum."""
         raise self._lacks("scatter(shape, index, g)")
+
+    def alone(self, tensor, memory=None) -> bool:
+        """Whether a tensor's array may be written in place: its library allows that, and nobody holds the array but the tensor, or
+        the tensors that share the memory (`minigrad.engine.inplace`)."""
+        return False
 
     def set_at(self, a, index: tuple, values) -> Array:
         """A copy of `a` with `values` at `index`."""
@@ -189,6 +195,10 @@ class Backend:
     def compiled(self, function: Callable[[list], Sequence]) -> Callable[[list], Sequence]:
         """`function`, from a list of arrays to a list of arrays, as one program: traced for each new set of shapes."""
         raise self._lacks("compiled(function)")
+
+    def renamed(self, arrays: list) -> list:
+        """The same arrays as other objects, for a first call of a compiled function, which may use one of them as a constant, too."""
+        return arrays
 
     def building(self) -> AbstractContextManager[None]:
         """A context manager, held while a new trace is computed for the first time."""

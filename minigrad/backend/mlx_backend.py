@@ -138,6 +138,7 @@ class MLXBackend(Backend):
     # What minigrad.compile needs.
     why_not_compiled = staticmethod(mlx_compile.why_not)
     compiled = staticmethod(mlx_compile.compiled)
+    renamed = staticmethod(mlx_compile.renamed)
     reads_value = staticmethod(mlx_compile.reads_value)
     from_another_trace = staticmethod(mlx_compile.from_another_trace)
     building = staticmethod(mlx_compile.building)

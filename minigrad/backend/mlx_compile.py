@@ -32,6 +32,12 @@ def compiled(function: Callable[[list], Sequence]) -> Callable[[list], Sequence]
     return mx.compile(function)
 
 
+def renamed(arrays: list) -> list:
+    """The same arrays as other objects. MLX refuses to trace a function that uses an array which it is given as a constant besides, such
+    as that of a clone()."""
+    return [mx.stop_gradient(a) for a in arrays]
+
+
 @contextlib.contextmanager
 def building() -> Iterator[None]:
     """Held while a new trace is computed for the first time. For the CPU MLX builds kernels in files that all processes

@@ -6,6 +6,7 @@ change between a map and its tokens (N, H·W, C) is a view.
 
 import tracemalloc
 import warnings
+from sys import getrefcount
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class NumpyBackend(Backend):
     """numpy's functions under their own names, and the few that numpy has not."""
 
     name = "cpu"
+    writes = True
     lib = np
     array_type = np.ndarray
     dtypes = DTYPES
@@ -163,7 +165,20 @@ class NumpyBackend(Backend):
         a[index] += values
         return a
 
+    def alone(self, tensor, memory=None) -> bool:
+        own = 0  # the references that are known: of tensors, and of their arrays, which numpy's views hold
+        for t in () if memory is None else memory.living():
+            if t._data is memory.array:
+                own += 1
+            elif t._data.base is memory.array and getrefcount(t._data) == 2:  # the slot, and this call
+                own += 1
+            else:
+                return False
+        array = tensor._data if memory is None else memory.array
+        known = own + 3  # the slot (of the tensor or the memory), the name `array`, and this call
+        return getrefcount(array) == known and array.base is None and tensor._data.flags.writeable
+
     def set_at(self, a, index, values) -> np.ndarray:
-        a = a.copy()
+        a = np.array(a)  # of one of numpy's numbers, too, an array
         a[index] = values
         return a

@@ -11,7 +11,10 @@ from typing import Any
 
 
 class Port(threading.local):
-    tracer: Any = None  # the one at work; it has a method for each function of this file, and `key`
+    tracer: Any = None  # the one at work; it has a method for each function of this file
+    guard: Any = (
+        None  # who is told of writes: the tracer, or what stands there in the first run of a step that isn't compiled
+    )
 
 
 port = Port()
@@ -23,10 +26,18 @@ def read(things: Iterable) -> None:
         port.tracer.read(things)
 
 
-def write(tensor) -> None:
-    """Tells that a tensor's array or flag is about to be set."""
-    if port.tracer is not None:
-        port.tracer.write(tensor)
+def write(tensor, what: str = "values", value: Any = None) -> None:
+    """Tells that a tensor's array or flag is about to be set, its backend, too, if it is one that is carried from step to step.
+    What is set: its "values", and those of all that share its memory; its "place", so that it leaves the memory for that of `value`;
+    or its "flag".
+
+    Raises:
+        RuntimeError: when the step that is traced neither made what changes nor has it in its state.
+    """
+    if tensor.carried:
+        tensor._backend.carry(tensor)
+    if port.guard is not None:
+        port.guard.write(tensor, what, value)
 
 
 def reach(leaf) -> None:

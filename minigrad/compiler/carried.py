@@ -7,7 +7,7 @@ is plain (flags such as `training`, sizes, rates), on which a step may depend an
 
 from itertools import chain
 from numbers import Real
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 from minigrad.engine.tensor import Tensor
@@ -17,6 +17,7 @@ from minigrad.optim.grad_scaler import GradScaler
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedule import LRScheduler
 
+TIES = attrgetter("_ties")
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -67,6 +68,7 @@ class Carried:
         self._seen: dict[int, int] = {}
         for i, thing in enumerate(self.objects):
             self._visit(thing, (i,), True)
+        self._ids = set(map(id, self.tensors.values()))
         self.passed = {(id(group), name) for group, name, _ in self.numbers}
         self._share()
         self.signature = self._signatures.setdefault(tuple(self._plain), len(self._signatures))
@@ -207,6 +209,20 @@ class Carried:
         """The numbers' present values."""
         values = [group[name] if i is None else group[name][i] for group, name, i in self.numbers]
         return [v.item() if isinstance(v, Tensor) else v for v in values]
+
+    def shares(self, t: Tensor) -> bool:
+        """Whether a tensor is one of these, or shares memory with one."""
+        members = [t] if t._ties is None else t._ties.memory.living()
+        return any([id(member) in self._ids for member in members])
+
+    def sharing(self) -> tuple:
+        """Which of the tensors share memory with each other, and how: what a write to one of them changes."""
+        groups: dict[int, list] = {}
+        for i, t in enumerate(self.tensors.values() if any(map(TIES, self.tensors.values())) else ()):
+            if t._ties is not None:
+                steps = [(op.name, repr(static)) for op, static in t._ties.steps]
+                groups.setdefault(id(t._ties.memory), []).append((i, *steps))
+        return tuple([tuple(group) for group in groups.values() if len(group) > 1])
 
     def gradients(self) -> tuple[bool, ...]:
         """Which tensors have a gradient."""

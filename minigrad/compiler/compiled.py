@@ -18,7 +18,7 @@ from minigrad.backend.tracing import port
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
 from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
-from minigrad.compiler.tracer import KeysExhausted
+from minigrad.compiler.tracer import Guard, KeysExhausted
 from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state
 from minigrad.engine.tensor import Tensor
@@ -104,8 +104,9 @@ def compile(step: Callable | None = None, *, state: Any = ()) -> "Callable[..., 
         state: what is carried.
 
     The step runs as Python only while it is traced. In it, `.item()`, `float(t)`, `if t:`, `.numpy()` and `.tolist()` raise
-    `CompileError` with the line; what it reads besides its arguments and the state is a constant, and a module with weights
-    that isn't in the state an error. Where it raises, the state is as before the call. After the call `.grad` of what the
+    `CompileError` with the line; so does, where it stands, a write to an argument, or to a tensor that is neither made in the step nor
+    in its state (on numpy, too, in the first call). What the step reads besides its arguments and the state is a constant, and a module
+    with weights that isn't in the state an error. Where it raises, the state is as before the call. After the call `.grad` of what the
     step updated is None, unless the step adds to gradients that it found (accumulation over several calls), which are then
     carried too; gradients of what it didn't update are there. Results have no history. A first step that makes new state, such as the
     moments of an optimizer, runs uncompiled. `info()` tells traces, shapes, modes and times.
@@ -156,6 +157,7 @@ class Compiled(Generic[P, R]):
         self.scattered = 0
         self.exact: set = set()  # the keys for which floats are constants, too
         self.failed = False  # the last trace
+        self.guarded = False  # whether a run that isn't compiled was seen to write to nothing that a trace couldn't
         functools.update_wrapper(self, step, updated=())
 
     def __repr__(self) -> str:
@@ -198,8 +200,7 @@ class Compiled(Generic[P, R]):
         if (
             self.reason is not None or state.mode & WATCH or state.backward_observers
         ):  # somebody looks at every operation's values
-            self.uncompiled += 1
-            return self.step(*args, **kwargs)
+            return self._plain(leaves, args, kwargs)
         if self.fresh or self.carried.changed():
             self.fresh = False
             for optimizer in self.carried.optimizers:
@@ -226,7 +227,9 @@ class Compiled(Generic[P, R]):
         arrays = [self._array(leaf) for leaf in leaves]
         shapes = tuple([(a.shape, a.dtype) for a in arrays])
         low = state.low if state.mode & AUTOCAST else None
-        return (self.carried.signature, structure, shapes, state.mode & GRAD, low), arrays
+        shared = tuple([i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and self.carried.shares(leaf)])
+        sharing = shared, self.carried.sharing()
+        return (self.carried.signature, structure, shapes, state.mode & GRAD, low, sharing), arrays
 
     def _run(self, key: tuple, leaves: list, arrays: list, args, kwargs):
         keys = 64  # of random draws
@@ -270,6 +273,23 @@ class Compiled(Generic[P, R]):
         if isinstance(leaf, Tensor):
             return leaf._data if leaf._backend is self.xp else self.xp.asarray(leaf.numpy(), leaf.dtype.name)
         return self.xp.asarray(leaf, "float32" if isinstance(leaf, float) else None)
+
+    def _plain(self, leaves: list, args, kwargs):
+        """Runs the step as the plain function it is where nothing is compiled; the first run refuses the writes that a trace would."""
+        if self.reason is not None and not self.guarded:
+            self.carried.collect()
+            guard = Guard(self.carried)
+            guard.pass_in(self.carried, leaves)
+            with guard:
+                result = self._uncompiled(args, kwargs)
+            self.guarded = True
+            return result
+        self.uncompiled += 1
+        thread.within = True
+        try:
+            return self.step(*args, **kwargs)
+        finally:
+            thread.within = False
 
     def _uncompiled(self, args, kwargs):
         """Runs the step operation by operation; where it raises, the state is put back."""

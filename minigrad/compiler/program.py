@@ -9,16 +9,13 @@ from typing import Any
 
 from minigrad import random
 from minigrad.compiler.carried import Carried, Leaked
-from minigrad.compiler.tracer import Tracer
-from minigrad.compiler.trees import Leaf, flatten, unflatten, without_leaves
+from minigrad.compiler.tracer import CompileError, Tracer
+from minigrad.compiler.trees import Leaf, flatten, number, unflatten, without_leaves
+from minigrad.engine.inplace import Ties, set_array
 from minigrad.engine.tensor import Tensor, _new, _tensor
 from minigrad.nn.module import Buffer
 
 NOT_THE_USERS = {"minigrad", *sys.stdlib_module_names, "numpy"} - {"__main__"}  # packages whose lines aren't the step's
-
-
-class CompileError(RuntimeError):
-    """A compiled step did something that only a step with values can do."""
 
 
 class StateGrew(Exception):
@@ -43,24 +40,36 @@ class _Leftover(Tensor):
 
 
 class Snapshot:
-    """The state before a step, to be put back when the step raises or was only traced."""
+    """The state before a step, to be put back when the step raises or was only traced: its tensors, their gradients, and what shares
+    memory with them."""
 
     def __init__(self, carried: Carried):
-        self.tensors = [(t, t._data, t._grad, t._requires_grad) for t in carried.tensors.values()]
+        self.tensors = [(t, t._data, t._ties, t._requires_grad) for t in carried.tensors.values()]
+        whole = {id(t): t for t in carried.tensors.values()}
+        whole |= {id(t._grad): t._grad for t in carried.tensors.values() if t._grad is not None}
+        memories = {id(t._ties.memory): t._ties.memory for t in whole.values() if t._ties is not None}
+        whole |= {id(member): member for memory in memories.values() for member in memory.living()}
+        self.memories = [(memory, memory.array) for memory in memories.values()]
+        self.places = [
+            (t, t._data, t._backend, t._edge, t._requires_grad, t._grad, t._ties, t._ties and t._ties.edge)
+            for t in whole.values()
+        ]
         self.containers: list[tuple[Any, Any]] = [(c, c.copy()) for c in (*carried.containers, *carried.groups)]
         self.random = random.default.state
 
     def restore_tensors(self) -> None:
-        """Arrays and gradients as they were, and the generator."""
-        for t, data, grad, _ in self.tensors:
-            t._data, t._grad = data, grad
+        """Arrays, places on the tape, gradients and ties as they were, and the generator."""
+        for t, *before, edge in self.places:
+            t._data, t._backend, t._edge, t._requires_grad, t._grad, t._ties = before
+            if t._ties is not None:
+                t._ties.edge = edge
+        for memory, array in self.memories:
+            memory.array = array
         random.default.state = self.random
 
     def restore(self) -> None:
         """Everything as it was."""
         self.restore_tensors()
-        for t, _, _, requires_grad in self.tensors:
-            t._requires_grad = requires_grad
         for container, before in self.containers:
             container.clear()
             container.update(before) if isinstance(container, dict) else container.extend(before)
@@ -102,14 +111,16 @@ class Program:
         if len({type(t._data) for t in carried.sources}) > 1:
             raise Elsewhere
         try:
+            self.leaves = leaves  # for a trace
             # Nothing here holds on to the state's arrays, whose memory the new ones take.
-            outputs = self.function([*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays])
+            inputs = [*[t._data for t in carried.sources], self.options, self.drawn, *found, *arrays]
+            outputs = self.function(xp.renamed(inputs) if self.draws is None else inputs)
+            del inputs
             if any(leaves[i]._edge is not None for i, _ in self.argument_gradients):
                 raise CompileError(
                     "an argument of the compiled step is the result of recorded operations, through which its backward can't go on: "
                     "compute it inside the step, or pass argument.detach()"
                 )
-            self._check_written(leaves)
             if self.traced:
                 with xp.building():
                     xp.eval(*outputs)  # if that fails, nothing is changed yet
@@ -120,18 +131,23 @@ class Program:
                 "the step uses a tensor that it left somewhere when it was traced before, in a variable or a list say, and that has no "
                 "value; pass it as an argument and return it, or name it in the state"
             ) from None
-        for i, place in self.changed:
-            tensors[i]._data = outputs[place]
-        for i, left in self.gradients:
-            tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
-        for i, place, flag in self.written:
-            leaves[i]._data = _tensor(outputs[place], xp).to(leaves[i].device)._data
-            leaves[i]._requires_grad = flag
+        finally:
+            del self.leaves
+        for i, place, apart in self.changed:
+            if apart:
+                tensors[i]._ties = None
+            set_array(tensors[i], outputs[place])
+        for i, left, same in self.gradients:
+            grad = tensors[i]._grad
+            if same and grad is not None:  # written in place: the caller may hold it
+                set_array(grad, outputs[left])
+            else:
+                tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
         for i, place in self.argument_gradients:
             g = _tensor(outputs[place], xp).to(leaves[i].device)
             leaves[i].grad = g if leaves[i].grad is None else leaves[i].grad + g
         for i, flag in self.flags:
-            tensors[i]._requires_grad = flag
+            tensors[i]._requires_grad, tensors[i]._edge = flag, None
         for container, key, value in self.after:
             container[key] = value
         random.default.skip(self.draws or 0)
@@ -142,17 +158,15 @@ class Program:
     # --- tracing --------------------------------------------------------------------------------------------------
     def _trace(self, arrays: list) -> list:
         """What the array library calls with arrays that have no values yet."""
-        carried, before, tracer = self.carried, Snapshot(self.carried), None
+        carried, before = self.carried, Snapshot(self.carried)
         try:
-            inputs = iter(arrays)
+            tracer, inputs = Tracer(carried, random.default.position()[1]), iter(arrays)
             keys = self._bind(inputs)
-            known = (*carried.known, *carried.tensors.values())
-            with Tracer(known, keys, random.default.position()[1]) as tracer:
+            with tracer:
                 self.arguments: list[Tensor | None] = []
                 tree = unflatten(self.structure, inputs, self._argument)
                 passed = self._look_at(tree)
-                self.passed: list = [(t._data, t._requires_grad) if t is not None else None for t in self.arguments]
-                tracer.known.update(map(id, self.arguments))
+                tracer.begin(keys, self.arguments, self.leaves)
                 outputs = self._outputs(self.step(*tree[0], **tree[1]), before, tracer)
                 if self._look_at(tree) != passed:
                     raise CompileError(
@@ -161,13 +175,11 @@ class Program:
                     )
                 before.restore_tensors()
                 # Arrays of the trace hold on to its graph.
-                del tree, self.given, self.set, self.arguments, self.passed
-                tracer.check()
+                del tree, keys, self.given, self.set, self.found, self.arguments
+                tracer.end()
         except BaseException as error:
             self.failed = True
             before.restore()
-            if tracer is not None:
-                tracer.undo()
             if self.xp.reads_value(error) or self.xp.reads_value(error.__cause__):
                 raise CompileError(_where(error)) from None
             raise
@@ -177,30 +189,40 @@ class Program:
     def _bind(self, inputs: Iterator):
         """Points the state at the trace's arrays, and returns the keys for random draws."""
         carried = self.carried
-        self.given = [next(inputs) for _ in carried.sources]
+        given = [next(inputs) for _ in carried.sources]
         for t, place in zip(carried.tensors.values(), carried.places, strict=True):
-            t._data = self.given[place]
+            set_array(t, given[place])
+        self.given = [t._data for t in carried.tensors.values()]  # not the same where several share a memory
         options, keys = next(inputs), next(inputs)
         self.set: dict[tuple[int, str], list] = {}  # the options' tensors
         for i, (group, name, position) in enumerate(carried.numbers):
             parts = self.set.setdefault((id(group), name), [group, name, []])
-            parts[2].append((option := _tensor(options[i], self.xp), option._data))
+            make = _tensor if isinstance(group[name], Tensor) else number
+            parts[2].append((option := make(options[i], self.xp), option._data))
             group[name] = option if position is None else tuple([t for t, _ in parts[2]])
         self.stood = set()  # the positions of what may have a gradient left
+        self.found: dict[int, Tensor] = {}  # those gradients, where the step adds to them
         for i, t in enumerate(carried.tensors.values()):
             if self.accumulates and t.grad is not None:
-                t.grad = _tensor(next(inputs), self.xp)
+                t.grad = self.found[i] = _tensor(next(inputs), self.xp)
             elif not self.accumulates and (t._requires_grad or t.grad is not None):
                 self.stood.add(i)
                 g = t._grad = _new(_Leftover)
-                g._backend, g._edge, g._hooks, g._grad, g._requires_grad = t._backend, None, None, None, False
+                g._backend, g._edge, g._hooks, g._grad, g._ties, g._requires_grad = (
+                    t._backend,
+                    None,
+                    None,
+                    None,
+                    None,
+                    False,
+                )
         return keys
 
     def _argument(self, leaf: Leaf, array):
         if leaf.kind == "raw":
             self.arguments.append(None)
             return array
-        t = _tensor(array, self.xp)
+        t = number(array, self.xp) if leaf.kind in ("float", "number") else _tensor(array, self.xp)
         t._requires_grad = leaf.requires_grad
         self.arguments.append(t)
         return t
@@ -228,29 +250,29 @@ class Program:
             return places[id(array)]
 
         self.changed = [
-            (i, place(t._data))
-            for i, (t, source) in enumerate(zip(look.tensors.values(), self.carried.places, strict=True))
-            if t._data is not self.given[source]
+            (i, place(now._data), now is not t or self._apart(t, ties, tracer))
+            for i, (now, (t, _, ties, _)) in enumerate(zip(look.tensors.values(), before.tensors, strict=True))
+            if now._data is not self.given[i]
         ]
-        self.gradients: list[tuple[int, int | None]] = []
+        self.gradients: list[tuple[int, int | None, bool]] = []
         for i, t in enumerate(self.carried.tensors.values()):
             if self.accumulates:
-                self.gradients.append((i, None if t.grad is None else place(t.grad._data)))
-            elif not isinstance(t.grad, _Leftover) and (t.grad is not None or i in self.stood):
-                updated = t._data is not self.given[self.carried.places[i]]  # else the gradient is for somebody else
-                self.gradients.append((i, None if t.grad is None or updated else place(t.grad._data)))
+                left = None if t._grad is None else place(t._grad._data)
+                self.gradients.append((i, left, t._grad is not None and t._grad is self.found.get(i)))
+            elif not isinstance(t._grad, _Leftover) and (t._grad is not None or i in self.stood):
+                updated = t._data is not self.given[i]  # else the gradient is for somebody else
+                self.gradients.append((i, None if t._grad is None or updated else place(t._grad._data), False))
         self.argument_gradients = [
-            (i, place(t.grad._data)) for i, t in enumerate(self.arguments) if t is not None and t.grad is not None
+            (i, place(t._grad._data)) for i, t in enumerate(self.arguments) if t is not None and t._grad is not None
         ]
-        self.written: list[tuple[int, int, bool]] = [
-            (i, place(t._data), t._requires_grad)
-            for i, (t, was) in enumerate(zip(self.arguments, self.passed, strict=True))
-            if t is not None and was is not None and (t._data is not was[0] or t._requires_grad != was[1])
-        ]
-        now = [t._requires_grad for t in self.carried.tensors.values()]
-        self.flags = [
-            (i, flag) for i, (flag, (*_, was)) in enumerate(zip(now, before.tensors, strict=True)) if flag != was
-        ]
+        edges = {id(t): edge for t, _, _, edge, *_ in before.places}
+        self.flags = []
+        for i, (t, _, _, was) in enumerate(before.tensors):
+            flag = t._requires_grad and (
+                t._edge is None or t._edge is edges[id(t)]
+            )  # what the step computed has no history outside
+            if flag != was:
+                self.flags.append((i, flag))
         self._keep_attributes(before, tracer.known)
         self.first_result = len(outputs)
         leaves: list = []
@@ -287,19 +309,22 @@ class Program:
             return None
         return without_leaves(structure), [id(leaf) for leaf in leaves]
 
-    def _check_written(self, leaves: list) -> None:
-        """An argument whose array or flag the step sets has to be one tensor of the caller's, and a leaf."""
-        for i, *_ in self.written:
-            leaf, states = leaves[i], {id(t) for t in self.carried.tensors.values()}
-            if not isinstance(leaf, Tensor):
-                raise CompileError(
-                    f"the step changes an argument that was passed as {type(leaf).__name__}, which would not be changed; pass a tensor"
-                )
-            if leaf._edge is not None or id(leaf) in states or sum(other is leaf for other in leaves) > 1:
-                raise CompileError(
-                    "the step changes an argument that is the result of recorded operations, a part of the state or another argument, too; "
-                    "pass argument.detach(), or return the new values"
-                )
+    def _apart(self, t: Tensor, ties: Ties | None, tracer: Tracer) -> bool:
+        """Whether a tensor of the state, whose ties were these, has left the memory that it shared."""
+        if id(t) not in tracer.moved:
+            return False
+        same = ties is not None and t._ties is not None and t._ties.memory is ties.memory
+        if tracer.joined(t) and not same:
+            raise CompileError(
+                f"the compiled step makes a tensor of its state, of shape {t.shape}, share memory with another one from outside the step, "
+                "and it would only until the step's end: take the values with copy_(), or the tensor itself, as in b.weight = a.weight"
+            )
+        if tracer.joined(t):
+            raise CompileError(
+                f"the compiled step gives a tensor of its state, now of shape {t.shape}, another shape in place, and others share its "
+                "memory: do that outside the step"
+            )
+        return True
 
     def _keep_attributes(self, before: Snapshot, named: set[int]) -> None:
         """Tensors that the step replaced come back (their arrays are outputs); what it cached loses its tape, having no
@@ -335,7 +360,11 @@ class Program:
                 if not self.xp.reads_value(error):
                     raise
             leak = _new(Leaked)
-            leak._backend, leak._edge, leak._hooks, leak._grad, leak._requires_grad = self.xp, None, None, None, False
+            leak._backend, leak._edge, leak._hooks, leak._grad, leak._ties, leak._requires_grad = (
+                self.xp,
+                *[None] * 4,
+                False,
+            )
             return leak
         if type(value) in (list, tuple, dict):
             items = value.values() if type(value) is dict else value

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from minigrad import backend
-from minigrad.engine.tensor import Tensor
+from minigrad.engine.tensor import Tensor, _new
 
 CONSTANTS = (bool, int, float, str, bytes, complex, type(None))
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """The place of a tensor: what it was ("tensor", "array" of numpy, "raw" array of a backend, "float"), and whether it
-    requires a gradient."""
+    """The place of a tensor: what it was ("tensor", "array" or "number" of numpy, "raw" array of a backend, "float"), and whether
+    it requires a gradient."""
 
     kind: str
     requires_grad: bool = False
@@ -41,6 +41,33 @@ class Constant:
 NUMBERS = (float, np.generic)
 
 
+class Number(Tensor):
+    """Stands for a number, which nobody writes to: `n *= 2` makes another one."""
+
+    __slots__ = ()
+
+    def _no_write(self, other):
+        return NotImplemented
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = _no_write
+    __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _no_write
+
+
+def number(array, xp) -> Number:
+    """A raw array as one."""
+    t = _new(Number)
+    t._data, t._backend, t._edge, t._hooks, t._grad, t._ties, t._requires_grad = (
+        array,
+        xp,
+        None,
+        None,
+        None,
+        None,
+        False,
+    )
+    return t
+
+
 def flatten(tree: Any, leaves: list, where: str, strict: bool = False, exact: bool = False) -> Leaf | Branch | Constant:
     """The structure of a tree; its tensors, arrays and floats (and numpy's numbers) are appended to `leaves`. With `exact` these
     numbers are constants. With `strict`, for results, they and numpy's arrays are, and other objects are refused instead of
@@ -59,7 +86,7 @@ def flatten(tree: Any, leaves: list, where: str, strict: bool = False, exact: bo
         return Leaf("float")
     if isinstance(tree, np.ndarray | np.generic):
         leaves.append(tree)
-        return Leaf("array")
+        return Leaf("array" if isinstance(tree, np.ndarray) else "number")
     if isinstance(tree, list | tuple | dict) or dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         keys, items = _items(tree)
         return Branch(type(tree), keys, tuple([flatten(item, leaves, where, strict, exact) for item in items]))

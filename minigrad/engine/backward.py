@@ -1,8 +1,7 @@
 """The walk back along the tape: `backward`, `grad`, hooks.
 
 Gradients flow from the outputs to the leaves. `order` sorts the nodes so that each comes after all that use its result; `walk`
-goes through them and adds up, for each node and leaf, what its users' derivatives give. That is all; the rest of this file
-starts the walk, collects what it found, and checks what it was given.
+goes through them and adds up, for each node and leaf, what its users' derivatives give.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ from operator import attrgetter
 
 from minigrad import messages
 from minigrad.backend import tracing
+from minigrad.engine.inplace import set_array
 from minigrad.engine.modes import AUTOCAST, GRAD, state
 from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
@@ -56,11 +56,8 @@ def walk(nodes: list[Node], grads: dict, create_graph: bool, retain_graph: bool,
 
 
 def gradients(grads: dict, targets: Sequence, create_graph: bool, retain_graph: bool = True) -> dict:
-    """The gradients by `targets`, nodes or leaves, from those in `grads`. Nodes that lead to no target are left alone.
-
-    Raises:
-        RuntimeError: when a target isn't reached and an earlier backward has freed nodes, behind which it may lie.
-    """
+    """The gradients by `targets`, nodes or leaves, from those in `grads`. Nodes that lead to no target are left alone. Raises
+    RuntimeError when a target isn't reached and an earlier backward has freed nodes, behind which it may lie."""
     nodes, asked = order(list(grads)), dict.fromkeys(targets)
     freed = next((node for node in nodes if node.saved is None), None)
     leading: set = set()  # to a target
@@ -133,7 +130,7 @@ def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict
         if not t._requires_grad:
             raise messages.no_history()
         g = seed(t, g)
-        place, g = t._edge or t, g if create_graph else g.data
+        place, g = t._edge or t, g if create_graph else g.array
         found[place] = found[place] + g if place in found else g
     return found
 
@@ -157,7 +154,7 @@ def hooked(place, g, create_graph: bool):
         given = tensor_of(g, xp)
         if (result := hook(given)) is not None:
             messages.check_hook(given, result)
-            g = result if create_graph else result.data
+            g = result if create_graph else result.array
     for reference in retained:
         if (tensor := reference()) is not None:
             add_to(tensor, g)
@@ -165,7 +162,11 @@ def hooked(place, g, create_graph: bool):
 
 
 def add_to(tensor, g) -> None:
-    """Adds a gradient to a tensor's `.grad`, a new tensor: the old one may be somebody's."""
+    """Adds a gradient to a tensor's `.grad`: in its place, or where one of them is on the tape as a new tensor."""
     g = tensor_of(g, tensor._backend)
     with ADDING:
-        tensor._grad = g if tensor._grad is None else tensor._grad + g
+        total = _tensor(g._data, g._backend, g._edge) if tensor._grad is None else tensor._grad + g
+        if tensor._grad is None or total._requires_grad:
+            tensor._grad = total
+        else:
+            set_array(tensor._grad, total._data)

@@ -47,7 +47,7 @@ class Unary(Op):
         edges, saved = (input._edge or input,), plan.save((x, y, xp, NOTHING))
         node, t = Short(), _new(Tensor)  # without the call of __init__
         node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
-        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad = y, xp, node, True, None, None
+        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad, t._ties = y, xp, node, True, None, None, None
         return t
 
 
@@ -84,7 +84,7 @@ class Binary(Op):
             edges = (t._edge or t,)
         saved, node, t = plan.save((x, y, z, xp, NOTHING)), Short(), _new(Tensor)
         node.op, node.xp, node.plan, node.edges, node.saved, node.number = self, xp, plan, edges, saved, next_number()
-        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad = z, xp, node, True, None, None
+        t._data, t._backend, t._edge, t._requires_grad, t._hooks, t._grad, t._ties = z, xp, node, True, None, None, None
         return t
 
     def with_number(self, input, other) -> tuple:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from minigrad.switches import Switch
 
@@ -24,14 +24,11 @@ state = State()
 
 
 class no_grad(Switch):
-    """Context manager and decorator: operations inside are not recorded, their results require no gradient.
-
-    As a decorator it may stand with or without brackets, also on a generator function.
+    """Context manager and decorator (with or without brackets, also of a generator function): operations inside are not recorded, their
+    results require no gradient.
 
     >>> import minigrad as mg
     >>> w = mg.ones(3, requires_grad=True)
-    >>> with mg.no_grad():
-    ...     w -= 0.1          # rebinds w's data; nothing is recorded
     >>> @mg.no_grad
     ... def predict(x):
     ...     return x * w
@@ -45,13 +42,13 @@ class no_grad(Switch):
         self = super().__new__(cls)
         return self if function is None else self(function)
 
-    def __init__(self, function: None = None) -> None:
+    def __init__(self, function: Callable | None = None) -> None:
         self._before: list[int] = []
 
     def _recreate_cm(self):
         return type(self)()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._before.append(state.mode)
         state.mode = state.mode | GRAD if self.on else state.mode & ~GRAD
         return self

@@ -48,6 +48,7 @@ class Op:
         self.variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
         self.elementwise, self.floats, self.promote_from = elementwise, floats, promote_from
         self.vjps: tuple = ()
+        self.layout: Callable | None = None  # of a view operation, see `defview`
         self.plans: dict[int, Plan] = {}
         self.fits: set = set()  # dtypes that need no cast
         self.own = (forward.__module__ or "").startswith("minigrad.")  # not a user's of perhaps the same name
@@ -60,6 +61,12 @@ class Op:
             raise messages.wrong_number(self, count, len(vjps))
         self.vjps, self.plans = vjps if any(vjps) else (), {}
         self.plan(2**count - 1 if self.vjps else 0, count)  # complains of a name that stands for nothing
+
+    def defview(self, layout: Callable, put: Callable | None = None, copies: Callable | None = None) -> None:
+        """Makes it a view operation, whose result shares its input's memory (inplace.py). layout(sizes, strides, **static): shape and
+        strides of the result, or None. put(ops, base, part, **static): `base` with `part` in place of what is seen of it; None: by
+        positions. copies(sizes, steps, **static): whether it copies after all what these steps make of a memory of this shape."""
+        self.layout, self.put, self.copies = layout, put, copies
 
     def __call__(self, *inputs, **static):
         mode = state.mode
@@ -115,6 +122,8 @@ class Op:
                 elif not one_shape:
                     node.expected = [arrays[k].shape for k in plan.positions]
         out = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
+        if self.layout is not None and isinstance(out, Tensor):
+            inplace.viewed(inputs[0], out, self, static)
         if mode & SLOW:
             observed(self, inputs, out, static, node)
         return out
@@ -189,8 +198,7 @@ class Plan:
     """The VJPs to run, and what to save for them, when the inputs at `positions` require a gradient.
 
     kinds: what is saved, each as `Op.need` says: the parameters of the first VJP, then those of the next, and so on.
-    save(record): a tuple of that.
-    run(ops, g, saved): what the VJPs make of it.
+    save(record): a tuple of that; run(ops, g, saved): what the VJPs make of it.
     keeps: whether a VJP names an input or the output; a node whose VJPs name none is not used up by a backward.
     checks: what is compared with a leaf's present array: (number of its edge, its place in what was saved).
     """
@@ -354,7 +362,6 @@ def raw(xp) -> Operations:
     return xp.raw
 
 
-# --- decorators -------------------------------------------------------------------------------------------------------
 def op(function: Callable | None = None, /, **options):
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
     return functools.partial(op, **options) if function is None else Op(function, **options)
@@ -408,6 +415,8 @@ def alias(xp, a):
 
 
 alias.defvjp(lambda ops, g: g)
+
+from minigrad.engine import inplace  # noqa: E402
 
 SHORT: dict[int, type[Op]] = {}  # by the number of inputs: kinds of operation that are called in a shorter way
 with contextlib.suppress(ModuleNotFoundError):  # without this file everything works, only slower

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from minigrad import messages, values
 from minigrad.backend import tracing
+from minigrad.backend.base import Backend
 from minigrad.dtypes import ALL, DType
 
 if TYPE_CHECKING:
+    from minigrad.engine.operation import Node
     from minigrad.functions.methods import Methods
 else:
     Methods = object  # functions/methods.py gives Tensor its operators and methods, when the functions exist
@@ -33,31 +35,39 @@ class Tensor(Methods):
     _backend: Any
     _edge: Any
     _grad: Any
+    _ties: Any
 
-    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "__weakref__")
+    __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "_ties", "__weakref__")
+    carried = False  # whether a lazy backend computes its array with the next step of an optimiser, as a buffer's
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
     def __init__(self, data, dtype=None, device: str | None = None, requires_grad: bool = False):
         self._data, self._backend = values.raw_array(data, dtype, device)
-        self._edge = self._hooks = self._grad = None
+        self._edge = self._hooks = self._grad = self._ties = None
         self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
     @property
-    def data(self):
-        """The raw array (numpy or MLX). Don't write into it; assign a new one, or a tensor of any device, on leaves only."""
+    def array(self):
+        """The raw array (numpy or MLX), which must not be written."""
         tracing.read((self,))
         return self._data
+
+    @property
+    def data(self) -> "Tensor":
+        """The same values off the tape, as `detach()`: what is written to the one changes the other."""
+        return inplace.share(_tensor(None, self._backend), self)
 
     @data.setter
     def data(self, value) -> None:
         messages.check_data(self, value)
-        tracing.write(self)
+        tracing.write(self, "place", value)
         if isinstance(value, Tensor):
-            self._data, self._backend = value.data, value._backend
+            inplace.share(self, value)
         else:
             self._data = value if self._backend.owns(value) else Tensor(value, device=self.device)._data
+            self._ties = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,7 +86,7 @@ class Tensor(Methods):
         return self._backend.name
 
     @property
-    def backend(self):
+    def backend(self) -> Backend:
         """The array library's functions, as operations see them (`minigrad.backend`)."""
         return self._backend
 
@@ -99,7 +109,7 @@ class Tensor(Methods):
         self._grad = value
 
     @property
-    def grad_fn(self):
+    def grad_fn(self) -> "Node | None":
         """The node of the tape that made this tensor, or None for a leaf."""
         return self._edge
 
@@ -122,7 +132,9 @@ def _tensor(array, xp, edge=None) -> Tensor:
     t._requires_grad = edge is not None
     t._hooks = None
     t._grad = None
+    t._ties = None
     return t
 
 
-from minigrad.engine import backward as tape  # noqa: E402  (the one circle: a tensor can go back along its tape)
+from minigrad.engine import backward as tape  # noqa: E402  (the one circle: a tensor can go back along its tape, and be written)
+from minigrad.engine import inplace  # noqa: E402

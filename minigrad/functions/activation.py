@@ -1,4 +1,5 @@
-"""Activation functions; `minigrad.nn.functional` has these and more.
+"""Activation functions; `minigrad.nn.functional` has these and more. With `inplace=True` the result takes the input's
+place, as in `Tensor.add_`, and the input is returned.
 
 In the formulas a is an element of `input`.
 """
@@ -7,17 +8,21 @@ from minigrad import ops
 from minigrad.checks import choice
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import number, tensor
+from minigrad.functions.writes import put
 
 __all__ = ["relu", "leaky_relu", "elu", "softplus", "gelu"]
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(a, 0); the gradient at 0 is 0.
 
     Shape: any; the result has the same.
 
+    Args:
+        inplace: puts the result into the input's place, and returns the input.
+
     Raises:
-        TypeError: if `input` is not a tensor.
+        TypeError: if `input` is not a tensor. RuntimeError: in place, for a tensor that can't be written.
 
     The operation (minigrad/ops/activation.py):
 
@@ -30,7 +35,7 @@ def relu(input: Tensor) -> Tensor:
     >>> mg.relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return ops.relu(input)
+    return put("relu", input, ops.relu(input)) if inplace else ops.relu(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -61,13 +66,17 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     )
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, negative_slope·x elsewhere.
 
     Shape: any; the result has the same.
 
+    Args:
+        inplace: puts the result into the input's place, and returns the input.
+
     Raises:
-        TypeError: for anything but a tensor, or a slope that is no number.
+        TypeError: for anything but a tensor, or a slope that is no number. RuntimeError: in place, for a tensor that can't be
+            written.
 
     The operation (minigrad/ops/activation.py):
 
@@ -80,16 +89,21 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     >>> mg.leaky_relu(mg.tensor([-1.0, 1.0]), 0.5)
     tensor([-0.5,  1. ])
     """
-    return ops.leaky_relu(input, slope=number("leaky_relu", "negative_slope", negative_slope))
+    result = ops.leaky_relu(input, slope=number("leaky_relu", "negative_slope", negative_slope))
+    return put("leaky_relu", input, result) if inplace else result
 
 
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, alpha·(eˣ - 1) elsewhere. Clevert et al. 2015, arXiv 1511.07289.
 
     Shape: any; the result has the same.
 
+    Args:
+        inplace: puts the result into the input's place, and returns the input.
+
     Raises:
-        TypeError: for anything but a tensor, or an alpha that is no number.
+        TypeError: for anything but a tensor, or an alpha that is no number. RuntimeError: in place, for a tensor that can't be
+            written.
 
     The operation (minigrad/ops/activation.py):
 
@@ -103,7 +117,8 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     >>> mg.elu(mg.tensor([-1.0, 1.0]))
     tensor([-0.6321,  1.    ])
     """
-    return ops.elu(input, alpha=number("elu", "alpha", alpha))
+    result = ops.elu(input, alpha=number("elu", "alpha", alpha))
+    return put("elu", input, result) if inplace else result
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

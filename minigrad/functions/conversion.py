@@ -83,7 +83,7 @@ class Conversion:
         >>> mg.tensor([1.0, 2.0]).numpy()
         array([1., 2.], dtype=float32)
         """
-        view = self._backend.to_numpy(self.data).view()
+        view = self._backend.to_numpy(self.array).view()
         view.flags.writeable = False
         return view
 
@@ -100,7 +100,7 @@ class Conversion:
             raise ValueError(
                 f"item() needs a tensor with one element, this one has shape {self.shape}; index it, or use tolist()"
             )
-        return self._backend.to_numpy(self.data).item()
+        return self._backend.to_numpy(self.array).item()
 
     def tolist(self: Any) -> Numbers:
         """Nested lists of Python numbers, as deep as the tensor has dimensions; without any, a number.
@@ -108,14 +108,14 @@ class Conversion:
         >>> mg.tensor([[1, 2], [3, 4]]).tolist()
         [[1, 2], [3, 4]]
         """
-        return self._backend.to_numpy(self.data).tolist()
+        return self._backend.to_numpy(self.array).tolist()
 
     def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> np.ndarray:
-        array = self._backend.to_numpy(self.data)
+        array = self._backend.to_numpy(self.array)
         return np.array(array, dtype=dtype, copy=True if copy is None else copy)
 
     def __dlpack__(self: Any, **kwargs: Any) -> Any:
-        return self.data.__dlpack__(**kwargs)
+        return self.array.__dlpack__(**kwargs)
 
     def __dlpack_device__(self: Any) -> tuple[builtins.int, builtins.int]:
         return self._data.__dlpack_device__()
@@ -140,7 +140,7 @@ class Conversion:
         return format(self.item(), spec) if spec and not self.ndim else format(str(self), spec)
 
     def __repr__(self: Any) -> str:
-        array = self._backend.to_numpy(self.data)
+        array = self._backend.to_numpy(self.array)
         text = np.array2string(array, separator=", ", prefix="tensor(", threshold=1000, precision=4)
         if not array.size and array.ndim > 1:
             text += f", size={self.shape}"
@@ -272,8 +272,11 @@ class Conversion:
         if given._edge is not None:
             raise RuntimeError("only leaf tensors can be copied by the copy module; use .detach() or .clone()")
         out: Any = _new(type(self))
-        out._data, out._backend, out._edge, out._hooks = given.data, given._backend, None, None
-        out._requires_grad, out._grad = given._requires_grad, None if given._grad is None else given._grad.detach()
+        out._data, out._backend, out._edge, out._hooks, out._ties = given.array, given._backend, None, None, None
+        out._requires_grad, out._grad = (
+            given._requires_grad,
+            None if given._grad is None else given._grad.detach().clone(),
+        )
         memo[id(self)] = out
         return out
 

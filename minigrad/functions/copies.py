@@ -1,6 +1,7 @@
 """The same elements in another dtype or on another device, or with a place of their own on the tape."""
 
 from minigrad import ops
+from minigrad.backend import layout
 from minigrad.dtypes import dtype as as_dtype
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import DTypeLike, tensor
@@ -49,7 +50,7 @@ def to_device(input: Tensor, *, device: str) -> Tensor:
 
 
 def clone(input: Tensor) -> Tensor:
-    """y = x, with a place of its own on the tape: (…) → (…). Arrays are never written, so both share one.
+    """y = x, with a place of its own on the tape: (…) → (…). Both share the array until one of them is written.
 
     Raises:
         TypeError: for anything but a tensor.
@@ -69,7 +70,8 @@ def clone(input: Tensor) -> Tensor:
 
 
 def contiguous(input: Tensor) -> Tensor:
-    """x itself: the layout in memory is left to the operations. (…) → (…).
+    """x itself where its elements lie one after the other, else a copy that shares no memory with it: (…) → (…). A view that is
+    turned, or leaves elements out, or repeats some, is copied; results of operations count as in order.
 
     Raises:
         TypeError: for anything but a tensor.
@@ -77,4 +79,9 @@ def contiguous(input: Tensor) -> Tensor:
     >>> mg.contiguous(mg.ones(2, 3).t()).shape
     (3, 2)
     """
-    return tensor("contiguous", "input", input)
+    of = tensor("contiguous", "input", input)._ties
+    found = None if of is None else layout.after(of.memory.array.shape, of.steps)
+    if found is None or not input.numel():
+        return input
+    needed = zip(*found, layout.in_order(input.shape)[1], strict=True)
+    return input if all(n == 1 or stride == other for n, stride, other in needed) else ops.clone(input)

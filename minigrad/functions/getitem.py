@@ -1,14 +1,16 @@
 """x[index]: reading and writing elements by numbers, slices and arrays, as numpy does."""
 
 import operator
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 
-from minigrad import ops
-from minigrad.backend import of_array
+from minigrad import messages, ops
+from minigrad.backend import layout, of_array, tracing
 from minigrad.dtypes import fitted
+from minigrad.engine import inplace
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import tensor
 
@@ -29,7 +31,7 @@ def getitem(input: Tensor, at: Any) -> Tensor:
 
         @op
         def getitem(xp, a, *, index):
-            return a[index]
+            return a[(*index, ...)]  # of a single element, too, an array that shares the memory
 
         getitem.defvjp(lambda ops, g, a_shape, index: ops.scatter(g, shape=a_shape, index=index))
 
@@ -43,6 +45,8 @@ def getitem(input: Tensor, at: Any) -> Tensor:
 def _index(input: Tensor, index: Any) -> tuple[tuple, tuple]:
     """The input's shape with the index's new dimensions in it, and for each dimension an int, a slice or a raw array of
     integers: None is a slice of a new dimension of length 1, a lone True or False its element or nothing."""
+    if index.__class__ is int and input.ndim:  # the most frequent one
+        return input.shape, (position(index, input.shape[0], 0),)
     xp = input.backend
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(_listed(p) if isinstance(p, list | range) else p for p in parts)
@@ -133,7 +137,7 @@ def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:
 
     On the CPU they are checked; on MLX a check would have to wait for the device, so positions outside are undefined there.
     """
-    raw = p.data
+    raw = p.array
     if kind(p) != "i":
         raise IndexError(f"{who and who + ': '}positions must be integers, got {p.dtype.name}; use .long()")
     xp, length = input.backend, input.shape[dim]
@@ -145,7 +149,7 @@ def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:
 
 
 def setitem(input: Tensor, at: Any, values: Any) -> None:
-    """x[at] = values, on a tensor without history: its data is replaced by a changed copy.
+    """x[at] = values: puts a tensor with these values at these places into x's place. Differentiable by both.
 
     Shape: any; `values` broadcast to the shape of x[at].
 
@@ -154,34 +158,108 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
         values: a tensor, a number, or what a tensor can be made of, of a shape that broadcasts to that of x[at].
 
     Raises:
-        RuntimeError: when one of the tensors requires a gradient. IndexError: for an index that doesn't fit.
-        ValueError: for values of another shape.
+        RuntimeError: for a leaf that requires a gradient while operations are recorded, and others that can't be written (see
+            `Tensor.add_`). IndexError: for an index that doesn't fit. ValueError: for values of another shape.
 
     >>> x = mg.zeros(3)
     >>> mg.setitem(x, 0, 5.0)
     >>> x
     tensor([5., 0., 0.])
     """
-    if tensor("setitem", "input", input).requires_grad:
-        raise RuntimeError(
-            "can't assign to items of a tensor that requires a gradient; use mg.where(mask, new, old) instead"
-        )
-    if isinstance(values, Tensor) and values.requires_grad:
-        raise RuntimeError(
-            "can't assign a tensor that requires a gradient into another; use mg.where, mg.cat or mg.stack instead"
-        )
-    xp = input.backend
-    if isinstance(values, Tensor):
-        values = values.to(input.device).astype(input.dtype).data
-    elif isinstance(values, int | float):
-        values = fitted(values, input.dtype, "setitem")
-    else:
-        values = Tensor(values, dtype=input.dtype, device=input.device).data
-    shape, places = _index(input, at)
+    t, xp = tensor("setitem", "input", input), input.backend
+    if overlaps(t):
+        _set_part(t, at, values)
+        return
+    recorded = inplace.check(t, values)
+    if isinstance(at, Tensor) and at.dtype == "bool" and at.shape == t.shape and _single(values) and not xp.eager:
+        value = ops.reshape(values_like("setitem", t, values, ()), shape=())
+        inplace.write(
+            t, ops.where(at.to(t.device), ops.broadcast_to(value, shape=t.shape), t)
+        )  # without a read by the host
+        return
+    shape, places = _index(t, at)
     try:
-        input.data = xp.reshape(xp.set_at(xp.reshape(input.data, shape), places, values), input.shape)
+        if recorded:
+            x = t if shape == t.shape else ops.reshape(t, shape=shape)
+            reuse = x is t and not (t._ties and t._ties.steps) and inplace.writable(t)
+            value = values_like("setitem", t, values, x._data[places].shape)
+            y = ops.update(x, value, index=places, reuse=reuse)
+            inplace.write(t, y if x is t else ops.reshape(y, shape=t.shape))
+            return
+        array = values if isinstance(values, int | float) else _trimmed(t, shape, places, values).array
+        array = fitted(array, t.dtype, "setitem") if isinstance(values, int | float) else array
+        tracing.write(t)
+        if inplace.writable(t):
+            xp.reshape(t._data, shape)[places] = array
+        else:
+            inplace.set_array(t, xp.reshape(xp.set_at(xp.reshape(t._data, shape), places, array), t.shape))
     except ValueError:
         raise ValueError(
             f"can't assign values of shape {getattr(values, 'shape', ())} to items of shape {getitem(input, at).shape}, in a tensor of "
             f"shape {input.shape}; give values that broadcast to the items"
         ) from None
+
+
+def overlaps(t: Tensor) -> bool:
+    """Whether several of its elements are one number in memory, as after `expand`."""
+    if t._ties is None or not t._ties.steps:
+        return False
+    found = layout.after(t._ties.memory.array.shape, t._ties.steps)
+    return found is not None and layout.repeats(*found)
+
+
+def distinct(t: Tensor) -> Tensor:
+    """A view that shows once what `t` repeats along dimensions (`expand`); t itself where it repeats nothing."""
+    found = None if t._ties is None else layout.after(t._ties.memory.array.shape, t._ties.steps)
+    if found is None or all(stride or n == 1 for n, stride in zip(*found, strict=True)):
+        return t
+    return ops.getitem(t, index=tuple([slice(None) if stride else slice(0, 1) for stride in found[1]]))
+
+
+def overwrite(t: Tensor, value: Tensor) -> Tensor:
+    """Puts values of the tensor's shape into its place; the old ones count no more."""
+    return inplace.write(t, ops.replaced(t, value.to(t.device).astype(t.dtype)))
+
+
+def _set_part(t: Tensor, at: Any, values: Any) -> None:
+    """t[at] = values for a tensor whose elements share memory: what is shown of it elsewhere, too, changes with the view t[at]."""
+    inplace.check(t, values)
+    shape, places = _index(t, at)
+    if not all(isinstance(p, int | slice) for p in places):
+        raise messages.written_overlap("x[i] = v", t)
+    part = ops.getitem(t if shape == t.shape else ops.reshape(t, shape=shape), index=places)
+    part = distinct(part) if _single(values) else part
+    if overlaps(part):
+        raise messages.written_overlap("x[i] = v", part)
+    overwrite(part, values_like("setitem", part, values, part.shape))
+
+
+def _single(values: Any) -> bool:
+    return not isinstance(values, Tensor | np.ndarray | list | tuple) or getattr(values, "shape", None) == ()
+
+
+def _values(who: str, t: Tensor, values: Any) -> Tensor:
+    """What is to be written to a tensor, on its device and in its dtype."""
+    if isinstance(values, Tensor):
+        return values.to(t.device).astype(t.dtype)
+    values = fitted(values, t.dtype, who) if isinstance(values, int | float) else values
+    return Tensor(values, dtype=t.dtype, device=t.device)
+
+
+def _trimmed(t: Tensor, shape: tuple, places: tuple, values: Any) -> Tensor:
+    """The same; dimensions of length 1 in front, which array libraries don't all leave out, are left out."""
+    value = _values("setitem", t, values)
+    if not value.ndim or value.shape[0] != 1:
+        return value
+    return values_like("setitem", t, value, t._backend.reshape(t._data, shape)[places].shape)
+
+
+def values_like(who: str, t: Tensor, values: Any, shape: Sequence[int]) -> Tensor:
+    """The same in this shape, which it must broadcast to; dimensions of length 1 in front are left out."""
+    value, shape = _values(who, t, values), tuple(shape)
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = ops.reshape(value, shape=value.shape[1:])
+    try:
+        return value if value.shape == shape else ops.broadcast_to(value, shape=shape)
+    except (ValueError, RuntimeError):
+        raise ValueError(f"{who}: values of shape {value.shape} don't fit the places, of shape {shape}") from None

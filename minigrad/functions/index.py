@@ -116,7 +116,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if count < 1:
         raise ValueError(f"unfold: windows of {size}, {step} apart, don't fit dimension {dim} of shape {input.shape}")
     places = x.backend.asarray(np.arange(count)[:, None] * step + np.arange(size))
-    windows = ops.getitem(x, index=(slice(None),) * dim + (places,))
+    windows = ops.windows(x, index=(slice(None),) * dim + (places,), step=step)
     if not input.ndim:
         return ops.reshape(windows, shape=(size,))
     return ops.permute(windows, dims=tuple([d for d in range(windows.ndim) if d != dim + 1] + [dim + 1]))
@@ -374,6 +374,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     Raises:
         IndexError: when there is no such dimension. ValueError: when both are the same.
 
+    The operation (minigrad/ops/index.py):
+
+        @op
+        def diagonal(xp, a, *, offset):
+            return a[_on_diagonal(xp, a.shape, offset)]
+
+        diagonal.defvjp(lambda ops, g, a_shape, offset: ops.put_diagonal(g, shape=a_shape, offset=offset))
+
     >>> mg.diagonal(mg.tensor([[1, 2], [3, 4]]))
     tensor([1, 4])
     """
@@ -384,7 +392,4 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     offset = _integer(offset, "diagonal", "diagonal")
     rest = [i for i in range(ndim) if i not in (a, b)]
     x = ops.permute(input, dims=(*rest, a, b))
-    n = max(0, min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)))
-    rows = x.backend.asarray(np.arange(n) - min(offset, 0))
-    columns = x.backend.asarray(np.arange(n) + max(offset, 0))
-    return ops.getitem(x, index=(slice(None),) * len(rest) + (rows, columns))
+    return ops.diagonal(x, offset=offset)

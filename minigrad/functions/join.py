@@ -1,9 +1,11 @@
 """Joining tensors and taking them apart."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 from minigrad import ops
 from minigrad.dtypes import promote
+from minigrad.engine.inplace import viewed
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import _dim, _integer, _sizes, along
 from minigrad.functions.arguments import tensor as checked  # `split` has a parameter of that name
@@ -151,7 +153,13 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
         pieces = tuple([min(size, n - i) for i in range(0, n, max(size, 1))]) or (0,)
     if sum(pieces) != n or any(size < 0 for size in pieces):
         raise ValueError(f"split: sizes {pieces} don't add up to {n}, the length of dimension {dim} of {shape}")
-    return ops.split(tensor, sizes=pieces, dim=dim)
+    ends = list(itertools.accumulate(pieces))
+    return _views(
+        tensor,
+        ops.split(tensor, sizes=pieces, dim=dim),
+        dim,
+        [slice(e - n, e) for n, e in zip(pieces, ends, strict=True)],
+    )
 
 
 def chunk(input: Tensor, chunks: int, dim: int | None = None, *, axis: int | None = None) -> tuple[Tensor, ...]:
@@ -202,4 +210,12 @@ def unbind(input: Tensor, dim: int | None = None, *, axis: int | None = None) ->
     ndim = checked("unbind", "input", input).ndim
     if not ndim:
         raise IndexError("unbind: a tensor without dimensions, of shape (), has no slices")
-    return ops.unbind(input, dim=along("unbind", dim, axis, ndim, 0))
+    dim = along("unbind", dim, axis, ndim, 0)
+    return _views(input, ops.unbind(input, dim=dim), dim, range(input.shape[dim]))
+
+
+def _views(input: Tensor, parts: tuple[Tensor, ...], dim: int, places: Iterable[int | slice]) -> tuple[Tensor, ...]:
+    """Parts of a tensor along a dimension as views of it."""
+    for part, place in zip(parts, places, strict=True):
+        viewed(input, part, ops.getitem, {"index": (slice(None),) * dim + (place,)}, "several")
+    return parts

@@ -11,6 +11,7 @@ from minigrad.engine.tensor import Tensor
 from minigrad.functions import index
 from minigrad.functions.conversion import Conversion
 from minigrad.functions.tape import Tape
+from minigrad.functions.writes import Writes
 
 Operand = Tensor | float
 
@@ -19,7 +20,7 @@ _add, _sub, _mul, _div = ops.add, ops.sub, ops.mul, ops.div
 _binary: Any = type(_mul).__call__
 
 
-class Methods(Conversion, Tape):
+class Methods(Conversion, Tape, Writes):
     """The operators and methods of `Tensor`, which receives them below; a type checker sees it as Tensor's base class."""
 
     __slots__ = ()
@@ -131,47 +132,12 @@ class Methods(Conversion, Tape):
     def __getitem__(self: Any, at: Any) -> Tensor:
         return index.getitem(self, at)
 
-    def __setitem__(self: Any, at: Any, value: Tensor | float) -> None:
-        index.setitem(self, at, value)
-
     def __iter__(self: Any) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("a tensor without dimensions can't be iterated over")
-        return iter(functions.unbind(self))
-
-    def _augment(self: Any, result: Tensor) -> Tensor:
-        """`x += y`: rebinds the data of a leaf under no_grad; elsewhere makes a new tensor, as arrays are never written."""
-        if self._edge is not None or not self._requires_grad:
-            return result
-        if is_grad_enabled():
-            raise RuntimeError(
-                "an augmented assignment would change a leaf that requires a gradient; do it inside mg.no_grad()"
-            )
-        if result.shape != self.shape:
-            raise ValueError(f"an augmented assignment can't change the shape {self.shape} of a leaf to {result.shape}")
-        self.data = result.astype(self.dtype)._data
-        return self
-
-    def __iadd__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self + other)
-
-    def __isub__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self - other)
-
-    def __imul__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self * other)
-
-    def __itruediv__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self / other)
-
-    def __ifloordiv__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self // other)
-
-    def __imod__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self % other)
-
-    def __ipow__(self: Any, other: Operand) -> Tensor:
-        return self._augment(self**other)
+        if self._requires_grad and is_grad_enabled():
+            return iter(functions.unbind(self))  # one node for all
+        return _rows(self)
 
     # --- each element by itself --------------------------------------------------------------------------------------
     add = functions.add
@@ -310,10 +276,18 @@ class Methods(Conversion, Tape):
         return functions.transpose(self, -2, -1)
 
 
+def _rows(t: Tensor) -> Iterator[Tensor]:
+    """The parts of a tensor along its first dimension, each made when it is asked for: a write to one renews those that live."""
+    for i in range(t.shape[0]):
+        row = ops.getitem(t, index=(i,))
+        row._ties.manner = row._ties.manner or "several"
+        yield row
+
+
 def _comparable(other: object) -> bool:
     return isinstance(other, Tensor | int | float | np.number | np.bool_)
 
 
-for _name, _method in (vars(Conversion) | vars(Tape) | vars(Methods)).items():
+for _name, _method in (vars(Conversion) | vars(Tape) | vars(Writes) | vars(Methods)).items():
     if callable(_method) or isinstance(_method, property):
         setattr(Tensor, _name, _method)

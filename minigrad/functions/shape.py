@@ -100,6 +100,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         )
     shape = shape or (1,)
     merged = math.prod(shape[first : last + 1])
+    if input.ndim and first == last:
+        return input
     return ops.reshape(input, shape=(*shape[:first], merged, *shape[last + 1 :]))
 
 
@@ -142,7 +144,7 @@ def permute(input: Tensor, *axes: int | Sequence[int], dims: int | Sequence[int]
         def permute(xp, a, *, dims):
             return xp.transpose(a, dims)
 
-        permute.defvjp(lambda ops, g, dims: ops.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+        permute.defvjp(lambda ops, g, dims: ops.permute(g, dims=_inverse(dims)))
 
     >>> mg.permute(mg.ones(2, 3, 4), 2, 0, 1).shape
     (4, 2, 3)
@@ -318,4 +320,5 @@ def repeat(input: Tensor, *sizes: int | Sequence[int]) -> Tensor:
     ones = [n for size in shape for n in (1, size)]
     pairs = [n for pair in zip(counts, shape, strict=True) for n in pair]
     tiled = _expanded("repeat", ops.reshape(input, shape=tuple(ones)), (pairs,))
-    return _reshaped("repeat", tiled, ([r * n for r, n in zip(counts, shape, strict=True)],))
+    result = _reshaped("repeat", tiled, ([r * n for r, n in zip(counts, shape, strict=True)],))
+    return result if result._ties is None else ops.clone(result)  # counts of 1 copy, too

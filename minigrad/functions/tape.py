@@ -6,7 +6,19 @@ from typing import Any
 
 from minigrad import checks
 from minigrad.backend import tracing
-from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.engine.inplace import assign
+from minigrad.engine.tensor import Tensor
+
+
+def clear_grad(t: Tensor, set_to_none: bool) -> None:
+    """Drops the gradient that a tensor has; or makes it zeros, in its place and off the tape."""
+    grad = t._grad
+    if grad is None or set_to_none:
+        t._grad = None
+        return
+    if grad._edge is not None:
+        grad.detach_()
+    assign(grad, grad._backend.zeros_like(grad.array))
 
 
 class Tape:
@@ -39,13 +51,13 @@ class Tape:
                 "requires_grad can be switched off on leaf tensors only; use .detach() on the result of an operation"
             )
         if self._requires_grad != value:
-            tracing.write(self)
+            tracing.write(self, "flag")
         self._requires_grad = value
         return self
 
     def detach(self: Any) -> Tensor:
-        """The same values, off the tape."""
-        return _tensor(self.data, self._backend)
+        """The same values, off the tape. What is written to the one changes the other."""
+        return self.data
 
     def retain_grad(self: Any) -> None:
         """Makes backward keep the gradient of a tensor that is no leaf, as its hooks leave it, in `.grad`.

@@ -9,6 +9,8 @@ from minigrad.nn.module import Module
 class Dropout(Module):
     """Sets each element to 0 with probability p and multiplies the others by 1/(1 - p) (Srivastava et al. 2014).
 
+    With `inplace=True` the result takes the input's place, and the input is returned.
+
     >>> import minigrad as mg
     >>> mg.nn.Dropout(0.5).eval()(mg.ones(3)).tolist()
     [1.0, 1.0, 1.0]
@@ -17,10 +19,10 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False):
         if not 0 <= checks.number("Dropout", "p", p) <= 1:
             raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
-        self.p, self.inplace = p, inplace  # inplace is accepted for PyTorch's sake; the result is always a new tensor
+        self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout(input, self.p, self.training)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"

@@ -13,7 +13,9 @@ import numpy as np
 
 from minigrad import checks, dtypes
 from minigrad.backend import tracing
-from minigrad.engine.tensor import Tensor
+from minigrad.engine.inplace import assign
+from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.functions.tape import clear_grad
 from minigrad.nn.parameter import Buffer, Parameter
 from minigrad.nn.state import Differences, compared
 
@@ -203,8 +205,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops every parameter's gradient, or makes it zeros when `set_to_none` is False."""
         for p in self.parameters():
-            if p.grad is not None:
-                p.grad = None if set_to_none else Tensor(p.backend.zeros_like(p.grad.data), device=p.device)
+            clear_grad(p, set_to_none)
 
     def apply(self, fn: Callable[["Module"], Any]) -> Self:
         """Calls `fn` once with every module, a module after its submodules: `model.apply(init_weights)`."""
@@ -236,12 +237,15 @@ class Module:
             raise TypeError(f"a module's parameters can only become floating point, not {dtypes.dtype(dtype).name}")
 
         def convert(t: Tensor) -> Tensor:
-            return t.detach().to(device=device, dtype=dtype if t.dtype.is_floating_point else None)
+            return _tensor(t.array, t.backend).to(device=device, dtype=dtype if t.dtype.is_floating_point else None)
 
         tensors = [*self.parameters(), *self.buffers()]
         converted = [(t, convert(t), None if t.grad is None else convert(t.grad)) for t in tensors]
         for tensor, new, grad in converted:
-            tensor._data, tensor._backend, tensor.grad = new._data, new._backend, grad  # `.data` keeps to its device
+            if new._data is not tensor._data:  # what shares the memory of one that is converted keeps the old one
+                tensor._data, tensor._backend, tensor._ties = new._data, new._backend, None
+            if grad is None or tensor.grad is None or grad._data is not tensor.grad._data:
+                tensor.grad = grad
         return self
 
     def astype(self, dtype) -> Self:
@@ -260,7 +264,7 @@ class Module:
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Name -> detached Tensor for every parameter and persistent buffer; tied weights under each of their names.
 
-        It is a snapshot: training on replaces the module's arrays and leaves these alone.
+        They share the module's memory, as `detach()` gives them: later steps change them. A snapshot is made of their clones.
         """
         return {name: tensor.detach() for name, tensor in self._state(checks.text("state_dict", "prefix", prefix))}
 
@@ -282,7 +286,7 @@ class Module:
             if name in state_dict:
                 value = state_dict[name]
                 value = value.detach() if isinstance(value, Tensor) else Tensor(np.asarray(value), device=tensor.device)
-                tensor.data = value.to(tensor.device, tensor.dtype).data
+                assign(tensor, value.to(tensor.device, tensor.dtype).array)
         return found
 
     # --- printing ---

@@ -3,6 +3,7 @@
 from typing import Any
 
 from minigrad import checks
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -118,7 +119,7 @@ class _BatchNorm(_Norm):
         momentum = 0.0 if self.momentum is None else self.momentum
         moving = self.training and self.track_running_stats
         if moving and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data = (self.num_batches_tracked + 1).data
+            assign(self.num_batches_tracked, (self.num_batches_tracked + 1).array)
             if self.momentum is None:  # the plain average of all batches
                 wide = self.running_mean is not None and self.running_mean.dtype == "float64"
                 momentum = 1 / self.num_batches_tracked.astype("float64" if wide else "float32")

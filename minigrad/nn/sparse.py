@@ -1,6 +1,7 @@
 """Embedding."""
 
 from minigrad import checks
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
@@ -39,7 +40,7 @@ class Embedding(Module):
         if self.padding_idx is not None:
             values = self.weight.detach().numpy().copy()
             values[self.padding_idx] = 0
-            self.weight.data = self.weight.backend.asarray(values, self.weight.dtype.name)
+            assign(self.weight, self.weight.backend.asarray(values, self.weight.dtype.name))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx)

@@ -46,7 +46,7 @@ def cross_entropy(x, classes, *, ignore_index, smoothing):
         return cross_entropy(wide, classes, ignore_index=ignore_index, smoothing=smoothing).astype(x.dtype)
     logp, counts = log_softmax(x, dim=1), classes != ignore_index
     rows = x.backend.asarray(np.arange(x.shape[0]))
-    losses = -getitem(logp, index=(rows, where(counts, classes, 0).long().data))
+    losses = -getitem(logp, index=(rows, where(counts, classes, 0).long().array))
     if smoothing:
         losses = losses * (1 - smoothing) - sum(logp, dim=(1,), keepdim=False) * (smoothing / x.shape[1])
     return where(counts, losses, 0.0)

@@ -1,8 +1,10 @@
 """Operations that move elements about without changing them: views, padding, and the change of dtype or device."""
 
 import functools
+import math
 
 from minigrad import backend
+from minigrad.backend import layout
 from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.operation import Node, Op, elementwise, op
 from minigrad.engine.tensor import _tensor
@@ -29,7 +31,7 @@ class _ToDevice(Op):
     def __call__(self, a, *, device, source=None):
         target = backend.get(device)
         static = {"device": target.name, "source": a.device}
-        array = self.forward(a._backend, a.data, **static)
+        array = self.forward(a._backend, a.array, **static)
         if not (a._requires_grad and is_grad_enabled()):
             return _tensor(array, target)
         plan, record = self.plan(1, 1), (array, array, target, static)
@@ -63,12 +65,52 @@ def reshape(xp, a, *, shape):
 reshape.defvjp(lambda ops, g, a_shape: ops.reshape(g, shape=a_shape))
 
 
+def _reshaped(sizes, strides, shape):
+    """Each dimension of the new shape must be a part of a run: of dimensions that lie one after the other in memory."""
+    total = math.prod(sizes)
+    shape = tuple([total // max(1, -math.prod(shape)) if n == -1 else n for n in shape])
+    if not total:
+        return shape, tuple([math.prod(shape[i + 1 :]) for i in range(len(shape))])
+    runs: list[tuple[int, int]] = []  # (length, stride), the last dimensions first
+    for n, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if n != 1 and runs and stride == runs[-1][0] * runs[-1][1]:
+            runs[-1] = (runs[-1][0] * n, runs[-1][1])
+        elif n != 1:
+            runs.append((n, stride))
+    found, used = [], 1  # how much of the run is used
+    for n in reversed(shape):
+        length, stride = runs[0] if runs else (1, 1)
+        if length % (used * n):
+            return None
+        found.append(used * stride)
+        used *= n
+        if runs and used == length:
+            del runs[0]
+            used = 1
+    return shape, tuple(reversed(found))
+
+
+def _not_in_order(sizes, steps, shape):
+    return bool(steps) and layout.after(sizes, (*steps, (reshape, {"shape": shape}))) is None
+
+
+reshape.defview(_reshaped, lambda ops, base, part, shape: ops.reshape(part, shape=tuple(base.shape)), _not_in_order)
+
+
 @op
 def permute(xp, a, *, dims):
     return xp.transpose(a, dims)
 
 
-permute.defvjp(lambda ops, g, dims: ops.permute(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__))))
+def _inverse(dims):
+    return tuple(sorted(range(len(dims)), key=dims.__getitem__))
+
+
+permute.defvjp(lambda ops, g, dims: ops.permute(g, dims=_inverse(dims)))
+permute.defview(
+    lambda sizes, strides, dims: (tuple([sizes[i] for i in dims]), tuple([strides[i] for i in dims])),
+    lambda ops, base, part, dims: ops.permute(part, dims=_inverse(dims)),
+)
 
 
 @op
@@ -78,6 +120,10 @@ def mT(xp, a):
 
 
 mT.defvjp(lambda ops, g: ops.mT(g))
+mT.defview(
+    lambda sizes, strides: ((*sizes[:-2], sizes[-1], sizes[-2]), (*strides[:-2], strides[-1], strides[-2])),
+    lambda ops, base, part: ops.mT(part),
+)
 
 
 @op
@@ -93,7 +139,15 @@ def sum_to(xp, a, *, shape):
     return xp.reshape(xp.sum(a, axis=dims), shape) if dims else a
 
 
+def _repeated(sizes, strides, shape):
+    """A dimension that is new, or was 1, has stride 0."""
+    lead = len(shape) - len(sizes)
+    kept = [stride if n == m else 0 for n, m, stride in zip(sizes, shape[lead:], strides, strict=True)]
+    return tuple(shape), (0,) * lead + tuple(kept)
+
+
 broadcast_to.defvjp(lambda ops, g, a_shape: ops.sum_to(g, shape=a_shape))
+broadcast_to.defview(_repeated)
 sum_to.defvjp(lambda ops, g, a_shape: ops.broadcast_to(ops.reshape(g, shape=_lead(g, a_shape)), shape=a_shape))
 
 

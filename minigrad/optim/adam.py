@@ -6,6 +6,7 @@ from typing import Any
 
 from minigrad import checks
 from minigrad.dtypes import plain
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels import KERNELS
 from minigrad.optim.optimizer import Optimizer, all_numbers, at_least_zero, counts, fit, like, scalar
@@ -96,13 +97,13 @@ class Adam(Optimizer):
         slots = [self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")]
         if group["amsgrad"]:
             slots.append(self.slot(p, "max_exp_avg_sq"))
-        arrays = (p.data, grad, *[slot.data for slot in slots])
+        arrays = (p.array, grad, *[slot.array for slot in slots])
         rates = {"correction": correction, "root": root, "decoupled": group["decoupled_weight_decay"]}
         kernel = KERNELS.get(("adam", xp.name)) if plain and not group["capturable"] else None
         new = None if kernel is None else kernel(*arrays, **options, **rates)
         new, *moments = adam(xp, *arrays, **options, **rates) if new is None else new
         for slot, moment in zip(slots, moments, strict=True):
-            slot.data = fit(p, moment)
+            assign(slot, fit(p, moment))
         return new
 
     def _corrections(self, p: Tensor, group: dict[str, Any]) -> tuple:
@@ -111,13 +112,13 @@ class Adam(Optimizer):
         state = self.state[p]
         if "step" not in state:
             zero = Tensor(0.0, dtype="float32", device=p.device if group["capturable"] else "cpu")
-            state["step"] = like(zero, self.memo.setdefault((p.device, group["capturable"]), zero.data))
+            state["step"] = like(zero, self.memo.setdefault((p.device, group["capturable"]), zero.array))
         step = state["step"]
-        before = step.data
+        before = step.array
         known = self.memo.get(id(before))
         if known is None:
             known = self.memo[id(before)] = (before, fit(step, before + 1))
-        step.data = known[1]
+        assign(step, known[1])
         if (id(before), id(group)) not in self.memo:
             self.memo[id(before), id(group)] = self._correct(step, p, group)
         return self.memo[id(before), id(group)]
@@ -129,7 +130,7 @@ class Adam(Optimizer):
         found = []
         for beta in group["betas"]:  # 1 - βᵗ itself would lose digits in float32
             log = p.backend.log(scalar(beta, p)) if isinstance(beta, Tensor) else math.log(beta) if beta else -math.inf
-            found.append(-p.backend.expm1(step.data * log))
+            found.append(-p.backend.expm1(step.array * log))
         return found[0], p.backend.sqrt(found[1])
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 from minigrad import checks
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import fit, like
 
@@ -55,10 +56,10 @@ def clip_grad_norm_(
         raise RuntimeError(
             f"the gradients' norm is {norm.item()}, they can't be clipped; look for where they stop being finite"
         )
-    factor = norm.backend.minimum(max_norm / (norm.data + 1e-6), norm.backend.ones_like(norm.data))
+    factor = norm.backend.minimum(max_norm / (norm.array + 1e-6), norm.backend.ones_like(norm.array))
     factor = like(norm, fit(norm, factor))
     for p, grad in pairs:
-        p.grad = like(grad, fit(grad, grad.data * factor.to(p.device).data))
+        assign(grad, fit(grad, grad.array * factor.to(p.device).array))
     return norm
 
 
@@ -74,7 +75,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     """
     clip_value = checks.number("clip_grad_value_", "clip_value", _read(clip_value))
     for p, grad in _with_grad("clip_grad_value_", parameters):
-        p.grad = like(grad, fit(grad, p.backend.clip(grad.data, -float(clip_value), float(clip_value))))
+        assign(grad, fit(grad, p.backend.clip(grad.array, -float(clip_value), float(clip_value))))
 
 
 def _read(limit):
@@ -86,10 +87,10 @@ def _norm(grads: list[Tensor], p: float) -> Tensor:
     """The norm of the tensors' norms on the first gradient's device. Gradients without elements have none."""
     wide = [grad.detach().float() if grad.dtype.itemsize == 2 else grad.detach() for grad in grads]
     xp, whole = wide[0].backend, [grad for grad in wide if grad.numel()] or [wide[0].sum()]
-    norms = [like(g, fit(g, _vector_norm(g.backend, g.data, p))).to(wide[0].device) for g in whole]
+    norms = [like(g, fit(g, _vector_norm(g.backend, g.array, p))).to(wide[0].device) for g in whole]
     if len({norm.dtype for norm in norms}) > 1:
         norms = [norm.double() if "float64" in xp.dtypes else norm.float() for norm in norms]
-    return like(norms[0], fit(norms[0], _vector_norm(xp, xp.stack([norm.data for norm in norms]), p)))
+    return like(norms[0], fit(norms[0], _vector_norm(xp, xp.stack([norm.array for norm in norms]), p)))
 
 
 def _vector_norm(xp, array, p: float):

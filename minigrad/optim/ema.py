@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 from minigrad import checks
 from minigrad.backend import tracing
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import minimum
-from minigrad.optim.optimizer import fit, like
+from minigrad.optim.optimizer import fit, like, snapshot
 
 
 class EMA:
@@ -42,28 +43,28 @@ class EMA:
         tracing.require(self, "an EMA")
         device = next((t.device for _, t in _tensors(self.module)), self.updates.device)
         self.updates = self.updates.to(device)  # the module may have been moved since
-        self.updates.data = (self.updates + 1).data
+        assign(self.updates, (self.updates + 1).array)
         rates: dict = {}  # (device, dtype) -> 1 - decay there
         for name, t in _tensors(self.module):
             wide = _wide(t)
-            new, average = wide.data, self.average[name].to(t.device)
+            new, average = wide.array, self.average[name].to(t.device)
             if t.dtype.is_floating_point:
                 if (t.device, wide.dtype) not in rates:
                     rates[t.device, wide.dtype] = self._rate(wide)
-                new = new - average.data
+                new = new - average.array
                 new *= rates[t.device, wide.dtype]
-                new += average.data
+                new += average.array
             self.average[name] = like(wide, fit(wide, new))
         averages = [*self.average.values(), self.updates]
         for xp in {average.backend for average in averages}:  # or a lazy backend would keep every step's graph
-            xp.start([average.data for average in averages if average.backend is xp])
+            xp.start([average.array for average in averages if average.backend is xp])
 
     def _rate(self, t: Tensor):
         """1 - decay: a number, or in the warm-up a raw array on the device of `t`."""
         if not self.warmup:
             return 1 - self.decay
         n = self.updates.to(t.device).astype("float64" if t.dtype == "float64" else "float32")
-        return fit(t, 1 - minimum((1 + n) / (10 + n), self.decay).data)
+        return fit(t, 1 - minimum((1 + n) / (10 + n), self.decay).array)
 
     def copy_to(self, module=None) -> None:
         """Puts the averages into the module (or into another of the same structure)."""
@@ -74,23 +75,23 @@ class EMA:
                 f"EMA.copy_to: there are no averages of {', '.join(missing)}; give a module of the same structure"
             )
         for name, t in _tensors(module):
-            t.data = self.average[name].to(t.device, t.dtype).data
+            assign(t, self.average[name].to(t.device, t.dtype).array)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Context manager: inside, the module has the averages; afterwards, also after an error, its own values."""
-        before = [(t, t.data) for _, t in _tensors(self.module)]
+        before = [(t, t.array) for _, t in _tensors(self.module)]
         self.copy_to()
         try:
             yield
         finally:
             for t, data in before:
-                t.data = data
+                assign(t, data)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages (in float32 where the module has 16 bits) under the names of the parameters and buffers, and the number of
         updates as "updates"."""
-        return {**{name: t.detach() for name, t in self.average.items()}, "updates": self.updates.detach()}
+        return {**{name: snapshot(t) for name, t in self.average.items()}, "updates": snapshot(self.updates)}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Takes up a `state_dict`, also one whose averages have 16 bits.
@@ -111,8 +112,8 @@ class EMA:
         ]
         if problems:
             raise ValueError("the state dict doesn't fit the EMA's module: " + "; ".join(problems))
-        self.average = {name: state_dict[name].detach().to(t.device, _wide(t).dtype) for name, t in own.items()}
-        self.updates = state_dict["updates"].detach().to(self.updates.device, "int64")
+        self.average = {name: snapshot(state_dict[name]).to(t.device, _wide(t).dtype) for name, t in own.items()}
+        self.updates = snapshot(state_dict["updates"]).to(self.updates.device, "int64")
 
 
 def _tensors(module) -> Iterator[tuple[str, Tensor]]:
@@ -122,4 +123,4 @@ def _tensors(module) -> Iterator[tuple[str, Tensor]]:
 
 def _wide(t: Tensor) -> Tensor:
     """A tensor's values off the tape, those of 16 bits in float32."""
-    return t.detach().float() if t.dtype.is_floating_point and t.dtype.itemsize == 2 else t.detach()
+    return snapshot(t).float() if t.dtype.is_floating_point and t.dtype.itemsize == 2 else snapshot(t)

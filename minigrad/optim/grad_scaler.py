@@ -6,9 +6,10 @@ from typing import Any, TypeVar, overload
 from minigrad import checks
 from minigrad.autograd import no_grad
 from minigrad.backend import tracing
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import isfinite, stack, where
-from minigrad.optim.optimizer import Optimizer, like
+from minigrad.optim.optimizer import Optimizer, snapshot
 
 T = TypeVar("T", bound=Tensor | list | tuple)
 K = TypeVar("K")
@@ -121,7 +122,7 @@ class GradScaler:
                     "mg.autocast, which computes in float16"
                 )
             finite[p.device].append(isfinite(p.grad).all())
-            p.grad = like(p.grad, (p.grad * inverse[p.device].astype(p.grad.dtype)).data)
+            assign(p.grad, (p.grad.detach() * inverse[p.device].astype(p.grad.dtype)).array)
         every = stack([stack(flags).all().to(self._scale.device) for flags in finite.values()]).all()
         self._found[id(optimizer)] = (optimizer, ~every, False)
 
@@ -163,7 +164,7 @@ class GradScaler:
                 given = Tensor(float(checks.number("GradScaler.update", "new_scale", new_scale)), device=scale.device)
             if given.numel() != 1:
                 raise ValueError(f"GradScaler.update: new_scale must have one element, got shape {given.shape}")
-            scale.data = given.detach().to(scale.device, "float32").reshape(()).data
+            assign(scale, given.detach().to(scale.device, "float32").reshape(()).array)
         elif not self._found:
             raise RuntimeError(
                 "GradScaler.update() found no step since the last update(); call step(optimizer) before it"
@@ -174,9 +175,9 @@ class GradScaler:
             enough = good == self.growth_interval
             grown = scale * self.growth_factor
             grown = where(enough & isfinite(grown), grown, scale)
-            scale.data = where(overflow, scale * self.backoff_factor, grown).data
-            self._good.data = where(overflow | enough, 0, good).data
-            self._skipped.data = (self._skipped + overflow.astype("int32")).data
+            assign(scale, where(overflow, scale * self.backoff_factor, grown).array)
+            assign(self._good, where(overflow | enough, 0, good).array)
+            assign(self._skipped, (self._skipped + overflow.astype("int32")).array)
         self._found.clear()
         for t in (scale, self._good, self._skipped):
             t.backend.carry(t)
@@ -252,14 +253,14 @@ class GradScaler:
         self._first = first
         for t, value in zip((self._scale, self._good, self._skipped), first, strict=True):
             if t is not None:
-                t.data = Tensor(value, dtype=t.dtype, device=t.device).data
+                assign(t, Tensor(value, dtype=t.dtype, device=t.device).array)
 
     def __copy__(self) -> "GradScaler":
         """One with the same values, which stay as they are when this one goes on."""
         other = GradScaler.__new__(GradScaler)
         vars(other).update(vars(self))
         other._scale, other._good, other._skipped = (
-            None if t is None else t.detach() for t in (self._scale, self._good, self._skipped)
+            None if t is None else snapshot(t) for t in (self._scale, self._good, self._skipped)
         )
         other._found = {}
         return other

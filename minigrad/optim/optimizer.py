@@ -1,6 +1,6 @@
 """What all optimisers share: parameter groups, state, and their saving and loading.
 
-An optimiser reads `p.grad` and rebinds `p.data`; it writes into no array that exists already. Its own slots are Tensors
+An optimiser reads `p.grad` and rebinds `p.array`; it writes into no array that exists already. Its own slots are Tensors
 in `state[p]`, rebound likewise, so a `state_dict` that was taken stays as it was.
 """
 
@@ -14,7 +14,9 @@ from minigrad.autograd import enable_grad
 from minigrad.backend import BackendError, tracing
 from minigrad.callers import warn
 from minigrad.dtypes import plain
-from minigrad.engine.tensor import Tensor
+from minigrad.engine.inplace import assign
+from minigrad.engine.tensor import Tensor, _tensor
+from minigrad.functions.tape import clear_grad
 
 R = TypeVar("R")
 
@@ -119,8 +121,7 @@ class Optimizer:
         """Drops the gradients of all parameters, or makes them zeros when `set_to_none` is False."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    p.grad = None if set_to_none else like(p.grad, p.backend.zeros_like(p.grad.data))
+                clear_grad(p, set_to_none)
 
     @overload
     def step(self, closure: None = None, *, skip: Tensor | None = None) -> None: ...
@@ -151,14 +152,15 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    grad = p.grad.data
+                    grad = p.grad.array
                     if grad.shape != p._data.shape:
                         raise ValueError(
                             f"the gradient of a parameter of shape {p.shape} has shape {p.grad.shape}; they must be equal"
                         )
-                    before = {} if skip is None else {name: t.data for name, t in self.state.get(p, {}).items()}
+                    before = {} if skip is None else {name: t.array for name, t in self.state.get(p, {}).items()}
                     new = fit(p, self.update(p, -grad if group["maximize"] else grad, group))
-                    p.data = new = new if skip is None else self._unless(skip, p, before, new)
+                    new = new if skip is None else self._unless(skip, p, before, new)
+                    assign(p, new)
                     arrays = pending.setdefault(p.backend, [])
                     arrays.append(new)
                     arrays += [t._data for t in self.state.get(p, {}).values() if t._backend is p._backend]
@@ -169,18 +171,18 @@ class Optimizer:
 
     def _unless(self, skip: Tensor, p: Tensor, before: dict[str, Any], new):
         """The parameter's new array and its new slots, or where `skip` is true those before. Step counts stay shared."""
-        xp, skipped = p.backend, skip.to(p.device).data
+        xp, skipped = p.backend, skip.to(p.device).array
         for name, t in self.state.get(p, {}).items():
-            old = before[name] if name in before else xp.zeros_like(t.data)
-            key = id(before.get(name)), id(t.data)
+            old = before[name] if name in before else xp.zeros_like(t.array)
+            key = id(before.get(name)), id(t.array)
             if key not in self.memo:
                 self.memo[key] = (
-                    xp.where(skipped, old, t.data),
+                    xp.where(skipped, old, t.array),
                     old,
-                    t.data,
+                    t.array,
                 )  # kept alive: no other array gets their ids
-            t.data = self.memo[key][0]
-        return xp.where(skipped, p.data, new)
+            assign(t, self.memo[key][0])
+        return xp.where(skipped, p.array, new)
 
     def capture(self) -> None:
         """Keeps the step counts on the parameters' devices from now on (`capturable`), as a compiled step needs them."""
@@ -216,7 +218,7 @@ class Optimizer:
         """A tensor of the parameter's shape in its state, zeros at first."""
         state = self.state[checks.tensor("slot", "p", p)]
         if name not in state:
-            state[name] = like(p, p.backend.zeros_like(p.data))
+            state[name] = like(p, p.backend.zeros_like(p.array))
         elif state[name].backend is not p.backend:
             raise BackendError(
                 f"a parameter is on {p.device!r} and its {name} on {state[name].device!r}: the model was moved after "
@@ -237,10 +239,10 @@ class Optimizer:
             for p in group["params"]:
                 index.setdefault(p, len(index))
             packed = {
-                k: v.detach() if isinstance(v, Tensor) else copy.copy(v) for k, v in group.items() if k != "params"
+                k: snapshot(v) if isinstance(v, Tensor) else copy.copy(v) for k, v in group.items() if k != "params"
             }
             groups.append({**packed, "params": [index[p] for p in group["params"]]})
-        state = {index[p]: {k: v.detach() for k, v in slots.items()} for p, slots in self.state.items() if slots}
+        state = {index[p]: {k: snapshot(v) for k, v in slots.items()} for p, slots in self.state.items() if slots}
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -272,7 +274,7 @@ class Optimizer:
         self.state = defaultdict(dict, {p: slots for p, slots in state.items() if slots})
 
     def _fit(self, p: Tensor, i: int, name: str, value, group: dict[str, Any]) -> Tensor:
-        value = value.detach() if isinstance(value, Tensor) else Tensor(value, device="cpu")
+        value = snapshot(value) if isinstance(value, Tensor) else Tensor(value, device="cpu")
         if name == "step":
             return value.to(p.device if group.get("capturable", True) else "cpu", "float32")
         if value.shape != p.shape:
@@ -340,29 +342,32 @@ def _checked(who: str, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     return state_dict
 
 
+def snapshot(t: Tensor) -> Tensor:
+    """A tensor's present values, in one that doesn't share its memory."""
+    return _tensor(t.array, t._backend)
+
+
 def like(t: Tensor, array) -> Tensor:
     """A tensor without history on the device of `t` around a raw array of that device."""
-    result = t.detach()
-    result.data = array
-    return result
+    return _tensor(t.backend.asarray(array), t.backend)
 
 
 def fit(t: Tensor, array):
     """The result of arithmetic on raw arrays in the dtype of `t` (numpy makes numbers of 0-dimensional arrays)."""
     array = t.backend.asarray(array)
-    return array if array.dtype == t.data.dtype else array.astype(t.data.dtype)
+    return array if array.dtype == t.array.dtype else array.astype(t.array.dtype)
 
 
 def _shared(known: dict, count: Tensor):
     """The array of a step count: the same one for equal counts, so that what depends on it is computed once."""
-    return known.setdefault((count.device, count.item()), count.data)
+    return known.setdefault((count.device, count.item()), count.array)
 
 
 def scalar(value, p: Tensor):
     """An option as an operand beside p's raw array: a number, or the array of a Tensor that is on the same device."""
     if not isinstance(value, Tensor):
         return plain(value)
-    return value.data.reshape(()) if value.backend is p.backend else value.item()
+    return value.array.reshape(()) if value.backend is p.backend else value.item()
 
 
 def all_numbers(*options) -> bool:
@@ -391,4 +396,4 @@ def _retype(value, current):
         return tuple(value)
     if isinstance(current, Tensor) and not isinstance(value, Tensor):
         return Tensor(value, dtype=current.dtype, device=current.device)
-    return copy.copy(value) if not isinstance(value, Tensor) else value.detach()
+    return copy.copy(value) if not isinstance(value, Tensor) else snapshot(value)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.optim.optimizer import Optimizer
 
@@ -62,7 +63,7 @@ class LRScheduler:
         for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             current = group["lr"]
             if isinstance(current, Tensor):
-                current.data = current.backend.asarray(np.full(current.shape, lr), current.dtype.name)
+                assign(current, current.backend.asarray(np.full(current.shape, lr), current.dtype.name))
             else:
                 group["lr"] = lr
 

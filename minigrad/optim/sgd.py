@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels import KERNELS
 from minigrad.optim.optimizer import Optimizer, at_least_zero, counts, fit, like
@@ -75,18 +76,19 @@ class SGD(Optimizer):
         buffer = first = None
         moves = counts(options["momentum"])
         if moves and "momentum_buffer" in self.state[p]:
-            buffer = self.slot(p, "momentum_buffer").data
+            buffer = self.slot(p, "momentum_buffer").array
             count = self.state[p].get("step")
             if count is not None:
-                first, count.data = count.data == 0, count.data + 1
+                first = count.array == 0
+                assign(count, count.array + 1)
         quick = plain and first is None and (buffer is not None or not moves)
         kernel = KERNELS.get(("sgd", xp.name)) if quick else None
-        new = None if kernel is None else kernel(p.data, grad, buffer, nesterov=group["nesterov"], **options)
+        new = None if kernel is None else kernel(p.array, grad, buffer, nesterov=group["nesterov"], **options)
         if new is None:
-            new = sgd(xp, p.data, grad, buffer, nesterov=group["nesterov"], first=first, **options)
+            new = sgd(xp, p.array, grad, buffer, nesterov=group["nesterov"], first=first, **options)
         new, b = new
         if buffer is not None:
-            self.state[p]["momentum_buffer"].data = fit(p, b)
+            assign(self.state[p]["momentum_buffer"], fit(p, b))
         elif moves:
             self.state[p]["momentum_buffer"] = like(p, fit(p, b))
             if self.memo["skippable"] and group["dampening"] != 0:  # a skipped step is not the first one

@@ -41,10 +41,10 @@ def need(step: Step, images: int, shape: tuple[int, ...], device: str) -> Need |
 
     def update(count: int) -> list:
         step._run(zeros(count, *shape, device=device), zeros(count, dtype="int64", device=device), 1.0, True, None)
-        return [p.data for p in step.parameters]
+        return [p.array for p in step.parameters]
 
     try:
-        xp.eval(*[p.data for p in step.parameters])
+        xp.eval(*[p.array for p in step.parameters])
         xp.eval(*update(1))  # makes the optimiser's slots
         fewer, less, count, peak = 0, 0, 1, xp.peak_of(partial(update, 1))
         while not fewer or (count < images and peak < ENOUGH * less):

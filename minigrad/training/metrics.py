@@ -147,7 +147,7 @@ def evaluate(model: nn.Module, batches: Iterable) -> Evaluation:
             images, target = batch
             logits = model(images)
             results = (F.cross_entropy(logits, target), target, F.softmax(logits, dim=-1))
-            logits.backend.start([t.data for t in results])
+            logits.backend.start([t.array for t in results])
             if before is not None:
                 read(*before)  # while the device works on this batch
             before = results

@@ -45,7 +45,7 @@ class Step:
         of all processes' words (None for one alone), as tensors that may not be computed yet."""
         results = self.run(images, labels, share, last, words)
         if words is not None:
-            words.backend.start([results[3].data])
+            words.backend.start([results[3].array])
         return results
 
     def _run(self, images: Tensor, labels: Tensor, share: float, last: bool, words: Tensor | None) -> tuple:

@@ -107,7 +107,7 @@ class Task:
 
 
 def load_task(data: str, size: int) -> Task:
-    """The task behind `TrainConfig.data`: "digits", or a folder of images. Unreadable ones are skipped with a warning.
+    """The task behind `TrainConfig.array`: "digits", or a folder of images. Unreadable ones are skipped with a warning.
 
     A folder that has `train/` and `val/` (and maybe `test/`), each with one folder a class, is taken as it is.
     Otherwise it holds the class folders itself, and of each class, in an order that depends only on the number of

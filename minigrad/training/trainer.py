@@ -174,7 +174,7 @@ class _Run:
             "schedule": self.schedule.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": copy(self.update.scaler),
-            "model": self.model.state_dict(),
+            "model": {name: t.clone() for name, t in self.model.state_dict().items()},
         }
 
     def save(self, state: dict[str, Any] | None = None) -> None:

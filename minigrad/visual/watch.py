@@ -7,6 +7,7 @@ from typing import Any
 from minigrad import nn, random
 from minigrad.autograd import enable_grad, observe
 from minigrad.creation import zeros
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.nn.utils import evaluation
 
@@ -57,7 +58,7 @@ def run_training(model: nn.Module, inputs: Sequence[Any], enter: Enter, leave: L
     operations, so that fused ones run as in training. Training flags, buffers and the random generator are as before
     afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.data) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.array) for buffer in model.buffers()]
     draws = random.default.state
     model.train()
     try:
@@ -68,7 +69,7 @@ def run_training(model: nn.Module, inputs: Sequence[Any], enter: Enter, leave: L
         for module, training in modes:
             module.training = training
         for buffer, data in buffers:
-            buffer.data = data
+            assign(buffer, data)
 
 
 @contextmanager

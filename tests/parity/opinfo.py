@@ -224,8 +224,8 @@ def compare(what: str, mine, theirs: torch.Tensor) -> None:
     """Same dtype, same shape, same values within the tolerance, NaN and infinities in the same places."""
     if not isinstance(mine, mg.Tensor):
         raise Differs(f"{what} is a {type(mine).__name__}")
-    if not isinstance(mine.data, mine.backend.array_type):
-        raise Differs(f"{what} holds a {type(mine.data).__name__}")
+    if not isinstance(mine.array, mine.backend.array_type):
+        raise Differs(f"{what} holds a {type(mine.array).__name__}")
     if mine.dtype is not DTYPES[theirs.dtype] or mine.shape != tuple(theirs.shape):
         raise Differs(f"{what} is {mine.dtype.name} {mine.shape} instead of {theirs.dtype} {tuple(theirs.shape)}")
     a, b = mine.detach().numpy(), theirs.detach().numpy()

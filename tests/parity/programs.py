@@ -343,8 +343,8 @@ class Ours(Tools):
     def remove(self, handle):
         handle()
 
-    def kept(self, t):  # arrays are never written
-        return t.detach()
+    def kept(self, t):
+        return t.detach().clone()
 
     def around(self):
         return mg.device(self.setting.device)

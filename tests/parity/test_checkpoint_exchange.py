@@ -63,7 +63,7 @@ def randomised(model):
         if isinstance(p, torch.Tensor):
             p.data += torch.from_numpy(noise)
         else:
-            p.data = mg.tensor(p.numpy() + noise).data
+            p.data = mg.tensor(p.numpy() + noise).array
     return model.eval()
 
 

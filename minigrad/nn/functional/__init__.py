@@ -31,7 +31,15 @@ from minigrad.functions import (
     tanh,
 )
 from minigrad.functions.pool import unfold
-from minigrad.nn.functional.activations import logsigmoid, selu, silu
+from minigrad.nn.functional.activations import (
+    elu_,
+    leaky_relu_,
+    logsigmoid,
+    relu_,
+    selu,
+    selu_,
+    silu,
+)
 from minigrad.nn.functional.attention import scaled_dot_product_attention
 from minigrad.nn.functional.losses import (
     binary_cross_entropy_with_logits,
@@ -46,11 +54,12 @@ from minigrad.nn.functional.norms import batch_norm, group_norm, normalize
 from minigrad.nn.functional.padding import pad
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv_mlp",
-    "conv_transpose2d", "cross_entropy", "drop_path", "dropout", "elu", "embedding", "gelu", "group_norm", "interpolate",
-    "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "mse_loss", "nll_loss",
-    "normalize", "one_hot", "pad", "relu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
-    "softmax", "softplus", "tanh", "unfold",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+    "conv_mlp", "conv_transpose2d", "cross_entropy", "drop_path", "dropout", "elu", "elu_", "embedding", "gelu",
+    "group_norm", "interpolate", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "log_softmax",
+    "logsigmoid", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "relu_",
+    "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
+    "tanh", "unfold",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.autograd import no_grad
 from minigrad.dtypes import DType, promote
+from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import amax, amin, sum, where
 from minigrad.functions.arguments import _floating, _integer, _same_device, number, tensor, tensor_or_number
@@ -115,7 +116,9 @@ def batch_norm(
         if running_mean is not None and running_var is not None and count:
             with no_grad():
                 for running, batch in ((running_mean, m), (running_var, v * (count / (count - 1)))):
-                    running.data = (running * (1 - momentum) + batch.reshape(-1).astype(running.dtype) * momentum).data
+                    assign(
+                        running, (running * (1 - momentum) + batch.reshape(-1).astype(running.dtype) * momentum).array
+                    )
     else:
         shape = (1, input.shape[1]) + (1,) * (input.ndim - 2)
         centred, v = input - ops.reshape(running_mean, shape=shape), ops.reshape(running_var, shape=shape)
