@@ -3,6 +3,7 @@
 import copy
 import gc
 import sys
+import threading
 import tracemalloc
 import weakref
 
@@ -563,3 +564,55 @@ def test_gradients_of_a_copy_from_another_device(device):
     x[1] = w * 2
     x.sum().backward()
     assert w.grad.tolist() == [3.0] * 3 and w.grad.device == "cpu"
+
+
+# --- several threads, hooks, gradients --------------------------------------------------------------------------------
+def test_threads_that_write_their_own_rows():
+    """No write is lost when views of one tensor are written at the same time."""
+    x = mg.zeros(4, 50_000)
+
+    def work(i):
+        for _ in range(60):
+            x[i] += 1
+            x[i].add_(1)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert x.numpy().min() == x.numpy().max() == 120
+
+
+def test_a_gradient_has_a_place_of_its_own(device):
+    """Also one on the tape, which the derivative of a mean gives as a view that repeats its numbers."""
+    x, y = (mg.ones(3, 2, requires_grad=True, device=device) for _ in range(2))
+    (g,) = mg.grad((x.mean(0) ** 2).sum(), [x], create_graph=True)
+    g[0] = 0.0
+    assert g.sum(1).tolist() == [0, pytest.approx(4 / 3), pytest.approx(4 / 3)]
+    g.clamp_(-0.5, 0.5)
+    gx, gy = mg.grad((x + y).sum(), [x, y], create_graph=True)
+    gx[0] = 7.0
+    assert gy.tolist() == [[1, 1]] * 3 and gx[0].tolist() == [7, 7]
+
+
+def test_a_hook_that_writes_to_its_argument(device):
+    w = mg.ones(3, requires_grad=True, device=device)
+    y = w * 5
+    w.register_hook(lambda g: [g.clamp_(-0.1, 0.1)] and None)
+    y.register_hook(lambda g: [g.mul_(10)] and None)
+    y.sum().backward()
+    assert w.grad.tolist() == pytest.approx([0.1] * 3)
+
+
+def test_adding_to_an_element_copies_nothing():
+    x = mg.zeros(1000)
+    x[0] = 1.0
+    array = id(x.array)
+    x[3] += 1
+    x[4:6] = x[7:9]
+    assert id(x.array) == array and x[3].item() == 1
+    part = x[5:10]
+    part.data.add_(1)
+    part.data[0] = 7.0
+    assert id(x.array) == array and x[5].item() == 7

@@ -5,19 +5,15 @@ goes through them and adds up, for each node and leaf, what its users' derivativ
 """
 
 import contextlib
-import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from minigrad import messages
 from minigrad.backend import tracing
-from minigrad.engine.inplace import set_array
+from minigrad.engine.inplace import WRITING, set_array
 from minigrad.engine.modes import AUTOCAST, GRAD, state
 from minigrad.engine.operation import Node, Output
 from minigrad.engine.tensor import Tensor, _tensor
-
-# Backward may run in several threads, which add to one leaf's gradient; an observer of the addition may go back itself.
-ADDING = threading.RLock()
 
 
 def order(edges: Iterable) -> list[Node]:
@@ -96,10 +92,11 @@ def tell(node: Node, g, results: Sequence) -> None:
 
 
 def tensor_of(d, xp):
-    return d if d is None or isinstance(d, Tensor) else _tensor(xp.asarray(d), xp)
+    if isinstance(d, Tensor):  # at a place of its own, where a write changes nothing else
+        return _tensor(d._data, xp, d._edge) if d._edge is not None or not d._requires_grad else d
+    return None if d is None else _tensor(xp.asarray(d), xp)
 
 
-# --- backward and grad ------------------------------------------------------------------------------------------------
 def backward(
     tensors: Sequence,
     grad_tensors: Sequence | None = None,
@@ -108,8 +105,7 @@ def backward(
 ) -> None:
     """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
 
-    The tape is freed on the way unless `retain_graph` (default: as `create_graph`). With `create_graph` the gradients are
-    on the tape themselves and can be differentiated again.
+    The tape is freed on the way unless `retain_graph` (default: as `create_graph`, which puts gradients on the tape, too).
     """
     grads = seeds(tensors, grad_tensors, create_graph)
     with walking(create_graph):
@@ -144,7 +140,6 @@ def seed(tensor, g):
     return g.astype(tensor.dtype)
 
 
-# --- hooks, and gradients that are kept -------------------------------------------------------------------------------
 def hooked(place, g, create_graph: bool):
     """The gradient by a node or leaf after its hooks, each of which may return a replacement; then tensors that retain their
     gradient receive it."""
@@ -152,9 +147,9 @@ def hooked(place, g, create_graph: bool):
     xp, hooks, retained = (place._backend, place._hooks, ()) if leaf else (place.xp, place.hooks, place.retained)
     for hook in list(hooks or ()):
         given = tensor_of(g, xp)
-        if (result := hook(given)) is not None:
-            messages.check_hook(given, result)
-            g = result if create_graph else result.array
+        result = given if (result := hook(given)) is None else result
+        messages.check_hook(given, result)
+        g = result if create_graph else result.array
     for reference in retained:
         if (tensor := reference()) is not None:
             add_to(tensor, g)
@@ -164,8 +159,8 @@ def hooked(place, g, create_graph: bool):
 def add_to(tensor, g) -> None:
     """Adds a gradient to a tensor's `.grad`: in its place, or where one of them is on the tape as a new tensor."""
     g = tensor_of(g, tensor._backend)
-    with ADDING:
-        total = _tensor(g._data, g._backend, g._edge) if tensor._grad is None else tensor._grad + g
+    with WRITING:
+        total = g if tensor._grad is None else tensor._grad + g
         if tensor._grad is None or total._requires_grad:
             tensor._grad = total
         else:

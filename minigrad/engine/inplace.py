@@ -10,6 +10,7 @@ again (`renew`), so that reading costs nothing. A recorded write renews edges, t
 
 import functools
 import math
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,10 @@ from minigrad.backend import tracing
 from minigrad.engine.modes import GRAD, state
 from minigrad.engine.operation import TENSORS, raw
 from minigrad.engine.tensor import Tensor, _tensor
+
+WRITING = (
+    threading.RLock()
+)  # several threads may write to views of one tensor, or add to one gradient, and observers within that
 
 
 class Memory:
@@ -72,7 +77,9 @@ def viewed(base: Tensor, view: Tensor, op, static: dict, manner: str = "") -> No
 def share(t: Tensor, other: Tensor) -> Tensor:
     """Gives a tensor the memory of another, and its values; t's gradients stay its own."""
     of = ties(other)
-    t._data, t._backend, t._ties = other.array, other._backend, Ties(t, of.memory, None, of.steps)
+    tracing.read((other,))
+    t._backend, t._ties = other._backend, Ties(t, of.memory, None, of.steps)
+    t._data = follow(raw(t._backend), of.memory.array, of.steps)
     return t
 
 
@@ -130,17 +137,18 @@ def assign(t: Tensor, array) -> None:
 
 def set_array(t: Tensor, array) -> None:
     """Changes the values of a tensor and of all that share its memory; no edge."""
-    of = t._ties
-    if of is None:
-        t._data = array
-    elif not of.steps:
-        of.memory.array = array
-        renew(of.memory)
-    elif writable(t):
-        t._data[...] = array
-    else:
-        of.memory.array = put_back(raw(t._backend), t._backend, of.memory.array, of.steps, array)
-        renew(of.memory)
+    with WRITING:
+        of = t._ties
+        if of is None:
+            t._data = array
+        elif not of.steps:
+            of.memory.array = array
+            renew(of.memory)
+        elif writable(t):
+            t._data[...] = array
+        else:
+            of.memory.array = put_back(raw(t._backend), t._backend, of.memory.array, of.steps, array)
+            renew(of.memory)
 
 
 def renew(memory: Memory) -> None:

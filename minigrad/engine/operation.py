@@ -231,7 +231,6 @@ def picker(places: list) -> Callable:
     return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))  # a slice of a tuple is a tuple
 
 
-# --- nodes ------------------------------------------------------------------------------------------------------------
 class Node:
     """One recorded operation, `op`.
 
@@ -336,7 +335,6 @@ def observed(op: Op, inputs, out, static, node: Node | None) -> None:
         callback(op.name, inputs, out, static)
 
 
-# --- what derivatives are written in ----------------------------------------------------------------------------------
 class Operations:
     """`ops` of a VJP: every operation under its name, as `form` makes it of the operation."""
 

@@ -186,13 +186,15 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
             y = ops.update(x, value, index=places, reuse=reuse)
             inplace.write(t, y if x is t else ops.reshape(y, shape=t.shape))
             return
-        array = values if isinstance(values, int | float) else _trimmed(t, shape, places, values).array
-        array = fitted(array, t.dtype, "setitem") if isinstance(values, int | float) else array
-        tracing.write(t)
-        if inplace.writable(t):
-            xp.reshape(t._data, shape)[places] = array
-        else:
-            inplace.set_array(t, xp.reshape(xp.set_at(xp.reshape(t._data, shape), places, array), t.shape))
+        with inplace.WRITING:
+            own = inplace.writable(t)  # asked before `array` holds what may be a view of t
+            array = values if isinstance(values, int | float) else _trimmed(t, shape, places, values).array
+            array = fitted(array, t.dtype, "setitem") if isinstance(values, int | float) else array
+            tracing.write(t)
+            if own:
+                xp.reshape(t._data, shape)[places] = array
+            else:
+                inplace.set_array(t, xp.reshape(xp.set_at(xp.reshape(t._data, shape), places, array), t.shape))
     except ValueError:
         raise ValueError(
             f"can't assign values of shape {getattr(values, 'shape', ())} to items of shape {getitem(input, at).shape}, in a tensor of "
