@@ -22,7 +22,7 @@ OPEN = {
         Tensor.array optim.Optimizer.update optim.SGD.update optim.Adam.update random.Generator.device_uniform
         backend.Backend.after backend.Backend.all_gather backend.Backend.all_sum backend.Backend.add_at
         backend.Backend.asarray backend.Backend.astype backend.Backend.compiled backend.Backend.dtype backend.Backend.erf
-        backend.Backend.linear backend.Backend.pad backend.Backend.random_keys backend.Backend.rsqrt
+        backend.Backend.linear backend.Backend.pad backend.Backend.random_keys backend.Backend.renamed backend.Backend.rsqrt
         backend.Backend.scatter backend.Backend.set_at backend.Backend.sigmoid backend.Backend.transposed_product
         backend.Backend.uniform""",
     "the same of numpy, whose sums and elementwise functions give an array or, where it would have no dimension, a number": """
