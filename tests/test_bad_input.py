@@ -193,6 +193,7 @@ CASES = [
     (lambda: mg.ones(2).expand(3, 2).copy_(mg.ones(3, 2)), RuntimeError, "copy_ (3, 2) expand() clone()"),
     (lambda: mg.ones(2).add_(mg.ones(3, 2)), ValueError, "add_ (3, 2) (2,)"),
     (lambda: mg.arange(2).mul_(0.5), RuntimeError, "mul_ float32 int64"),
+    (lambda: mg.ones(2).copy_(mg.ones(3)), ValueError, "copy_ (3,) (2,)"),
     (lambda: mg.arange(2).normal_(), TypeError, "normal_ int64"),
     (lambda: mg.ones(2).fill_(mg.ones(2)), ValueError, "fill_ (2,)"),
     (lambda: (leaf * 2).T.detach_(), RuntimeError, "detach_ view detach()"),

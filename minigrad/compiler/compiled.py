@@ -17,7 +17,8 @@ from minigrad.backend.default import get_default_device
 from minigrad.backend.tracing import port
 from minigrad.callers import warn
 from minigrad.compiler.carried import Carried
-from minigrad.compiler.program import Elsewhere, GradientRead, Program, Snapshot, StateGrew
+from minigrad.compiler.program import Elsewhere, GradientRead, Program, StateGrew
+from minigrad.compiler.snapshot import Snapshot
 from minigrad.compiler.tracer import Guard, KeysExhausted
 from minigrad.compiler.trees import NUMBERS, flatten
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, state

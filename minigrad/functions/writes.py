@@ -22,6 +22,7 @@ from minigrad.functions import index
 from minigrad.functions.arguments import _dim
 from minigrad.functions.arguments import tensor as checked
 from minigrad.functions.getitem import distinct, overlaps, overwrite, positions, values_like
+from minigrad.functions.shape import _expanded
 
 Operand = Tensor | float
 
@@ -234,7 +235,7 @@ class Writes:
             return self
         if overlaps(self):
             raise messages.written_overlap("copy_", self)
-        return overwrite(self, src if src.shape == self.shape else functions.broadcast_to(src, self.shape))
+        return overwrite(self, src if src.shape == self.shape else _expanded("copy_", src, (self.shape,)))
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
         """Random numbers of the normal distribution N(mean, std²)."""
@@ -293,7 +294,7 @@ class Writes:
         index, source = checked("put_", "index", index), checked("put_", "source", source)
         flat, at = ops.reshape(self, shape=(self.numel(),)), ops.reshape(index, shape=(index.numel(),))
         part = ops.reshape(source.astype(self.dtype), shape=(source.numel(),))
-        whole = (functions.scatter_add if accumulate else _scattered)(flat, 0, at, part)
+        whole = functions.scatter_add(flat, 0, at, part) if accumulate else _scatter("put_", flat, 0, at, part)
         return put("put_", self, ops.reshape(whole, shape=self.shape))
 
     # --- shape and tape -----------------------------------------------------------------------------------------------
@@ -364,10 +365,6 @@ def shortened(sizes: tuple, steps: tuple, start: int) -> tuple:
         else:
             break
     return steps
-
-
-def _scattered(input: Tensor, dim: int, at: Tensor, src: Tensor) -> Tensor:
-    return _scatter("put_", input, dim, at, src)
 
 
 def _index_put(who: str, input: Tensor, dim: int, at: Tensor, value: Operand) -> Tensor:

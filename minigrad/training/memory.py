@@ -5,7 +5,7 @@ from functools import partial
 
 from minigrad import backend
 from minigrad.compiler.carried import Carried
-from minigrad.compiler.program import Snapshot
+from minigrad.compiler.snapshot import Snapshot
 from minigrad.creation import zeros
 from minigrad.memory import GB, MemoryInfo, memory_info, reset_peak_memory
 from minigrad.training.step import Step
