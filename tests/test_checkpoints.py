@@ -16,7 +16,7 @@ from minigrad import models
 from minigrad.cli import main
 from minigrad.models.checkpoints import describing, from_native, layouts, to_native
 from minigrad.models.checkpoints.reading import Weights
-from minigrad.models.registry import VARIANTS, variant_config
+from minigrad.models.pvt_v2.variants import VARIANTS, variant_config
 from minigrad.serialize import CheckpointError
 
 REFERENCE = Path(__file__).parent / "reference"

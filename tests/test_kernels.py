@@ -23,7 +23,7 @@ from minigrad.kernels import KERNELS, find, kernel
 from minigrad.kernels.cpu import adam, attention, conv, conv_mlp, depthwise, gelu, layer_norm
 from minigrad.kernels.fused import Fused, fused
 from minigrad.models import conv_mlp as conv_mlp_room
-from minigrad.models.blocks import ConvMLP
+from minigrad.models.pvt_v2.blocks import ConvMLP
 from minigrad.nn import functional as F
 
 FORWARD = {"float32": 2e-6, "float64": 1e-13}

@@ -13,7 +13,7 @@ import minigrad as mg
 from minigrad.autograd import REGISTRY, checkpoint, gradcheck, gradgradcheck
 from minigrad.functions.attention import attend
 from minigrad.kernels.fused import Fused
-from minigrad.models.conv_mlp import conv_mlp_
+from minigrad.models.pvt_v2.conv_mlp import conv_mlp_
 from minigrad.nn import functional as F
 from minigrad.ops import fused
 

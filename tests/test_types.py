@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = """minigrad autograd backend compiler data data.transforms distributed models nn nn.functional nn.init nn.utils optim
 optim.lr_scheduler random serialize training visual""".split()
-REACHED = "compiler.compiled.Compiled models.features.FeatureInfo".split()  # classes that users get without naming them
+REACHED = (
+    "compiler.compiled.Compiled models.pvt_v2.features.FeatureInfo".split()
+)  # classes that users get without naming them
 SPECIAL = {"__call__", "__enter__", "__getitem__", "__iter__"}  # methods that are called under no name
 NUMPY = ("numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]", "numpy.dtype[Any]")  # an array of any shape, any dtype
 

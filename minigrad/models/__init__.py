@@ -2,12 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from minigrad.models.backbone import FeatureListNet, PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import PRETRAINED, HubError, from_pretrained, load_weights, save_pretrained
-from minigrad.models.config import PVTV2Config
-from minigrad.models.outputs import BackboneOutput, BaseModelOutput, ImageClassifierOutput, SemanticSegmenterOutput
-from minigrad.models.pvt_v2 import PVT_V2
-from minigrad.models.registry import (
+from minigrad.models.factory import (
     create_model,
     list_models,
     pvt_v2_b0,
@@ -19,6 +15,10 @@ from minigrad.models.registry import (
     pvt_v2_b5,
     pvt_v2_tiny,
 )  # fmt: skip
+from minigrad.models.outputs import BackboneOutput, BaseModelOutput, ImageClassifierOutput, SemanticSegmenterOutput
+from minigrad.models.pvt_v2.backbone import FeatureListNet, PVTV2Backbone, PVTV2Model
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.segmentation import MLPSegmenter, SemanticFPN
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import Any
 from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat
-from minigrad.models.backbone import FeatureListNet, PVTV2Backbone
-from minigrad.models.blocks import init_weights, to_map, to_tokens
-from minigrad.models.config import PVTV2Config, _whole, short
-from minigrad.models.encoder import PVTV2Encoder
-from minigrad.models.features import FeatureInfo
 from minigrad.models.outputs import Predicts, SemanticSegmenterOutput, Value, segmentation_loss
+from minigrad.models.pvt_v2.backbone import FeatureListNet, PVTV2Backbone
+from minigrad.models.pvt_v2.blocks import init_weights, to_map, to_tokens
+from minigrad.models.pvt_v2.config import PVTV2Config, _whole, short
+from minigrad.models.pvt_v2.encoder import PVTV2Encoder
+from minigrad.models.pvt_v2.features import FeatureInfo
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.utils import evaluation

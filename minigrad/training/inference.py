@@ -19,7 +19,7 @@ from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, f
 from minigrad.models.checkpoints.loading import locate
 from minigrad.models.checkpoints.reading import find_weights, read_weights
 from minigrad.models.checkpoints.saving import preprocessing
-from minigrad.models.registry import variant_config
+from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, load_arrays, read_header, save
 from minigrad.training.checkpoint import WEIGHTS, RunFolderError

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from minigrad import checks, models
 from minigrad.engine.tensor import Tensor
-from minigrad.models.config import POOL, PVTV2Config
+from minigrad.models.pvt_v2.config import POOL, PVTV2Config
 from minigrad.nn.utils import evaluation
 from minigrad.visual.sheet import Bar, Panel, enlarge, sheet, write_png
 

@@ -126,7 +126,7 @@ def test_loss_of_one_label(labels):
     )
 
 
-@pytest.mark.parametrize("problem", models.config.PROBLEMS)
+@pytest.mark.parametrize("problem", models.pvt_v2.config.PROBLEMS)
 def test_loss_of_a_named_problem(problem):
     where = ("cpu", "float64")
     theirs = randomised(transformers.PvtV2ForImageClassification(hf_config(False, problem_type=problem)), "float64")
@@ -199,9 +199,9 @@ def test_rules_of_the_backbones_outputs():
         except ValueError:
             refused += 1
             with pytest.raises(ValueError, match="out_"):
-                models.backbone.align_outputs(names, features, indices)
+                models.pvt_v2.backbone.align_outputs(names, features, indices)
         else:
-            assert models.backbone.align_outputs(names, features, indices) == (
+            assert models.pvt_v2.backbone.align_outputs(names, features, indices) == (
                 theirs.out_features,
                 theirs.out_indices,
             ), given

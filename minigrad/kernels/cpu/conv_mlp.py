@@ -64,7 +64,7 @@ def _fit(x, w1, b1, taps, b, w2, b2, size) -> bool:
 
 
 def conv_mlp(x, w1, b1, taps, b, w2, b2, *, size, relu, save):
-    """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.models.conv_mlp`."""
+    """Tokens (N, H·W, C) → (N, H·W, O); weights as in `minigrad.models.pvt_v2.conv_mlp`."""
     if not _fit(x, w1, b1, taps, b, w2, b2, size):
         return None
     n, length, hidden, (height, width) = len(x), x.shape[1], w1.shape[0], size

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.models.checkpoints.reading import Weights
-from minigrad.models.config import HF_NAMES, PVTV2Config, hf_num_labels, short
+from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
+from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.serialize import CheckpointError
 
 KNOWN_HEADS = {  # the published variants; and the default widths of timm's and Lucid's class
@@ -254,8 +255,6 @@ def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | 
     """
     if "classifier" not in metadata:
         return None
-    from minigrad.models.registry import variant_config  # which imports this package
-
     try:
         about = json.loads(metadata["classifier"])
         config = variant_config(about["model"], **about["fields"])

@@ -12,7 +12,6 @@ import numpy as np
 from minigrad import checks
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
-from minigrad.models.backbone import PVTV2Backbone, PVTV2Model
 from minigrad.models.checkpoints import hub
 from minigrad.models.checkpoints.describing import (
     FROM_SHAPES,
@@ -25,8 +24,9 @@ from minigrad.models.checkpoints.describing import (
 )
 from minigrad.models.checkpoints.layouts import shown
 from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read_weights
-from minigrad.models.config import PVTV2Config
-from minigrad.models.pvt_v2 import PVT_V2
+from minigrad.models.pvt_v2.backbone import PVTV2Backbone, PVTV2Model
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.nn import Module, init
 from minigrad.nn.state import Differences, compared
 from minigrad.serialize import CheckpointError

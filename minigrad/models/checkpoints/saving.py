@@ -11,8 +11,9 @@ from minigrad import checks, serialize
 from minigrad.callers import warn
 from minigrad.models.checkpoints.layouts import check_layout, from_native
 from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
-from minigrad.models.config import PVTV2Config
-from minigrad.models.encoder import PVTV2Encoder
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.encoder import PVTV2Encoder
+from minigrad.models.pvt_v2.variants import VARIANTS
 from minigrad.nn import Module
 
 WEIGHTS = "model.safetensors"
@@ -153,8 +154,7 @@ def _timm_config(
     Raises:
         ValueError: when timm's model can't be like this one.
     """
-    from minigrad.models.image_processor import ImageProcessor
-    from minigrad.models.registry import VARIANTS  # both import this package
+    from minigrad.models.image_processor import ImageProcessor  # which imports this package
 
     args = {
         n: getattr(config, n)

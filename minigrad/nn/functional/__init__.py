@@ -67,7 +67,7 @@ def __getattr__(name: str) -> object:
     """`conv_mlp` is PVT's and stands in the model's room; version 0.1 had it here."""
     if name != "conv_mlp":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from minigrad.models.conv_mlp import conv_mlp
+    from minigrad.models.pvt_v2.conv_mlp import conv_mlp
 
     return conv_mlp
 

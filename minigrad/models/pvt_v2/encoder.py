@@ -6,9 +6,9 @@ from typing import Literal, overload
 from minigrad import checks, nn
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
-from minigrad.models.blocks import Stage, init_weights, make_embed
-from minigrad.models.config import PVTV2Config
-from minigrad.models.features import FeatureInfo, take_indices
+from minigrad.models.pvt_v2.blocks import Stage, init_weights, make_embed
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.features import FeatureInfo, take_indices
 
 
 class PVTV2Encoder(nn.Module):

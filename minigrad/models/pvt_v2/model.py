@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
-from minigrad.models.blocks import init_weights, to_tokens
-from minigrad.models.config import PVTV2Config
-from minigrad.models.encoder import PVTV2Encoder
-from minigrad.models.features import take_indices
 from minigrad.models.outputs import ImageClassifierOutput, Predicts, Value, classification_loss
+from minigrad.models.pvt_v2.blocks import init_weights, to_tokens
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.encoder import PVTV2Encoder
+from minigrad.models.pvt_v2.features import take_indices
 from minigrad.nn import functional as F
 
 

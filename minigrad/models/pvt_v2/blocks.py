@@ -17,8 +17,8 @@ from minigrad import nn
 from minigrad.autograd import checkpoint
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels.fused import at_once
-from minigrad.models.config import POOL, PVTV2Config
-from minigrad.models.conv_mlp import as_one
+from minigrad.models.pvt_v2.config import POOL, PVTV2Config
+from minigrad.models.pvt_v2.conv_mlp import as_one
 from minigrad.nn import functional as F
 from minigrad.nn import init
 

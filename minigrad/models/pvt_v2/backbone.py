@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
-from minigrad.models.config import PVTV2Config
-from minigrad.models.encoder import PVTV2Encoder
-from minigrad.models.features import FeatureInfo, take_indices
 from minigrad.models.outputs import BackboneOutput, BaseModelOutput, Encodes, Value
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.encoder import PVTV2Encoder
+from minigrad.models.pvt_v2.features import FeatureInfo, take_indices
 
 
 class PVTV2Model(PVTV2Encoder):

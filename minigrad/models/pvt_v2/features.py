@@ -5,7 +5,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any, overload
 
-from minigrad.models.config import PVTV2Config
+from minigrad.models.pvt_v2.config import PVTV2Config
 
 Field = int | str
 Several = Sequence[int] | None
