@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 import minigrad as mg
 from minigrad import models
-from minigrad.models.checkpoints import from_native
+from minigrad.interop import from_native
 
 SMALL = dict(img_size=64, num_classes=5, embed_dims=(8, 16, 20, 24), num_heads=(1, 2, 5, 3), mlp_ratios=(3, 2, 2, 2), depths=(1, 2, 1, 1),
              sr_ratios=(2, 2, 2, 1), qkv_bias=True)  # fmt: skip

@@ -23,7 +23,7 @@ from peak import peak_memory
 
 import minigrad as mg
 from minigrad import models
-from minigrad.models.checkpoints import from_native
+from minigrad.interop import from_native
 
 SMALL = dict(img_size=64, num_classes=3, embed_dims=(4, 4, 8, 8), num_heads=(1, 2, 2, 4), mlp_ratios=(2, 1, 1, 1), depths=(1, 1, 1, 1),
              sr_ratios=(2, 2, 2, 1), qkv_bias=True)  # fmt: skip

@@ -14,7 +14,7 @@ from checkpoint_tools import SMALL, arrays_of, quietly, randomised, same, sharde
 
 from minigrad import models
 from minigrad.cli import main
-from minigrad.models.checkpoints import layouts, pickled
+from minigrad.interop import layouts, pickled
 from minigrad.models.pvt_v2.variants import VARIANTS
 from minigrad.serialize import CheckpointError
 

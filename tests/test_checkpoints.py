@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 import minigrad as mg
 from minigrad import models
 from minigrad.cli import main
-from minigrad.models.checkpoints import describing, from_native, layouts, to_native
-from minigrad.models.checkpoints.reading import Weights
+from minigrad.interop import from_native, layouts, to_native
+from minigrad.interop.reading import Weights
+from minigrad.models.checkpoints import describing
 from minigrad.models.pvt_v2.variants import VARIANTS, variant_config
 from minigrad.serialize import CheckpointError
 

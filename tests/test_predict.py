@@ -134,7 +134,7 @@ def test_the_hub(capsys, monkeypatch, checkpoint, photographs):
         asked.append((repo, settings.get("local_files_only")))
         return checkpoint
 
-    monkeypatch.setattr(models.checkpoints.hub, "fetch", fetch)
+    monkeypatch.setattr("minigrad.interop.hub.fetch", fetch)
     rows = answers(capsys, "someone/pvt_v2", photographs / "b.png", "--local-files-only")
     assert rows == answers(capsys, checkpoint, photographs / "b.png") and asked == [("someone/pvt_v2", True)]
     assert ImageProcessor.from_pretrained("someone/pvt_v2") == PROCESSOR

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import minigrad as mg
 from minigrad import models
-from minigrad.models.checkpoints import to_native
+from minigrad.interop import to_native
 from minigrad.nn import functional as F
 
 FOLDER = Path(__file__).parent / "reference"

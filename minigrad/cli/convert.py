@@ -7,8 +7,8 @@ from typing import Any
 
 from minigrad import models
 from minigrad.cli.errors import UsageError
-from minigrad.models.checkpoints.loading import locate
-from minigrad.models.checkpoints.reading import read_weights
+from minigrad.interop.hub import locate
+from minigrad.interop.reading import read_weights
 from minigrad.models.checkpoints.saving import preprocessing
 
 TEXT = "rewrite a checkpoint in the layout of Hugging Face, timm or the original code"

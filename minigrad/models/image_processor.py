@@ -13,9 +13,9 @@ from PIL import Image
 from minigrad import checks
 from minigrad.data.images import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
-from minigrad.models import preprocessor_files
-from minigrad.models.checkpoints.loading import locate
-from minigrad.models.checkpoints.reading import PREPROCESSOR
+from minigrad.interop import preprocessing
+from minigrad.interop.hub import locate
+from minigrad.interop.reading import PREPROCESSOR
 from minigrad.serialize import atomic_write_json
 
 FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
@@ -199,7 +199,7 @@ class ImageProcessor:
             FileNotFoundError: when there is nothing at `source`. HubError: when the hub can't be reached or lacks it.
             ValueError: when it says nothing about pictures, asks for a step that doesn't exist here, or is damaged.
         """
-        found = preprocessor_files.read(locate(source, **of_the_hub))
+        found = preprocessing.read(locate(source, **of_the_hub))
         if found is None:
             raise ValueError(
                 f"{source} doesn't say how pictures are prepared: there is no {PREPROCESSOR}, no config.json with timm's "
@@ -218,7 +218,7 @@ class ImageProcessor:
         Raises:
             ValueError: as `from_pretrained`.
         """
-        return cls(**preprocessor_files.arguments(checks.mapping("ImageProcessor.from_dict", "values", values)))
+        return cls(**preprocessing.arguments(checks.mapping("ImageProcessor.from_dict", "values", values)))
 
     def to_dict(self) -> dict[str, object]:
         """The contents of a `preprocessor_config.json`. (`crop_mode` is no entry of Hugging Face's, and ignored there.)"""
@@ -247,7 +247,7 @@ class ImageProcessor:
         Raises:
             ValueError: when timm can't express it: it always resizes, rescales by 1/255 and normalises.
         """
-        return preprocessor_files.to_timm(self)
+        return preprocessing.to_timm(self)
 
     def save_pretrained(self, folder: str | PathLike) -> None:
         """Write `preprocessor_config.json` into a folder, which is made when it doesn't exist."""

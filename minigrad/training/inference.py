@@ -15,9 +15,10 @@ from minigrad import checks, nn
 from minigrad.creation import tensor
 from minigrad.data import DataLoader, ImageError, open_image
 from minigrad.engine.modes import no_grad
-from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained, preprocessor_files
-from minigrad.models.checkpoints.loading import locate
-from minigrad.models.checkpoints.reading import find_weights, read_weights
+from minigrad.interop import preprocessing as preprocessor_files
+from minigrad.interop.hub import locate
+from minigrad.interop.reading import find_weights, read_weights
+from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained
 from minigrad.models.checkpoints.saving import preprocessing
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F

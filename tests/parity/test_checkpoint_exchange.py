@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import minigrad as mg
 from minigrad import models
-from minigrad.models.checkpoints import pickled, to_native
+from minigrad.interop import pickled, to_native
 from minigrad.models.pvt_v2.variants import VARIANTS, variant_config
 from minigrad.serialize import CheckpointError
 

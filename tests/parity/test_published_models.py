@@ -10,7 +10,7 @@ from peers import published
 
 import minigrad as mg
 from minigrad import models
-from minigrad.models.checkpoints import to_native
+from minigrad.interop import to_native
 
 transformers, timm = published("transformers"), published("timm")
 

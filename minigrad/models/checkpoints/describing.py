@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.models.checkpoints.reading import Weights
+from minigrad.interop.reading import Weights
 from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.serialize import CheckpointError

@@ -12,7 +12,9 @@ import numpy as np
 from minigrad import checks
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
-from minigrad.models.checkpoints import hub
+from minigrad.interop.hub import locate
+from minigrad.interop.layouts import shown
+from minigrad.interop.reading import CONFIG, Weights, read_json, read_weights
 from minigrad.models.checkpoints.describing import (
     FROM_SHAPES,
     Description,
@@ -22,8 +24,6 @@ from minigrad.models.checkpoints.describing import (
     expected_shapes,
     resolve,
 )
-from minigrad.models.checkpoints.layouts import shown
-from minigrad.models.checkpoints.reading import CONFIG, Weights, read_json, read_weights
 from minigrad.models.pvt_v2.backbone import PVTV2Backbone, PVTV2Model
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.model import PVT_V2
@@ -140,21 +140,6 @@ def from_pretrained(
         )
     model.load_state_dict(state, strict=False)
     return model.eval()
-
-
-def locate(source: str | os.PathLike, **of_the_hub) -> Path:
-    """The local file or folder of a source, downloaded if it is a name on the hub.
-
-    Raises:
-        FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
-    """
-    repo = hub.hub_id(checks.path("from_pretrained", "source", source))
-    if repo is not None:
-        return hub.fetch(repo, **of_the_hub)
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}, and it is no name of the Hugging Face hub either")
-    return path
 
 
 def _takes(model_class: type, name: str) -> bool:

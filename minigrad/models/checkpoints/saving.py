@@ -9,8 +9,8 @@ from typing import Any
 
 from minigrad import checks, serialize
 from minigrad.callers import warn
-from minigrad.models.checkpoints.layouts import check_layout, from_native
-from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR
+from minigrad.interop.layouts import check_layout, from_native
+from minigrad.interop.reading import CONFIG, PREPROCESSOR
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.encoder import PVTV2Encoder
 from minigrad.models.pvt_v2.variants import VARIANTS

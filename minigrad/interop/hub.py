@@ -8,7 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR, WEIGHTS, shards
+from minigrad import checks
+from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, shards
 
 VARIANTS = ("b0", "b1", "b2", "b2_li", "b3", "b4", "b5")
 PRETRAINED = {
@@ -30,6 +31,21 @@ def hub_id(source: str | os.PathLike) -> str | None:
         return None
     source = PRETRAINED.get(source, source).removeprefix("hf-hub:").removeprefix("hf_hub:")
     return source if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) else None
+
+
+def locate(source: str | os.PathLike, **of_the_hub) -> Path:
+    """The local file or folder of a source, downloaded if it is a name on the hub.
+
+    Raises:
+        FileNotFoundError: when there is nothing. HubError: when the hub can't be reached or lacks it.
+    """
+    repo = hub_id(checks.path("from_pretrained", "source", source))
+    if repo is not None:
+        return fetch(repo, **of_the_hub)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}, and it is no name of the Hugging Face hub either")
+    return path
 
 
 def fetch(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigrad.models.checkpoints.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
+from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
 from minigrad.serialize import read_header
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.models.checkpoints.layouts import shown
+from minigrad.interop.layouts import shown
 from minigrad.serialize import CheckpointError
 
 LARGEST_PICKLE = (

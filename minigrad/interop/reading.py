@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import serialize
-from minigrad.models.checkpoints.layouts import check_layout, detect_layout, shown, to_native
+from minigrad.interop.layouts import check_layout, detect_layout, shown, to_native
 from minigrad.serialize import CheckpointError
 
 CONFIG = "config.json"
@@ -88,7 +88,7 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
     if start[:2] == b"PK":
-        from minigrad.models.checkpoints import pickled  # brings zipfile: not while minigrad is imported
+        from minigrad.interop import pickled  # brings zipfile: not while minigrad is imported
 
         return pickled.load_arrays(path), {}
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
