@@ -22,7 +22,7 @@ from minigrad.backend.base import Backend
 from minigrad.kernels import KERNELS, find, kernel
 from minigrad.kernels.cpu import adam, attention, conv, conv_mlp, depthwise, gelu, layer_norm
 from minigrad.kernels.fused import Fused, fused
-from minigrad.models import conv_mlp as conv_mlp_room
+from minigrad.models.pvt_v2 import conv_mlp as conv_mlp_room
 from minigrad.models.pvt_v2.blocks import ConvMLP
 from minigrad.nn import functional as F
 
