@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from minigrad.cli.errors import UsageError, one_line
-from minigrad.data.images import find_images
+from minigrad.data.images.reading import find_images
 from minigrad.serialize import atomic_write_text
 from minigrad.training import Classifier
 

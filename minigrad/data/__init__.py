@@ -9,6 +9,6 @@
 
 from minigrad.data import transforms
 from minigrad.data.datasets import ArrayDataset, Dataset, Digits, ImageFolder, Subset
-from minigrad.data.images import ImageError, open_image, read_image
+from minigrad.data.images.reading import ImageError, open_image, read_image
 from minigrad.data.loader import DataLoader
 from minigrad.data.mixing import cutmix, mixup

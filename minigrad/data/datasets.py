@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad.callers import warn
-from minigrad.data.images import MAX_PIXELS, ImageError, find_images, read_image
+from minigrad.data.images.reading import MAX_PIXELS, ImageError, find_images, read_image
 
 
 class Dataset:

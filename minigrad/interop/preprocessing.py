@@ -10,7 +10,7 @@ from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
 from minigrad.serialize import read_header
 
 if TYPE_CHECKING:
-    from minigrad.models.image_processor import ImageProcessor
+    from minigrad.data.images.processor import ImageProcessor
 
 # Hugging Face's entries under the same names here, and steps of other processors, which would change the pixels.
 SAME = (

@@ -22,7 +22,7 @@ from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.segmentation import MLPSegmenter, SemanticFPN
 
 if TYPE_CHECKING:
-    from minigrad.models.image_processor import ImageProcessor
+    from minigrad.data.images.processor import ImageProcessor
 
 __all__ = [
     "PRETRAINED", "BackboneOutput", "BaseModelOutput", "FeatureListNet", "HubError", "ImageClassifierOutput", "PVTV2Backbone",
@@ -35,7 +35,7 @@ __all__ += ["ImageProcessor", "MLPSegmenter", "SemanticFPN", "SemanticSegmenterO
 def __getattr__(name: str):
     """`ImageProcessor` needs Pillow, which is imported when it is first used."""
     if name == "ImageProcessor":
-        from minigrad.models.image_processor import ImageProcessor
+        from minigrad.data.images.processor import ImageProcessor
 
         return ImageProcessor
     raise AttributeError(f"module 'minigrad.models' has no attribute {name!r}")

@@ -154,7 +154,7 @@ def _timm_config(
     Raises:
         ValueError: when timm's model can't be like this one.
     """
-    from minigrad.models.image_processor import ImageProcessor  # which imports this package
+    from minigrad.data.images.processor import ImageProcessor  # needs Pillow
 
     args = {
         n: getattr(config, n)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from minigrad import checks
-from minigrad.data.images import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
+from minigrad.data.images.reading import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
 from minigrad.interop import preprocessing
 from minigrad.interop.hub import locate
