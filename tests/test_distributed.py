@@ -23,11 +23,12 @@ from test_training import FewDigits, folder_of_images
 import minigrad as mg
 from minigrad import distributed, models
 from minigrad.data import DataLoader
+from minigrad.parallel import exchange
+from minigrad.parallel import heartbeat as heartbeat_module
+from minigrad.parallel.heartbeat import Heartbeat
 from minigrad.training import TrainingError
-from minigrad.training import peers as peers_module
 from minigrad.training import team as team_module
 from minigrad.training.checkpoint import load_state
-from minigrad.training.peers import Heartbeat
 from minigrad.training.stop import Stop
 from minigrad.training.team import Team
 
@@ -185,15 +186,15 @@ def test_one_process_of_a_launcher_is_alone(tmp_path, monkeypatch):
 
 
 def test_buckets_keep_order_and_dtypes(monkeypatch):
-    monkeypatch.setattr(distributed, "BUCKET", 16)
+    monkeypatch.setattr(exchange, "BUCKET", 16)
     tensors = [
         mg.zeros(n, dtype=t) for n, t in ((2, "float32"), (3, "float32"), (1, "int32"), (9, "float32"), (1, "float32"))
     ]
-    assert distributed._buckets(tensors) == [[0, 1], [2], [3], [4]]
+    assert exchange._buckets(tensors) == [[0, 1], [2], [3], [4]]
 
 
 def test_only_mlx_exchanges(monkeypatch):
-    monkeypatch.setattr(distributed, "_place", lambda: (0, 2))
+    monkeypatch.setattr(exchange, "_place", lambda: (0, 2))
     with pytest.raises(ValueError, match="on device 'mlx', these are on cpu"):
         distributed.all_reduce([mg.ones(1)])
     monkeypatch.setenv("MLX_RANK", "0")
@@ -211,7 +212,7 @@ def test_parts_make_up_a_batch():
 
 def test_what_came_wrong_is_noticed(monkeypatch):
     """As when a process dies in the middle of an exchange: nothing came, or what an earlier one left in the memory."""
-    monkeypatch.setattr(distributed, "_place", lambda: (0, 2))
+    monkeypatch.setattr(exchange, "_place", lambda: (0, 2))
     xp = mg.backend.get("mlx")
 
     def both(change):
@@ -251,8 +252,8 @@ def test_what_came_wrong_is_noticed(monkeypatch):
 def team_of_two(monkeypatch, rows):
     team = Team()
     team.rank, team.size = 1, 2
-    monkeypatch.setattr(distributed, "all_gather", lambda values: np.array(rows(list(values))))
-    monkeypatch.setattr(distributed, "broadcast", lambda tensors: None)
+    monkeypatch.setattr(exchange, "all_gather", lambda values: np.array(rows(list(values))))
+    monkeypatch.setattr(exchange, "broadcast", lambda tensors: None)
     return team
 
 
@@ -324,14 +325,14 @@ class Listening(Heartbeat):
 
 @pytest.mark.parametrize("what", ["dies", "freezes", "is done"])
 def test_heartbeat(what, monkeypatch):
-    monkeypatch.setattr(peers_module, "BEAT", 0.02)
-    monkeypatch.setattr(peers_module, "SILENCE", 0.5 if what == "freezes" else LIMIT)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeat_module, "SILENCE", 0.5 if what == "freezes" else LIMIT)
     lost = []
     heartbeat = Listening(lost.append)
-    assert heartbeat.other.recv(1) == heartbeat.other.recv(1) == peers_module.ALIVE
-    heartbeat.other.send(peers_module.ALIVE)
+    assert heartbeat.other.recv(1) == heartbeat.other.recv(1) == heartbeat_module.ALIVE
+    heartbeat.other.send(heartbeat_module.ALIVE)
     if what == "is done":
-        heartbeat.other.send(peers_module.DONE)
+        heartbeat.other.send(heartbeat_module.DONE)
     elif what == "dies":
         heartbeat.other.close()
     heartbeat.thread.join(LIMIT)
@@ -346,18 +347,18 @@ def test_heartbeat(what, monkeypatch):
 def test_two_heartbeats_end_in_peace(monkeypatch):
     """They send in their own time and not because something came, or they would keep each other busy; that one is done and closes
     its connection alarms nobody."""
-    monkeypatch.setattr(peers_module, "BEAT", LIMIT)
+    monkeypatch.setattr(heartbeat_module, "BEAT", LIMIT)
     lost = []
     heartbeat = Listening(lost.append)
     for _ in range(10):
-        heartbeat.other.send(peers_module.ALIVE)
+        heartbeat.other.send(heartbeat_module.ALIVE)
         time.sleep(0.01)
     closing = threading.Thread(target=heartbeat.close)
     closing.start()
     heard = b""
-    while not heard.endswith(peers_module.DONE):
+    while not heard.endswith(heartbeat_module.DONE):
         heard += heartbeat.other.recv(100)
     assert closing.is_alive()  # until this end is closed, too
     heartbeat.other.close()
     closing.join(LIMIT)
-    assert heard == peers_module.ALIVE + peers_module.DONE and not lost and not heartbeat.thread.is_alive()
+    assert heard == heartbeat_module.ALIVE + heartbeat_module.DONE and not lost and not heartbeat.thread.is_alive()

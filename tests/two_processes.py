@@ -15,6 +15,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn import functional as F
+from minigrad.parallel import exchange
 from minigrad.training import trainer
 
 BATCH = 12
@@ -23,7 +24,7 @@ BATCH = 12
 def train(make, steps: int, compiled: bool) -> tuple[list[float], list[np.ndarray]]:
     """Losses of the whole batches and the weights at the end; each process works on its part of a batch."""
     mg.manual_seed(0)
-    mg.distributed.BUCKET = 256 if compiled else 32 << 20  # several exchanges, or one
+    exchange.BUCKET = 256 if compiled else 32 << 20  # several exchanges, or one
     rank, size = mg.distributed.get_rank(), mg.distributed.get_world_size()
     model = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 3)).to("mlx")
     optimizer = make(model.parameters())

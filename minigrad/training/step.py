@@ -1,12 +1,13 @@
 """One update of the weights: forward, loss, backward, clipping and AdamW, in mixed precision and in parts where that is asked."""
 
-from minigrad import compiler, distributed, nn
+from minigrad import compiler, nn
 from minigrad.autograd import autocast
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat, stack
 from minigrad.nn import functional as F
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.optim import AdamW, GradScaler
+from minigrad.parallel import exchange
 from minigrad.training.config import TrainConfig
 from minigrad.training.tasks import Task
 
@@ -75,8 +76,8 @@ class Step:
         """Loss, correct ones and words of all processes together; before an update the gradients become their mean. The words
         travel last: when they have come, everything has."""
         if last:
-            distributed.average_gradients(self.parameters)
+            exchange.average_gradients(self.parameters)
         grads = [p.grad for p in self.parameters if p.grad is not None] if last else []
         facts = cat([stack([loss.detach(), correct.float()]), words])
-        (facts,) = distributed.all_reduce([facts], after=grads)
-        return facts[0] / distributed.get_world_size(), facts[1], facts[2:]
+        (facts,) = exchange.all_reduce([facts], after=grads)
+        return facts[0] / exchange.get_world_size(), facts[1], facts[2:]

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from minigrad import backend, distributed, nn, random
+from minigrad import backend, nn, random
 from minigrad.creation import tensor
 from minigrad.engine.tensor import Tensor
+from minigrad.parallel import exchange
+from minigrad.parallel.heartbeat import Heartbeat
 from minigrad.training.checkpoint import TrainingError
 from minigrad.training.metrics import evaluate
-from minigrad.training.peers import Heartbeat
 from minigrad.training.stop import Stop, Stopped
 from minigrad.training.tasks import Task
 
@@ -38,7 +39,7 @@ class Team:
     """
 
     def __init__(self) -> None:
-        self.rank, self.size = (distributed.get_rank(), distributed.get_world_size()) if backend.launched() else (0, 1)
+        self.rank, self.size = (exchange.get_rank(), exchange.get_world_size()) if backend.launched() else (0, 1)
         self.part = (self.rank, self.size)
         self.device = "mlx"
         self.sent = self.heard = 0  # words
@@ -56,7 +57,7 @@ class Team:
         if self.size > 1:
             try:
                 self.heartbeat = Heartbeat(self._lost)
-            except distributed.PeerLost as error:
+            except exchange.PeerLost as error:
                 raise TrainingError(alone(str(error))) from None
         return self
 
@@ -74,7 +75,7 @@ class Team:
     def lost(self, error: BaseException) -> bool:
         """Whether an error says that another process is gone. If so, the caller now deals with that; where the other thread does
         already, this doesn't return."""
-        if self.size == 1 or not (isinstance(error, distributed.PeerLost) or backend.get("mlx").peer_lost(error)):
+        if self.size == 1 or not (isinstance(error, exchange.PeerLost) or backend.get("mlx").peer_lost(error)):
             return False
         if not self._ending.acquire(blocking=False):
             threading.Event().wait()
@@ -94,7 +95,7 @@ class Team:
 
     def first(self, function: Callable[[], str]) -> str:
         """What a function gives in process 0, where alone it runs."""
-        return distributed.first(lambda: function().encode()).decode() if self.size > 1 else function()
+        return exchange.first(lambda: function().encode()).decode() if self.size > 1 else function()
 
     @contextlib.contextmanager
     def files(self, folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
@@ -104,14 +105,14 @@ class Team:
             return
         with tempfile.TemporaryDirectory() as copy:
             for name in names:
-                content = distributed.broadcast_bytes()
+                content = exchange.broadcast_bytes()
                 if content:
                     (Path(copy) / name).write_bytes(content)
             yield Path(copy)
 
     def _send(self, folder: Path, names: tuple[str, ...]) -> bool:
         for name in names:
-            distributed.broadcast_bytes((folder / name).read_bytes() if (folder / name).is_file() else b"")
+            exchange.broadcast_bytes((folder / name).read_bytes() if (folder / name).is_file() else b"")
         return True
 
     def share(self, device: str, batch: int, images: int) -> int:
@@ -138,15 +139,15 @@ class Team:
         """
         if self.size == 1:
             return
-        rows = distributed.all_gather(list(facts.values())).tolist()
+        rows = exchange.all_gather(list(facts.values())).tolist()
         for name, values in zip(facts, zip(*rows, strict=True), strict=True):
             if len(set(values)) > 1:
                 raise ValueError(
                     f"the processes disagree on the number of {name}: {', '.join(map(str, values))}; give them the same"
                 )
-        distributed.broadcast([*model.parameters(), *model.buffers()])
+        exchange.broadcast([*model.parameters(), *model.buffers()])
         seed, count = (int(v) for v in random.default.state)
-        random.default.state = [seed, distributed.all_gather([count])[0, 0]]  # as many as process 0 has drawn
+        random.default.state = [seed, exchange.all_gather([count])[0, 0]]  # as many as process 0 has drawn
         self.own_random_numbers()
 
     def own_random_numbers(self) -> None:
@@ -173,9 +174,9 @@ class Team:
         if words is None:
             return
         self.heard += 1
-        number, stop = distributed.read(words).tolist()
+        number, stop = exchange.read(words).tolist()
         if number != self.heard % NUMBERS * self.size:
-            raise distributed.PeerLost
+            raise exchange.PeerLost
         self.stopping = stop > 0
 
     def check(self, stop: Stop) -> None:
@@ -196,7 +197,7 @@ class Team:
             return found.loss, found.accuracy
         mine = len(found.labels)
         values = [found.loss * mine, float(found.correct), float(mine), float(stop.wanted)]
-        loss, correct, count, stopping = distributed.all_gather(values).sum(0).tolist()
+        loss, correct, count, stopping = exchange.all_gather(values).sum(0).tolist()
         self.stopping = stopping > 0
         self.check(stop)
         return loss / count, correct / count
@@ -204,7 +205,7 @@ class Team:
     def check_alike(self, model: nn.Module) -> None:
         """Raises TrainingError where the processes' weights are no longer the same."""
         if self.size > 1:
-            sums = distributed.all_gather([distributed.fingerprint(model.parameters())])
+            sums = exchange.all_gather([exchange.fingerprint(model.parameters())])
             if (sums != sums[0]).any():
                 raise TrainingError(
                     "the processes' weights are no longer alike; was a file or a setting different on one machine?"

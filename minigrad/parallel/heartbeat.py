@@ -17,7 +17,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 
-from minigrad import distributed
+from minigrad.parallel import exchange
 
 BEAT, SILENCE, CONNECT = 1.0, 15.0, 15.0  # seconds between signs of life, until silence means death, to connect
 NAP = 0.2  # seconds until `close` is noticed
@@ -39,15 +39,15 @@ class Heartbeat:
 
     def connect(self) -> None:
         """Process 0 listens and says where; the others come and prove with a secret that they are the right ones."""
-        rank, size = distributed.get_rank(), distributed.get_world_size()
+        rank, size = exchange.get_rank(), exchange.get_world_size()
         machine = zlib.crc32(f"{socket.gethostname()} {uuid.getnode()}".encode())
-        near = len(set(distributed.all_gather([machine])[:, 0].tolist())) == 1  # all on one machine
+        near = len(set(exchange.all_gather([machine])[:, 0].tolist())) == 1  # all on one machine
         server = socket.create_server(("127.0.0.1" if near else "", 0)) if rank == 0 else None
         invitation = {}
         if server is not None:
             hosts = ["127.0.0.1"] if near else _addresses()
             invitation = {"hosts": hosts, "port": server.getsockname()[1], "secret": os.urandom(16).hex()}
-        invitation = json.loads(distributed.first(lambda: json.dumps(invitation).encode()))
+        invitation = json.loads(exchange.first(lambda: json.dumps(invitation).encode()))
         secret = bytes.fromhex(invitation["secret"])
         if server is not None:
             self._accept(server, secret, size - 1)
