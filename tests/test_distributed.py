@@ -28,7 +28,7 @@ from minigrad.parallel import heartbeat as heartbeat_module
 from minigrad.parallel.heartbeat import Heartbeat
 from minigrad.training import TrainingError
 from minigrad.training import team as team_module
-from minigrad.training.checkpoint import load_state
+from minigrad.training.run_folder import load_state
 from minigrad.training.stop import Stop
 from minigrad.training.team import Team
 

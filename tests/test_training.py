@@ -37,7 +37,7 @@ from minigrad.training import (
 )
 from minigrad.training import step as step_module
 from minigrad.training import trainer as trainer_module
-from minigrad.training.checkpoint import load_state, save_state
+from minigrad.training.run_folder import load_state, save_state
 from minigrad.training.tasks import Task
 from minigrad.training.team import Team
 

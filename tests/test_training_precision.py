@@ -13,7 +13,7 @@ from minigrad.serialize import load_arrays
 from minigrad.training import TrainingError, TrainingInterrupted, resume, train
 from minigrad.training import step as step_module
 from minigrad.training import trainer as trainer_module
-from minigrad.training.checkpoint import load_state
+from minigrad.training.run_folder import load_state
 from minigrad.training.step import Step
 from minigrad.training.tasks import load_task
 

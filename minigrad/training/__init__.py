@@ -6,11 +6,12 @@
 """
 
 from minigrad.training.augment import RandomAffine
-from minigrad.training.checkpoint import RunFolderError, TrainingError, TrainingInterrupted
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier, Prediction, digit_scan
 from minigrad.training.metrics import Evaluation, class_iou, confusion_counts, evaluate, mean_iou
 from minigrad.training.report import TrainResult
+from minigrad.training.run_folder import RunFolderError
+from minigrad.training.stop import TrainingError, TrainingInterrupted
 from minigrad.training.tasks import load_task
 from minigrad.training.trainer import resume, train
 

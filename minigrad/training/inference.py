@@ -23,8 +23,8 @@ from minigrad.models.checkpoints.saving import preprocessing
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, load_arrays, read_header, save
-from minigrad.training.checkpoint import WEIGHTS, RunFolderError
 from minigrad.training.config import TrainConfig
+from minigrad.training.run_folder import WEIGHTS, RunFolderError
 from minigrad.training.tasks import Preprocessing, Task, load_task
 
 MIN_CONTRAST = 25  # between paper and ink, of 255

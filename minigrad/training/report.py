@@ -15,9 +15,10 @@ from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
-from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS, python
 from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate
+from minigrad.training.run_folder import METRICS, RESULT, STATE, WEIGHTS
+from minigrad.training.stop import python
 from minigrad.training.tasks import Preprocessing, Task
 from minigrad.visual import confusion_matrix, prediction_grid, training_curves
 

@@ -1,12 +1,40 @@
-"""Stopping a run between two steps, when somebody presses Ctrl-C or the system asks."""
+"""How a run ends before its end: by an error, or between two steps, when somebody presses Ctrl-C or the system asks."""
 
+import os
+import shlex
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+class TrainingError(RuntimeError):
+    """Training had to stop: the loss is no longer finite, or a file can't be written."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training. Everything is saved in `folder`, and `minigrad.training.resume(folder)` goes on."""
+
+    def __init__(self, folder: Path, epoch: int, batch: int):
+        where = f"after {epoch} epochs" + (f" and {batch} batches" if batch else "")
+        super().__init__(
+            f"stopped {where}; go on with\n  {python()} -m minigrad train --resume {shlex.quote(str(folder))}"
+        )
+        self.folder = folder
+
+
+def python() -> str:
+    """How to call this Python on a command line: "python" where that finds it, else its path from here."""
+    found = shutil.which("python")
+    if found is not None and os.path.abspath(found) == os.path.abspath(sys.executable):
+        return "python"
+    return shlex.quote(min(os.path.relpath(sys.executable), sys.executable, key=len))
 
 
 class Stopped(Exception):

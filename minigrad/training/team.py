@@ -15,9 +15,8 @@ from minigrad.creation import tensor
 from minigrad.engine.tensor import Tensor
 from minigrad.parallel import exchange
 from minigrad.parallel.heartbeat import Heartbeat
-from minigrad.training.checkpoint import TrainingError
 from minigrad.training.metrics import evaluate
-from minigrad.training.stop import Stop, Stopped
+from minigrad.training.stop import Stop, Stopped, TrainingError
 from minigrad.training.tasks import Task
 
 GRACE = 5.0  # seconds in which a process that lost another may notice and end by itself

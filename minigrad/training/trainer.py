@@ -22,26 +22,24 @@ from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.random import manual_seed
 from minigrad.serialize import CheckpointError, atomic_write_text, load
-from minigrad.training.checkpoint import (
-    METRICS,
-    RESULT,
-    STATE,
-    WEIGHTS,
-    RunFolderError,
-    TrainingError,
-    TrainingInterrupted,
-    load_state,
-    new_folder,
-    save_state,
-)
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
 from minigrad.training.metrics import Running
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
+from minigrad.training.run_folder import (
+    METRICS,
+    RESULT,
+    STATE,
+    WEIGHTS,
+    RunFolderError,
+    load_state,
+    new_folder,
+    save_state,
+)
 from minigrad.training.step import Step
-from minigrad.training.stop import Stop, Stopped
+from minigrad.training.stop import Stop, Stopped, TrainingError, TrainingInterrupted
 from minigrad.training.tasks import load_task
 from minigrad.training.team import Team, alone
 

@@ -1,10 +1,6 @@
 """The files of a run folder: the state that a run resumes from, the best weights, and the folder itself."""
 
 import json
-import os
-import shlex
-import shutil
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,31 +21,8 @@ STATE, WEIGHTS, CONFIG, METRICS, RESULT = (
 )
 
 
-def python() -> str:
-    """How to call this Python on a command line: "python" where that finds it, else its path from here."""
-    found = shutil.which("python")
-    if found is not None and os.path.abspath(found) == os.path.abspath(sys.executable):
-        return "python"
-    return shlex.quote(min(os.path.relpath(sys.executable), sys.executable, key=len))
-
-
 class RunFolderError(ValueError):
     """A run folder that can't be written, already holds a run, or holds none."""
-
-
-class TrainingError(RuntimeError):
-    """Training had to stop: the loss is no longer finite, or a file can't be written."""
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training. Everything is saved in `folder`, and `minigrad.training.resume(folder)` goes on."""
-
-    def __init__(self, folder: Path, epoch: int, batch: int):
-        where = f"after {epoch} epochs" + (f" and {batch} batches" if batch else "")
-        super().__init__(
-            f"stopped {where}; go on with\n  {python()} -m minigrad train --resume {shlex.quote(str(folder))}"
-        )
-        self.folder = folder
 
 
 def new_folder(config: TrainConfig) -> Path:
