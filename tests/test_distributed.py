@@ -29,7 +29,6 @@ from minigrad.parallel.heartbeat import Heartbeat
 from minigrad.training import TrainingError
 from minigrad.training import team as team_module
 from minigrad.training.run_folder import load_state
-from minigrad.training.stop import Stop
 from minigrad.training.team import Team
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
@@ -250,7 +249,8 @@ def test_what_came_wrong_is_noticed(monkeypatch):
 
 
 def team_of_two(monkeypatch, rows):
-    team = Team()
+    team = Team(TrainingError)
+    team.device = "mlx"
     team.rank, team.size = 1, 2
     monkeypatch.setattr(exchange, "all_gather", lambda values: np.array(rows(list(values))))
     monkeypatch.setattr(exchange, "broadcast", lambda tensors: None)
@@ -276,11 +276,10 @@ def test_a_team_looks_at_what_it_shares(monkeypatch):
 
 def test_the_words_of_a_step(monkeypatch):
     """They are those of this step and of everybody, or what came with them is not believed."""
-    stop = Stop()
     for stops, wrong in ((0, 0), (1, 0), (0, 1), (0, -1)):
         team = team_of_two(monkeypatch, list)
         team.sent = team.heard = 65535  # the largest number
-        first, second = team.word(stop), team.word(stop)
+        first, second = team.word(False), team.word(False)
         assert first.tolist() == [0, 0] and second.tolist() == [1, 0]
         team.hear(first + first)
         if wrong:

@@ -7,11 +7,10 @@ default.py      the device that isn't named       mlx_backend.py, mlx_*.py      
 tracing.py      whether a step is being traced
 """
 
-import contextlib
 import os
 from collections.abc import Callable
 
-from minigrad.backend.base import Backend
+from minigrad.backend.base import Backend, launched
 from minigrad.backend.numpy_backend import NumpyBackend
 from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads
 
@@ -23,6 +22,7 @@ _BACKENDS: dict[str, Backend] = {"cpu": NumpyBackend()}
 _arrivals: list[Callable[[Backend], object]] = []  # called with each backend that is made
 LIBRARIES = ("cpu", "mlx")
 NAMES = (*LIBRARIES, "gpu")  # that one is MLX, where it has a GPU
+TALKS = "mlx"  # the one whose processes exchange arrays
 
 
 class BackendError(RuntimeError):
@@ -70,14 +70,6 @@ def with_each(function: Callable[[Backend], object]) -> None:
     _arrivals.append(function)
     for xp in made():
         function(xp)
-
-
-def launched() -> bool:
-    """Whether a launcher (`mlx.launch`, `mpirun`) started this process together with others."""
-    if hosts := os.environ.get("MLX_HOSTFILE"):
-        with contextlib.suppress(OSError), open(hosts) as file:
-            return bool(file.read().strip())  # for one process mlx.launch leaves it empty
-    return any(name in os.environ for name in ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"))
 
 
 def of_array(array: object) -> Backend | None:

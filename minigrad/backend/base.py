@@ -4,6 +4,8 @@ An attribute that isn't defined here is the array library's own function of that
 and arguments are numpy's. A backend's class holds only what its library lacks, names differently, or does better.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -215,3 +217,11 @@ class Backend:
     def from_another_trace(self, error: BaseException) -> bool:
         """Whether an error says that a trace uses an array of another one."""
         return False
+
+
+def launched() -> bool:
+    """Whether a launcher (`mlx.launch`, `mpirun`) started this process together with others."""
+    if hosts := os.environ.get("MLX_HOSTFILE"):
+        with contextlib.suppress(OSError), open(hosts) as file:
+            return bool(file.read().strip())  # for one process mlx.launch leaves it empty
+    return any(name in os.environ for name in ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import mlx.core as mx
 import numpy as np
 
-from minigrad.backend import launched
+from minigrad.backend.base import launched
 
 MASK64 = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴/φ: spreads the seeds over the 64 bits, so that (seed, counter) pairs seldom meet

@@ -26,13 +26,18 @@ class PeerLost(RuntimeError):
 
 
 # --- the group ----------------------------------------------------------------------------------------------------------
+def through() -> backend.Backend:
+    """The backend whose processes can talk. Raises BackendError where its array library isn't installed."""
+    return backend.get(backend.TALKS)
+
+
 @functools.cache
 def _place() -> tuple[int, int]:
     """(rank, number of processes); joins the others when it is first asked for."""
     if not backend.launched():
         return 0, 1
     try:
-        return backend.get("mlx").rank_and_size()
+        return through().rank_and_size()
     except (RuntimeError, ValueError) as error:
         if isinstance(error, backend.BackendError):
             raise
@@ -158,7 +163,7 @@ def all_gather(values: Sequence[float]) -> np.ndarray:
         return mine[None]
     content = mine.tobytes()
     head = np.array([rank, next(_tickets), zlib.crc32(content)], np.int64).tobytes()
-    xp = backend.get("mlx")
+    xp = through()
     rows = _read(xp, xp.all_gather(xp.asarray(np.frombuffer(head + content, np.uint8)[None])))
     numbers = np.ascontiguousarray(rows[:, len(head) :]).view(mine.dtype)
     heads = np.ascontiguousarray(rows[:, : len(head)]).view(np.int64)
@@ -179,7 +184,7 @@ def broadcast_bytes(data: bytes = b"", src: int = 0) -> bytes:
     data = checks.instance("broadcast_bytes", "data", data, bytes, "bytes")
     if get_world_size() == 1:
         return data
-    xp, mine = backend.get("mlx"), get_rank() == src
+    xp, mine = through(), get_rank() == src
     count, check = all_gather([len(data), zlib.crc32(data)])[src].tolist()
     if not count:
         return b""
@@ -240,8 +245,8 @@ def _peer_errors(xp) -> Iterator[None]:
 def _backend(tensors: Sequence[Tensor]):
     xp = tensors[0].backend
     if any(t.backend is not xp for t in tensors) or not xp.exchanges:
-        devices = ", ".join(sorted({t.device for t in tensors}))
+        devices, able = ", ".join(sorted({t.device for t in tensors})), backend.TALKS
         raise ValueError(
-            f"processes exchange tensors on device 'mlx', these are on {devices}; move them with .to('mlx')"
+            f"processes exchange tensors on device {able!r}, these are on {devices}; move them with .to({able!r})"
         )
     return xp

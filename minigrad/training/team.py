@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,9 +15,6 @@ from minigrad.creation import tensor
 from minigrad.engine.tensor import Tensor
 from minigrad.parallel import exchange
 from minigrad.parallel.heartbeat import Heartbeat
-from minigrad.training.metrics import evaluate
-from minigrad.training.stop import Stop, Stopped, TrainingError
-from minigrad.training.tasks import Task
 
 GRACE = 5.0  # seconds in which a process that lost another may notice and end by itself
 SPREAD = 0x9E3779B97F4A7C15  # seeds of the processes' random numbers are multiples of it apart
@@ -28,8 +25,11 @@ class Team:
     """This process's place among those of a run, to be opened with `with`. A process on its own is process 0 of 1, and nothing
     here does anything; of several, process 0 alone prints and writes.
 
-    While open, the end of another process ends this one: as a TrainingError where this one notices at an exchange, else from a
-    thread, by `os._exit(1)`.
+    While open, the end of another process ends this one: as an error of the class `failure` where this one notices at an exchange,
+    else from a thread, by `os._exit(1)`.
+
+    Args:
+        failure: an exception's class, made of one sentence.
 
     Attributes:
         rank, size: the process's number, and how many there are.
@@ -37,10 +37,10 @@ class Team:
         rescue: called with the reason when another process is gone, once; saves what can be saved, and gives the words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failure: type[Exception] = exchange.PeerLost) -> None:
+        self.failure = failure
         self.rank, self.size = (exchange.get_rank(), exchange.get_world_size()) if backend.launched() else (0, 1)
         self.part = (self.rank, self.size)
-        self.device = "mlx"
         self.sent = self.heard = 0  # words
         self.stopping = False  # what the processes agreed on
         self.rescue: Callable[[str], str] = alone
@@ -57,7 +57,7 @@ class Team:
             try:
                 self.heartbeat = Heartbeat(self._lost)
             except exchange.PeerLost as error:
-                raise TrainingError(alone(str(error))) from None
+                raise self.failure(alone(str(error))) from None
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -69,12 +69,12 @@ class Team:
         # Where all stop, the first to end doesn't alarm another that is still saving.
         self.heartbeat.close(done=error is None or self.stopping)
         if lost:
-            raise TrainingError(self.rescue("another process ended")) from None
+            raise self.failure(self.rescue("another process ended")) from None
 
     def lost(self, error: BaseException) -> bool:
         """Whether an error says that another process is gone. If so, the caller now deals with that; where the other thread does
         already, this doesn't return."""
-        if self.size == 1 or not (isinstance(error, exchange.PeerLost) or backend.get("mlx").peer_lost(error)):
+        if self.size == 1 or not (isinstance(error, exchange.PeerLost) or exchange.through().peer_lost(error)):
             return False
         if not self._ending.acquire(blocking=False):
             threading.Event().wait()
@@ -121,7 +121,9 @@ class Team:
             ValueError: where the processes can't have the same number, or the device is one whose processes can't talk.
         """
         if self.size > 1 and not backend.get(device).exchanges:
-            raise ValueError(f"several processes train on device 'mlx', not on {device!r}; add --device mlx")
+            raise ValueError(
+                f"several processes train on device {backend.TALKS!r}, not on {device!r}; add --device {backend.TALKS}"
+            )
         if self.size > 1 and (batch % self.size or images < batch):
             raise ValueError(
                 f"a batch of {batch} of {images} images can't be shared equally by {self.size} processes; use a --batch-size that is "
@@ -156,12 +158,12 @@ class Team:
 
     # --- with each step ---
 
-    def word(self, stop: Stop) -> Tensor | None:
-        """What this process tells the others behind a step's gradients: the step's number, and whether it was asked to stop."""
+    def word(self, wanted: bool) -> Tensor | None:
+        """What this process tells the others behind a step's gradients: the step's number, and whether it is asked to stop."""
         if self.size == 1:
             return None
         self.sent += 1
-        return tensor([float(self.sent % NUMBERS), float(stop.wanted)], device=self.device)
+        return tensor([float(self.sent % NUMBERS), float(wanted)], device=self.device)
 
     def hear(self, words: Tensor | None) -> None:
         """Reads the sum of all processes' words of the oldest step that wasn't heard of. It came after that step's gradients, so
@@ -178,35 +180,27 @@ class Team:
             raise exchange.PeerLost
         self.stopping = stop > 0
 
-    def check(self, stop: Stop) -> None:
-        """Raise Stopped if a stop was asked for: of several processes if they agreed on it, so that all stop at one place."""
-        if self.size == 1:
-            stop.check()
-        elif self.stopping:
-            raise Stopped
+    def stops(self, wanted: bool) -> bool:
+        """Whether to stop here: a process on its own where that is wanted of it, several where they agreed on it, so that all stop at
+        one place."""
+        return wanted if self.size == 1 else self.stopping
 
     # --- after an epoch ---
 
-    def evaluate(self, model: nn.Module, task: Task, batch: int, stop: Stop) -> tuple[float, float]:
-        """Loss and accuracy on the validation part, of which each process looks at a share, if it is large enough for that."""
-        share = self.part if len(task.parts["val"]) >= batch else (0, 1)
-        batches = task.batches("val", batch, self.device, share=share)
-        found = evaluate(model, stop.between(batches) if self.size == 1 else batches)
+    def sums(self, values: Sequence[float], wanted: bool) -> list[float]:
+        """The sums of numbers over all processes, which tell one another at the same time whether a stop is wanted of them."""
         if self.size == 1:
-            return found.loss, found.accuracy
-        mine = len(found.labels)
-        values = [found.loss * mine, float(found.correct), float(mine), float(stop.wanted)]
-        loss, correct, count, stopping = exchange.all_gather(values).sum(0).tolist()
+            return list(values)
+        *sums, stopping = exchange.all_gather([*values, float(wanted)]).sum(0).tolist()
         self.stopping = stopping > 0
-        self.check(stop)
-        return loss / count, correct / count
+        return sums
 
     def check_alike(self, model: nn.Module) -> None:
-        """Raises TrainingError where the processes' weights are no longer the same."""
+        """Raises `failure` where the processes' weights are no longer the same."""
         if self.size > 1:
             sums = exchange.all_gather([exchange.fingerprint(model.parameters())])
             if (sums != sums[0]).any():
-                raise TrainingError(
+                raise self.failure(
                     "the processes' weights are no longer alike; was a file or a setting different on one machine?"
                 )
 

@@ -25,7 +25,7 @@ from minigrad.serialize import CheckpointError, atomic_write_text, load
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
-from minigrad.training.metrics import Running
+from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
 from minigrad.training.run_folder import (
@@ -74,7 +74,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
     """
     config = TrainConfig() if config is None else config
     checks.instance("train", "config", config, TrainConfig, "a TrainConfig")
-    with Team() as team:
+    with Team(TrainingError) as team:
         run = _Run(config, quiet, team)
         if (problem := run.too_much()) is not None:
             raise ValueError(problem)
@@ -94,7 +94,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
         RunFolderError: when the folder holds no run. CheckpointError: when its state is damaged. Otherwise as `train`.
     """
     folder = Path(checks.path("resume", "folder", folder))
-    with Team() as team:
+    with Team(TrainingError) as team:
         with team.files(folder, (RESULT, STATE)) as files:
             if (files / RESULT).is_file():
                 return replace(TrainResult.load(files), folder=folder)
@@ -246,7 +246,7 @@ class _Run:
         self.batches.set_epoch(self.epoch, self.batch)
         started = time.perf_counter() - self.seconds
         for number, images, labels, share, last in self.parts(stop):
-            self.step(number, images, labels, share, last, self.team.word(stop))
+            self.step(number, images, labels, share, last, self.team.word(stop.wanted))
             self.seconds = time.perf_counter() - started
         self.settle()
         self.optimizer.zero_grad()  # of an update whose last batch held no readable image
@@ -259,9 +259,14 @@ class _Run:
             first = number - number % self.config.accumulate
             count = min(self.config.accumulate, total - first)
             if number == first:
-                self.team.check(stop)
+                self.check(stop)
             yield number, images, labels, 1 / count, number == first + count - 1
-        self.team.check(stop)
+        self.check(stop)
+
+    def check(self, stop: Stop) -> None:
+        """Raise Stopped if it is time to stop."""
+        if self.team.stops(stop.wanted):
+            raise Stopped
 
     def step(self, number: int, images: Tensor, labels: Tensor, share: float, last: bool, words: Tensor | None) -> None:
         """One batch, started but not waited for: what it returns is read when the next one is under way."""
@@ -318,7 +323,7 @@ class _Run:
     def end_epoch(self, stop: Stop) -> None:
         """Validate, write the row of metrics.csv, the weights if they are the best so far, and the state."""
         started = time.perf_counter()
-        loss, accuracy = self.team.evaluate(self.model, self.task, EVAL_BATCH, stop)
+        loss, accuracy = self.validate(stop)
         self.check_finite("validation loss", loss, self.batch - 1)
         self.team.check_alike(self.model)
         row = {
@@ -345,6 +350,18 @@ class _Run:
         self.write(METRICS, lambda path: atomic_write_text(path, table.getvalue()))
         self.save()
         self.progress.epoch(row, best)
+
+    def validate(self, stop: Stop) -> tuple[float, float]:
+        """Loss and accuracy on the validation part, of which each process looks at a share, if it is large enough for that."""
+        share = self.team.part if len(self.task.parts["val"]) >= EVAL_BATCH else (0, 1)
+        batches = self.task.batches("val", EVAL_BATCH, self.config.device, share=share)
+        found = evaluate(self.model, stop.between(batches) if self.team.size == 1 else batches)
+        if self.team.size == 1:
+            return found.loss, found.accuracy
+        mine = len(found.labels)
+        loss, correct, count = self.team.sums([found.loss * mine, float(found.correct), float(mine)], stop.wanted)
+        self.check(stop)
+        return loss / count, correct / count
 
     def rescue(self, reason: str) -> str:
         """Another process is gone: save what needs nothing more of it, and say so."""
