@@ -25,11 +25,11 @@ from minigrad import distributed, models
 from minigrad.data import DataLoader
 from minigrad.parallel import exchange
 from minigrad.parallel import heartbeat as heartbeat_module
+from minigrad.parallel import team as team_module
 from minigrad.parallel.heartbeat import Heartbeat
+from minigrad.parallel.team import Team
 from minigrad.training import TrainingError
-from minigrad.training import team as team_module
 from minigrad.training.run_folder import load_state
-from minigrad.training.team import Team
 
 mx = pytest.importorskip("mlx.core", exc_type=ImportError)
 ROOT = Path(__file__).parent.parent

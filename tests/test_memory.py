@@ -9,11 +9,11 @@ import pytest
 from test_training import FewDigits, config
 
 import minigrad as mg
+from minigrad.parallel.team import Team
 from minigrad.training import TrainingError, train
 from minigrad.training import trainer as trainer_module
 from minigrad.training.memory import Need, advice
 from minigrad.training.run_folder import load_state
-from minigrad.training.team import Team
 
 GIB = 1 << 30
 

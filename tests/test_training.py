@@ -20,6 +20,7 @@ from PIL import Image
 import minigrad as mg
 from minigrad import compiler
 from minigrad.data import Digits, ImageError
+from minigrad.parallel.team import Team
 from minigrad.serialize import CheckpointError, load_arrays
 from minigrad.training import (
     Classifier,
@@ -39,7 +40,6 @@ from minigrad.training import step as step_module
 from minigrad.training import trainer as trainer_module
 from minigrad.training.run_folder import load_state, save_state
 from minigrad.training.tasks import Task
-from minigrad.training.team import Team
 
 PICTURES = {"curves.png", "confusion.png", "predictions.png"}
 FILES = {"config.json", "metrics.csv", "model.safetensors", "last.safetensors", "result.json", "sample.png"}

@@ -20,6 +20,7 @@ from minigrad.backend import num_threads
 from minigrad.engine.tensor import Tensor
 from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
+from minigrad.parallel.team import Team, alone
 from minigrad.random import manual_seed
 from minigrad.serialize import CheckpointError, atomic_write_text, load
 from minigrad.training.config import TrainConfig
@@ -41,7 +42,6 @@ from minigrad.training.run_folder import (
 from minigrad.training.step import Step
 from minigrad.training.stop import Stop, Stopped, TrainingError, TrainingInterrupted
 from minigrad.training.tasks import load_task
-from minigrad.training.team import Team, alone
 
 EVAL_BATCH = 256
 OVERFLOWS = 25  # skipped steps in a row: 65536, halved so often, is nothing
