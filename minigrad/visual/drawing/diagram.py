@@ -1,54 +1,22 @@
-"""A diagram as data: nodes in nested clusters, and edges; as text, as Mermaid and as SVG."""
+"""A diagram as text, as Mermaid and as SVG."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from minigrad import checks
 from minigrad.serialize import atomic_write_text
+from minigrad.visual.drawing.parts import Parts
 from minigrad.visual.drawing.svg import COLOURS, draw
 
 
 @dataclass
-class Node:
-    """One thing in a diagram: `heading` stands in bold, `lines` below it, `tip` appears under the mouse.
-
-    `look` is "box", "pill" (an operation), "round" (a sum) or "end"; `colour` a name in `svg.COLOURS`; `times` says how
-    many alike follow one another.
-    """
-
-    heading: str
-    lines: tuple[str, ...] = ()
-    look: str = "box"
-    colour: str = "operation"
-    tip: str = ""
-    parent: str | None = None
-    times: int = 1
-
-
-@dataclass
-class Cluster:
-    """A box around nodes and other clusters: `heading` in bold, `name` below it."""
-
-    heading: str
-    name: str = ""
-    tip: str = ""
-    parent: str | None = None
-    times: int = 1
-
-
-@dataclass
-class Diagram:
+class Diagram(Parts):
     """Nodes and clusters by key, clusters after those that they lie in; `edges` are (from, to) pairs of nodes.
 
     In a notebook it shows itself; elsewhere `save` writes it.
     """
-
-    heading: str = ""
-    nodes: dict[str, Node] = field(default_factory=dict)
-    clusters: dict[str, Cluster] = field(default_factory=dict)
-    edges: list[tuple[str, str]] = field(default_factory=list)
 
     def svg(self) -> str:
         """The picture as SVG text, which needs nothing else."""
@@ -67,35 +35,6 @@ class Diagram:
         if suffix not in (".svg", ".mmd"):
             raise ValueError(f"a graph is saved as .svg or .mmd (Mermaid), and {str(path)!r} ends in neither")
         atomic_write_text(path, self.svg() if suffix == ".svg" else self.mermaid())
-
-    def depth(self, key: str) -> int:
-        """How many clusters a node or a cluster lies in."""
-        count, parent = 0, self.parent(key)
-        while parent is not None:
-            count, parent = count + 1, self.parent(parent)
-        return count
-
-    def parent(self, key: str) -> str | None:
-        """The cluster that a node or a cluster lies in.
-
-        Raises:
-            KeyError: when there is none with this key.
-        """
-        found = self.clusters.get(key) or self.nodes.get(key) if isinstance(key, str) else None
-        if found is None:
-            raise KeyError(f"there is no node or cluster {key!r} in this diagram; .nodes and .clusters hold the keys")
-        return found.parent
-
-    def order(self) -> list[str]:
-        """All keys, a cluster right before the first of what it holds."""
-        result: dict[str, None] = {}
-        for key in self.nodes:
-            path, parent = [key], self.parent(key)
-            while parent is not None:
-                path.append(parent)
-                parent = self.parent(parent)
-            result.update(dict.fromkeys(reversed(path)))
-        return list(result)
 
     def mermaid(self) -> str:
         """The diagram as Mermaid's flowchart text (https://mermaid.js.org), which GitHub and notebooks draw."""
@@ -131,8 +70,3 @@ def _label(lines: list[str]) -> str:
     own = r'["#&<>`\\*+]|(?<!\w)_|_(?!\w)'
     quoted = [re.sub(own, lambda m: f"#{ord(m[0])};", line) for line in lines]
     return '"' + "<br/>".join(quoted) + '"'
-
-
-def times(shape: tuple[int, ...] | None) -> str:
-    """A shape as 1×3×224×224."""
-    return "" if shape is None else "×".join(map(str, shape)) or "scalar"

@@ -5,13 +5,10 @@ to anything: no style sheet, no marker, no font file, no script, so that several
 """
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from minigrad.visual.drawing.layout import arrange
+from minigrad.visual.drawing.parts import Cluster, Node, Parts
 from minigrad.visual.drawing.picture import Line, Point, Shape
-
-if TYPE_CHECKING:
-    from minigrad.visual.drawing.diagram import Cluster, Diagram, Node
 
 COLOURS = {  # of fill and border
     "convolution": ("#fde8e4", "#c2553f"),
@@ -49,7 +46,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return sum(map(em, text)) * size * (1.1 if bold else 1.0)
 
 
-def node_shape(node: "Node") -> Shape:
+def node_shape(node: Node) -> Shape:
     """How much room a node takes."""
     if node.look == "round":
         return Shape(ROUND, ROUND, round=True)
@@ -58,13 +55,13 @@ def node_shape(node: "Node") -> Shape:
     return Shape(width + 18 + pile, 25 + 14 * len(node.lines) + pile, stack=pile)
 
 
-def cluster_shape(cluster: "Cluster") -> Shape:
+def cluster_shape(cluster: Cluster) -> Shape:
     """How much room a cluster's title takes."""
     width = max(text_width(cluster.heading, TITLE, True), text_width(cluster.name, DETAIL))
     return Shape(width, 36 if cluster.name else 20, stack=PILE if cluster.times > 1 else 0.0)
 
 
-def draw(diagram: "Diagram") -> str:
+def draw(diagram: Parts) -> str:
     """The SVG text of a diagram."""
     shapes = {key: cluster_shape(cluster) for key, cluster in diagram.clusters.items()}
     shapes |= {key: node_shape(node) for key, node in diagram.nodes.items()}
@@ -110,7 +107,7 @@ def _rectangle(x: float, y: float, width: float, height: float, fill: str, strok
     )
 
 
-def _cluster(cluster: "Cluster", box: tuple[float, float, float, float], depth: int) -> str:
+def _cluster(cluster: Cluster, box: tuple[float, float, float, float], depth: int) -> str:
     x, y, width, height = box
     fill, stroke = CLUSTERS[depth % 2], "#aeb8c2"
     cards = [_rectangle(x + PILE, y + PILE, width, height, fill, stroke, 8)] if cluster.times > 1 else []
@@ -118,7 +115,7 @@ def _cluster(cluster: "Cluster", box: tuple[float, float, float, float], depth: 
     return f"<g><title>{escape(cluster.tip)}</title>{''.join(cards)}</g>"
 
 
-def _title(cluster: "Cluster", box: tuple[float, float, float, float], depth: int) -> str:
+def _title(cluster: Cluster, box: tuple[float, float, float, float], depth: int) -> str:
     """A cluster's title, on a patch behind which a line that enters passes."""
     (x, y, _, _), fill = box, CLUSTERS[depth % 2]
     width, height = text_width(cluster.heading, TITLE, True), 18
@@ -130,7 +127,7 @@ def _title(cluster: "Cluster", box: tuple[float, float, float, float], depth: in
     return body + _text(cluster.heading, x + 12, y + 19, TITLE, INK, True, "start")
 
 
-def _node(node: "Node", box: tuple[float, float, float, float]) -> str:
+def _node(node: Node, box: tuple[float, float, float, float]) -> str:
     x, y, width, height = box
     fill, stroke = COLOURS[node.colour]
     if node.look == "round":
