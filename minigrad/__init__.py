@@ -67,6 +67,15 @@ def __getattr__(name: str):
     return value
 
 
+def _conv_mlp() -> object:
+    import minigrad.models.pvt_v2.conv_mlp as room
+
+    return room.conv_mlp
+
+
+nn.functional.__moved__["conv_mlp"] = _conv_mlp
+
+
 def __dir__() -> list[str]:
     """The public names, also those that are imported later."""
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

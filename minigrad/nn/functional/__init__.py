@@ -63,13 +63,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+__moved__: dict = {}  # what version 0.1 had here and stands above now; minigrad/__init__.py says where
+
+
 def __getattr__(name: str) -> object:
     """`conv_mlp` is PVT's and stands in the model's room; version 0.1 had it here."""
-    if name != "conv_mlp":
+    if name not in __moved__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from minigrad.models.pvt_v2.conv_mlp import conv_mlp
-
-    return conv_mlp
+    return __moved__[name]()
 
 
 def __dir__() -> list[str]:
