@@ -1,13 +1,13 @@
 """Preprocessing as other projects, and our own runs, write it down; read as the arguments of an `ImageProcessor`."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigrad.interop import run_note
 from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
-from minigrad.serialize import read_header
+from minigrad.interop.run_note import RunNote
 
 if TYPE_CHECKING:
     from minigrad.data.images.processor import ImageProcessor
@@ -35,8 +35,8 @@ def read(path: Path) -> tuple[dict[str, Any], Path] | None:
         return read_json(path), path
     folder = path if path.is_dir() else path.parent if path.name in WEIGHTS else None
     weights = path / WEIGHTS[0] if path.is_dir() else path
-    if (noted := _of_run(weights)) is not None:
-        return noted, weights
+    if (note := RunNote.of_file(weights)) is not None:
+        return note.preprocessing, weights
     if folder and (folder / CONFIG).is_file() and _is_timm(values := read_json(folder / CONFIG)):
         return values, folder / CONFIG
     if folder and (folder / PREPROCESSOR).is_file():
@@ -48,8 +48,12 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the contents of a file tell."""
     if _is_timm(values):
         return _from_timm(values)
-    if "maximum" in values and "kind" in values:
-        return _from_run(values)
+    if run_note.is_preprocessing(values):
+        if values["kind"] != run_note.IMAGES:
+            raise ValueError(
+                f"this run was trained on {values['kind']}, which aren't prepared as pictures are; use training.Classifier"
+            )
+        return run_note.arguments(values)
     if not any(name in values for name in ("size", "image_mean", "do_resize", "do_normalize")):
         raise ValueError("there is nothing about pictures: neither size nor image_mean, nor timm's input_size")
     return _from_hf(values)
@@ -136,33 +140,3 @@ def _share(value) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0.01 <= value <= 1:
         raise ValueError(f"crop_pct must lie between 0.01 and 1, got {value!r}")
     return value
-
-
-def _of_run(path: Path) -> dict[str, Any] | None:
-    """What a training run noted beside its weights; None for other files."""
-    if path.suffix != ".safetensors" or not path.is_file() or "classifier" not in (metadata := read_header(path)[1]):
-        return None
-    try:
-        values = json.loads(metadata["classifier"])["preprocessing"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: the note of its training run is damaged")
-    return values
-
-
-def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`training.tasks.Preprocessing`: the shorter side to `size`, the central square."""
-    if values.get("kind") != "images":
-        raise ValueError(
-            f"this run was trained on {values.get('kind')}, which aren't prepared as pictures are; use training.Classifier"
-        )
-    if not isinstance(values["maximum"], int | float) or not values["maximum"] > 0:
-        raise ValueError(f"maximum must be a positive number, got {values['maximum']!r}")
-    out = {"size": {"shortest_edge": values.get("size")}, "do_center_crop": True, "crop_size": values.get("size")}
-    return {
-        **out,
-        "rescale_factor": 1 / values["maximum"],
-        "image_mean": values.get("mean"),
-        "image_std": values.get("std"),
-    }

@@ -1,6 +1,5 @@
 """A trained classifier and what it needs to look at an image file: weights, class names, preprocessing."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,11 +17,12 @@ from minigrad.engine.modes import no_grad
 from minigrad.interop import preprocessing as preprocessor_files
 from minigrad.interop.hub import locate
 from minigrad.interop.reading import find_weights, read_weights
+from minigrad.interop.run_note import RunNote
 from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained
 from minigrad.models.checkpoints.saving import preprocessing
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
-from minigrad.serialize import CheckpointError, load_arrays, read_header, save
+from minigrad.serialize import CheckpointError, load_arrays, save
 from minigrad.training.config import TrainConfig
 from minigrad.training.run_folder import WEIGHTS, RunFolderError
 from minigrad.training.tasks import Preprocessing, Task, load_task
@@ -68,7 +68,7 @@ class Classifier:
         if not isinstance(preprocessing, ImageProcessor | Preprocessing):
             raise checks.wrong("Classifier", "preprocessing", "an ImageProcessor or a Preprocessing", preprocessing)
         self.model, self.classes, self.preprocessing, self.device = model.to(device), classes, preprocessing, device
-        self.name, self.fields, self.data = name, fields, data
+        self.name, self.fields, self.data = name, dict(fields or {}), data
         self.processor: ImageProcessor | None = None
         if isinstance(preprocessing, ImageProcessor):
             self.processor = preprocessing
@@ -110,12 +110,14 @@ class Classifier:
                 raise RunFolderError(f"{path} holds no trained model: it has no {WEIGHTS}")
             path = path / WEIGHTS
         arrays, metadata = load_arrays(path)
+        note = RunNote.of(metadata, path)
+        if note is None:
+            raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote")
         try:
-            about = json.loads(metadata["classifier"])
-            name, fields, classes = about["model"], about["fields"], about["classes"]
-            preprocessing = Preprocessing.from_dict(about["preprocessing"])
-            classifier = cls(create_model(name, **fields), classes, preprocessing, device, name, fields, about["data"])
-        except (KeyError, TypeError, json.JSONDecodeError):
+            preprocessing = Preprocessing.from_dict(note.preprocessing)
+            model = create_model(note.model, **note.fields)
+            classifier = cls(model, note.classes, preprocessing, device, note.model, note.fields, note.data)
+        except (KeyError, TypeError):
             raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote") from None
         try:
             classifier.model.load_state_dict(arrays)
@@ -138,7 +140,7 @@ class Classifier:
         """
         path = locate(source, local_files_only=local_files_only)
         file = find_weights(path) if path.is_dir() else path
-        if file.suffix == ".safetensors" and "classifier" in read_header(file)[1]:
+        if RunNote.of_file(file) is not None:
             return cls.load(file, device)
         model = from_pretrained(path)
         count = model.config.num_classes
@@ -153,15 +155,8 @@ class Classifier:
         checks.path("Classifier.save", "path", path)
         for name, value in numbers.items():
             checks.number("Classifier.save", name, value)
-        about = {
-            "model": self.name,
-            "fields": self.fields,
-            "classes": self.classes,
-            "preprocessing": asdict(self.preprocessing),
-            "data": self.data,
-            **numbers,
-        }
-        save(path, self.model.state_dict(), metadata={"classifier": json.dumps(about)})
+        note = RunNote(self.name, dict(self.fields), self.classes, asdict(self.preprocessing), self.data, numbers)
+        save(path, self.model.state_dict(), metadata=note.metadata())
 
     def batches(self, part: str, batch_size: int = 256, data: str | None = None) -> DataLoader:
         """A part ("train", "val" or "test") of the data that it was trained on, or of a folder `data` with its classes.

@@ -4,7 +4,6 @@ Shapes tell the channels, depths, ratios, kernels, biases and classes. They can'
 activation and ε; those come from `config.json`, or from what every published model of these widths has.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.interop.reading import Weights
+from minigrad.interop.run_note import RunNote
 from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.serialize import CheckpointError
@@ -253,13 +253,13 @@ def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | 
     Raises:
         CheckpointError: when it is damaged.
     """
-    if "classifier" not in metadata:
+    note = RunNote.of(metadata, path)
+    if note is None:
         return None
     try:
-        about = json.loads(metadata["classifier"])
-        config = variant_config(about["model"], **about["fields"])
-        labels = dict(enumerate(map(str, about["classes"])))
-    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        config = variant_config(note.model, **note.fields)
+        labels = dict(enumerate(map(str, note.classes)))
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path}: its note of the model is damaged ({str(error)[:100]})") from None
     return Description({f.name: getattr(config, f.name) for f in fields(PVTV2Config)}, labels)
 
