@@ -5,9 +5,10 @@
 >>> print(result)  # doctest: +SKIP
 """
 
+from minigrad.data.images.digits import digit_scan
 from minigrad.training.augment import RandomAffine
 from minigrad.training.config import TrainConfig
-from minigrad.training.inference import Classifier, Prediction, digit_scan
+from minigrad.training.inference import Classifier, Prediction
 from minigrad.training.metrics import Evaluation, class_iou, confusion_counts, evaluate, mean_iou
 from minigrad.training.report import TrainResult
 from minigrad.training.run_folder import RunFolderError
