@@ -276,6 +276,68 @@ def test_from_one_to_the_other(tmp_path, timm, transformers):
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), end.parameters(), strict=True))
 
 
+# --- every field, there and back ----------------------------------------------------------------------------------------
+OTHER = {  # values that are not the defaults; timm's and transformers' models have a place for those fields only that the layout names
+    "img_size": (64, 96), "patch_size": 5, "in_channels": 1, "num_classes": 3, "embed_dims": (12, 16, 25, 27), "num_heads": (2, 4, 4, 3),
+    "mlp_ratios": (2, 3, 1, 4), "qkv_bias": False, "drop_rate": 0.1, "attn_drop_rate": 0.15, "drop_path_rate": 0.2, "depths": (1, 2, 1, 3),
+    "sr_ratios": (4, 2, 2, 1), "num_stages": 2, "linear": True, "patch_sizes": (3, 3, 5, 3), "strides": (2, 2, 2, 4), "hidden_act": "relu",
+    "initializer_range": 0.05, "layer_norm_eps": 1e-4, "embed_norm_eps": 1e-3, "head_drop_rate": 0.25, "global_pool": "",
+    "problem_type": "multi_label_classification",
+}  # fmt: skip
+
+
+def other(field):
+    few = {"num_stages": 2, "sr_ratios": (8, 4)} | {
+        n: SMALL[n][:2] for n in ("embed_dims", "num_heads", "mlp_ratios", "depths")
+    }
+    changes = {"num_stages": few, "global_pool": {"global_pool": "", "num_classes": 0}}
+    return changes.get(field, {field: OTHER[field]})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("field", OTHER)
+def test_transformers_keeps_each_field(tmp_path, transformers, field):
+    config = models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6, **other(field)})
+    ours = randomised(models.PVT_V2(config))
+    models.save_pretrained(ours, tmp_path / "here")
+    kind = transformers.PvtV2ForImageClassification if config.num_classes else transformers.PvtV2Model
+    theirs = loaded(kind, tmp_path / "here")
+    same_weights(ours, theirs, "hf")
+    if field == "global_pool":
+        x = torch.ones(1, 3, 64, 64)
+        with torch.no_grad(), mg.no_grad():
+            a, b = ours(mg.tensor(x.numpy())), theirs(x).last_hidden_state
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=5e-6 * b.abs().max().item())
+    elif field not in ("embed_norm_eps", "layer_norm_eps"):  # where it has one ε for both
+        agree(ours, theirs, config.in_channels)
+    theirs.save_pretrained(tmp_path / "there")
+    again = models.from_pretrained(tmp_path / "there")
+    assert again.config == config
+    same_weights(again, theirs, "hf")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("field", sorted(OTHER.keys() - {"patch_size", "patch_sizes", "strides", "hidden_act"}))
+def test_timm_keeps_each_field(tmp_path, timm, field):
+    config = models.PVTV2Config(**{**SMALL, **other(field)})
+    ours = randomised(models.PVT_V2(config))
+    models.save_pretrained(ours, tmp_path / "here", layout="timm")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'here'}", pretrained=True).eval()
+    if "norm_eps" not in field:
+        agree(ours, theirs, config.in_channels)
+    assert (theirs.global_pool, theirs.head_drop.p) == (config.global_pool, config.head_drop_rate)
+    block = theirs.stages[0].blocks[0]
+    assert (block.attn.proj_drop.p, block.attn.attn_drop.p) == (config.drop_rate, config.attn_drop_rate)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for stage in theirs.stages for block in stage.blocks]
+    assert rates[-1] == pytest.approx(config.drop_path_rate)
+    names = {"drop_rate": "head_drop_rate", "proj_drop_rate": "drop_rate"}  # which timm writes only if it is told
+    rates = {n: getattr(config, names.get(n, n)) for n in (*names, "attn_drop_rate", "drop_path_rate")}
+    timm.models.save_for_hf(theirs, tmp_path / "there", model_args=rates)
+    again = models.from_pretrained(tmp_path / "there")
+    lost = ("initializer_range", "layer_norm_eps", "embed_norm_eps", "problem_type")  # timm's model can't say them
+    assert again.config == config.replace(**{name: getattr(models.PVTV2Config(), name) for name in lost})
+
+
 # --- PyTorch's files ----------------------------------------------------------------------------------------------------
 class Net(torch.nn.Module):
     """A PVT v2's names and shapes in PyTorch, without its function."""

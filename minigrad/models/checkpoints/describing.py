@@ -47,7 +47,10 @@ TIMM_ARGS = {  # timm's names for arguments of its model that say something of o
     "attn_drop_rate": "attn_drop_rate",
     "drop_path_rate": "drop_path_rate",
     "num_classes": "num_classes",
+    "global_pool": "global_pool",
 }
+TIMM_LACKS = ("initializer_range", "layer_norm_eps", "embed_norm_eps", "problem_type")
+BESIDES = "minigrad"  # the entry of a timm `config.json` that has what timm's model has no place for
 
 
 @dataclass
@@ -180,7 +183,8 @@ def describe(values: Mapping[str, Any], source: str = "config.json") -> Descript
             known = {f.name for f in fields(PVTV2Config)}
             own = {name: value for name, value in values.items() if name in known}
             config = PVTV2Config.from_dict(own)  # which checks them
-            return Description({name: getattr(config, name) for name in own}, _labels(values.get("id2label")))
+            fields_said = {name: getattr(config, name) for name in own}
+            return Description(fields_said, _labels(values.get("id2label")), _names(values.get("out_features")))
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{source}: {error}") from None
     return Description()
@@ -209,30 +213,32 @@ def _describe_hf(values: Mapping[str, Any]) -> Description:
     found = {f.name: getattr(config, f.name) for f in fields(PVTV2Config)}
     if hf_num_labels(values, None) is None:  # two classes are the default, also of encoders without a classifier
         del found["num_classes"]
-    features = values.get("out_features")
-    if features is not None and not (isinstance(features, list) and all(isinstance(name, str) for name in features)):
-        raise ValueError("out_features must be a list of names")
-    return Description(found, _labels(values.get("id2label")), features)
+    return Description(found, _labels(values.get("id2label")), _names(values.get("out_features")))
+
+
+def _names(names: Any, what: str = "out_features") -> list[str] | None:
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{what} must be a list of names")
+    return names
 
 
 def _describe_timm(values: Mapping[str, Any]) -> Description:
     name = values["architecture"]
     if not isinstance(name, str) or not name.startswith("pvt_v2"):
         raise ValueError(f"it is of the architecture {short(name)}, not of a PVT v2")
-    about, args = values.get("pretrained_cfg", values), values.get("model_args", {})
-    if not isinstance(about, Mapping) or not isinstance(args, Mapping):
-        raise ValueError("pretrained_cfg and model_args must be objects")
+    about, args, besides = values.get("pretrained_cfg", values), values.get("model_args", {}), values.get(BESIDES, {})
+    if not all(isinstance(part, Mapping) for part in (about, args, besides)):
+        raise ValueError(f"pretrained_cfg, model_args and {BESIDES} must be objects")
     found = {"num_heads": (1, 2, 5, 8)} | {TIMM_ARGS[key]: value for key, value in args.items() if key in TIMM_ARGS}
+    found |= {name: besides[name] for name in TIMM_LACKS if name in besides}
     if "num_classes" in values:
         found["num_classes"] = values["num_classes"]
     size = about.get("input_size")
     if isinstance(size, list) and len(size) == 3:
         found["img_size"] = size[1] if size[1] == size[2] else (size[1], size[2])
-    names = values.get("label_names", about.get("label_names"))
-    if names is not None and not (isinstance(names, list) and all(isinstance(label, str) for label in names)):
-        raise ValueError("label_names must be a list of names")
+    names = _names(values.get("label_names", about.get("label_names")), "label_names")
     found = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return Description(found, None if names is None else dict(enumerate(names)))
+    return Description(found, None if names is None else dict(enumerate(names)), _names(besides.get("out_features")))
 
 
 def _labels(names: Any) -> dict[int, str] | None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minigrad import checks, serialize
+from minigrad import checks, nn, serialize
 from minigrad.callers import warn
 from minigrad.interop.layouts import check_layout, from_native
 from minigrad.interop.reading import CONFIG, PREPROCESSOR
+from minigrad.models.checkpoints.describing import BESIDES, TIMM_ARGS, TIMM_LACKS
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.encoder import PVTV2Encoder
 from minigrad.models.pvt_v2.variants import VARIANTS
@@ -131,25 +132,36 @@ class new_files:
 
 
 def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
-    features = getattr(model, "out_features", None)
+    features = _features(model)
     kind = "PvtV2ForImageClassification" if config.num_classes else "PvtV2Backbone" if features else "PvtV2Model"
-    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": next(model.parameters()).numpy().dtype.name}
-    if features:
-        out["out_features"] = list(features)
-    return out
+    dtype = next(model.parameters()).dtype.name
+    return {"architectures": [kind], **config.to_hf(names), "torch_dtype": dtype, **features}
 
 
 def _own_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
+    if config.norm_layer is not nn.LayerNorm:
+        raise ValueError(
+            f"a configuration file can name LayerNorm only, and this model has {config.norm_layer.__name__}; keep its weights "
+            "with mg.save(path, model.state_dict())"
+        )
     _check_scale(config, "the original")
-    return config.to_dict() | (
-        {} if names is None else {"id2label": {str(i): name for i, name in sorted(names.items())}}
-    )
+    out = config.to_dict()
+    if names is not None:
+        out["id2label"] = {str(i): name for i, name in sorted(names.items())}
+    return out | _features(model)
+
+
+def _features(model: Module) -> dict[str, Any]:
+    """The maps that a backbone hands out."""
+    features = getattr(model, "out_features", None)
+    return {"out_features": list(features)} if features else {}
 
 
 def _timm_config(
     model: Module, config: PVTV2Config, names: dict[int, str] | None, prepared: dict | None
 ) -> dict[str, Any]:
-    """What timm's `create_model` takes; its PVT v2 has fixed kernels, strides, activation and ε.
+    """What timm's `create_model` takes; its PVT v2 has fixed kernels, strides, activation, qk_scale and ε. What it has no place
+    for and changes no logits is in an entry of ours, which timm leaves alone.
 
     Raises:
         ValueError: when timm's model can't be like this one.
@@ -161,7 +173,7 @@ def _timm_config(
         for n in ("embed_dims", "depths", "num_heads", "mlp_ratios", "sr_ratios", "qkv_bias", "linear")
     }
     usual = PVTV2Config(num_stages=config.num_stages, img_size=config.img_size, **args)
-    for name in ("patch_sizes", "strides", "hidden_act", "norm_layer"):
+    for name in ("patch_sizes", "strides", "hidden_act", "norm_layer", "qk_scale"):
         if getattr(config, name) != getattr(usual, name):
             raise ValueError(
                 f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}"
@@ -172,7 +184,7 @@ def _timm_config(
         "architecture": next(known, "pvt_v2_b2"),
         "num_classes": config.num_classes,
         "num_features": config.embed_dims[-1],
-        "global_pool": "avg",
+        "global_pool": config.global_pool,
         "model_args": {name: list(v) if isinstance(v, tuple) else v for name, v in args.items()},
         "pretrained_cfg": {
             "custom_load": False,
@@ -186,6 +198,12 @@ def _timm_config(
         },
     }
     about["model_args"]["in_chans"] = config.in_channels
+    for theirs, ours in TIMM_ARGS.items():
+        if ours not in args and getattr(config, ours) != getattr(usual, ours):
+            about["model_args"].setdefault(theirs, getattr(config, ours))
+    besides = {name: getattr(config, name) for name in TIMM_LACKS if getattr(config, name) != getattr(usual, name)}
+    if besides := besides | _features(model):
+        about[BESIDES] = besides
     if names is not None:
         about["label_names"] = [names[i] for i in range(config.num_classes)]
     return about

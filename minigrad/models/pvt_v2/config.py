@@ -26,6 +26,7 @@ HF_SAME = (
     "depths", "mlp_ratios", "sr_ratios", "patch_sizes", "strides", "qkv_bias", "drop_path_rate", "hidden_act",
     "initializer_range", "layer_norm_eps", "problem_type",
 )  # fmt: skip
+HF_BESIDES = ("qk_scale", "embed_norm_eps", "head_drop_rate", "global_pool")  # what Hugging Face's has no place for
 HF_DEFAULTS = dict(
     embed_dims=(32, 64, 160, 256), num_heads=(1, 2, 5, 8), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4), qkv_bias=True,
     patch_sizes=(7, 3, 3, 3), strides=(4, 2, 2, 2), layer_norm_eps=1e-6,
@@ -262,7 +263,8 @@ class PVTV2Config:
     def from_hf(cls, values: Mapping[str, Any]) -> "PVTV2Config":
         """The configuration that a Hugging Face `PvtV2Config` (its `to_dict()`, or a model's `config.json`) describes.
 
-        What it leaves out has Hugging Face's default, which is PVTv2-B0 with two classes. Its one ε is that of every norm here.
+        What it leaves out has Hugging Face's default, which is PVTv2-B0 with two classes. Its one ε is that of every norm here,
+        unless there is an entry `embed_norm_eps`, as `to_hf` writes it.
         Entries that say nothing of the network (`architectures`, `torch_dtype`, …) are ignored.
 
         Raises:
@@ -276,7 +278,7 @@ class PVTV2Config:
             raise ValueError(f"this configuration is of a {short(kind)} model, and PVT v2 has the model_type 'pvt_v2'")
         names = {ours: theirs for ours, theirs in HF_NAMES.items() if theirs in values}
         given = {ours: values[theirs] for ours, theirs in names.items()} | {
-            n: values[n] for n in HF_SAME if n in values
+            n: values[n] for n in (*HF_SAME, *HF_BESIDES) if n in values
         }
         size = given.get("img_size")
         if isinstance(size, Mapping):
@@ -284,18 +286,19 @@ class PVTV2Config:
         if isinstance(size, list | tuple) and len(size) == 2 and size[0] == size[1]:
             given["img_size"] = size[0]
         found = {**HF_DEFAULTS, "num_classes": hf_num_labels(values, 2), **given}
-        found["embed_norm_eps"] = found["layer_norm_eps"]
+        found.setdefault("embed_norm_eps", found["layer_norm_eps"])
         if isinstance(found["patch_sizes"], list | tuple) and found["patch_sizes"]:
             found["patch_size"] = found["patch_sizes"][0]
         return cls.from_dict(found)
 
     def to_hf(self, id2label: Mapping[int, str] | None = None) -> dict[str, object]:
-        """The fields of a Hugging Face `PvtV2Config` as plain values, `model_type` among them.
+        """The fields of a Hugging Face `PvtV2Config` as plain values, `model_type` among them; and under our names what its model
+        has no place for and `from_hf` reads again: the second ε, `head_drop_rate` and `global_pool`, where they say more.
 
         Args:
             id2label: the classes' names; LABEL_0, LABEL_1, … when None.
 
-        Warns when the two ε differ, for Hugging Face has `layer_norm_eps` alone.
+        Warns when the two ε differ, or the classifier has dropout, for Hugging Face's model has neither.
 
         Raises:
             ValueError: when Hugging Face's model can't be like this one, or there are more or fewer names than classes.
@@ -314,6 +317,8 @@ class PVTV2Config:
                 f"Hugging Face's PVT v2 has one ε for all norms: it will use {self.layer_norm_eps} where this model has "
                 f"embed_norm_eps = {self.embed_norm_eps}, which changes logits by about 1e-5"
             )
+        if self.head_drop_rate:
+            warn(f"Hugging Face's PVT v2 trains without head_drop_rate, which is {self.head_drop_rate} in this model")
         names = {i: f"LABEL_{i}" for i in range(self.num_classes)}
         if id2label is not None:
             names = dict(checks.mapping("to_hf", "id2label", id2label, "a dict from numbers to names"))
@@ -323,6 +328,8 @@ class PVTV2Config:
         for ours, theirs in {**HF_NAMES, **{name: name for name in HF_SAME}}.items():
             value = getattr(self, ours)
             out[theirs] = list(value) if isinstance(value, tuple) else value
+        usual = PVTV2Config(embed_norm_eps=self.layer_norm_eps)
+        out |= {name: getattr(self, name) for name in HF_BESIDES if getattr(self, name) != getattr(usual, name)}
         out["mlp_ratios"] = [int(ratio) for ratio in self.mlp_ratios]
         out["id2label"] = {str(i): names[i] for i in range(self.num_classes)}
         out["label2id"] = {name: i for i, name in names.items()}
