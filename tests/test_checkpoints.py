@@ -320,6 +320,43 @@ def test_a_backbones_maps_are_there_again(tmp_path, layout):
     assert models.from_pretrained(tmp_path, model_class=models.PVTV2Backbone).out_features == ["stage2", "stage4"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"1": "a", "2": "b"},
+        {"0": "a", "2": "b"},
+        {"0": "a", "x": "b"},
+        {"0": "a", "1": 5},
+        {"0": "a", "01": "b"},
+        ["a", "b"],
+    ],
+)
+def test_names_of_other_classes_than_those_from_0_on_are_refused(tmp_path, names):
+    """Names by numbers from 1 on would each be that of the class before."""
+    folder = models.save_pretrained(quietly(randomised, num_classes=2, embed_norm_eps=1e-6), tmp_path / "folder")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(about | {"id2label": names}))
+    with pytest.raises(CheckpointError, match="id2label must"):
+        models.from_pretrained(folder)
+    if isinstance(names, dict):
+        with pytest.raises(ValueError, match="id2label must"):
+            models.PVTV2Config.from_hf({"id2label": names})
+
+
+@pytest.mark.parametrize(("name", "function"), [("silu", "silu"), ("gelu_pytorch_tanh", "gelu")])
+def test_activations_of_hugging_faces_configurations(name, function):
+    model = models.PVT_V2(models.PVTV2Config.from_hf({"hidden_act": name, "id2label": {"0": "a", "1": "b"}}))
+    options = {"approximate": "tanh"} if function == "gelu" else {}
+    x = mg.randn(5)
+    assert model.stages[0].blocks[0].mlp.act(x).tolist() == getattr(mg.nn.functional, function)(x, **options).tolist()
+    assert model.config.to_hf()["hidden_act"] == name
+
+
+def test_one_class_alone_is_no_choice():
+    with pytest.raises(ValueError, match="single_label_classification' with one class .* give 2 classes"):
+        models.PVTV2Config(num_classes=1, problem_type="single_label_classification")
+
+
 def test_what_hugging_faces_model_cant_be():
     config = models.PVTV2Config(**{**SMALL, "embed_norm_eps": 1e-6})
     for changes, message in [
@@ -398,7 +435,7 @@ def test_a_configuration_that_contradicts_the_weights(tmp_path):
         ({"num_encoder_blocks": 10**30}, "num_stages must be at most"),
         ({"hidden_act": "swish"}, "hidden_act must be one of"),
         ({"model_type": "swin"}, "of a 'swin' model"),
-        ({"id2label": {"a": "b"}}, "numbers of the classes as keys"),
+        ({"id2label": {"a": "b"}}, "must name the 1 classes from 0 on"),
     ]:
         (tmp_path / "config.json").write_text(json.dumps({**about, **change}))
         with pytest.raises(CheckpointError, match=message) as caught:

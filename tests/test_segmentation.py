@@ -157,6 +157,39 @@ def test_loss_of_one_class_by_hand(device):
     assert segmentation_loss(given, labels).item() == pytest.approx(losses.sum() / labels.size, rel=1e-5)
 
 
+@pytest.mark.parametrize(("classes", "label"), [(4, 4), (4, -5), (4, 2**40), (1, 2), (1, 254), (1, 2**40)])
+def test_a_label_that_is_no_class_gives_no_plausible_loss(classes, label, device):
+    logits = mg.randn(1, classes, 2, 2, device=device, requires_grad=True)
+    labels = mg.tensor([[[0, label], [255, 0]]], device=device)
+    if device == "cpu":
+        with pytest.raises(IndexError, match="a class number lies outside"):
+            segmentation_loss(logits, labels)
+    else:
+        loss = segmentation_loss(logits, labels)
+        loss.backward()
+        assert np.isnan(loss.item()) and np.isfinite(logits.grad.numpy()).all()  # no gradient of that pixel
+
+
+@KINDS
+@pytest.mark.parametrize("classes", [1, 3])
+def test_no_images(kind, classes, device):
+    model = segmenter(kind, classes=classes).to(device)
+    found = model.predict(mg.zeros(0, 3, 64, 48, device=device))
+    assert (found.shape, found.dtype, found.device) == ((0, 64, 48), mg.int64, device)
+    assert model.predict(mg.zeros(0, 3, 64, 48, device=device), (20, 30)).shape == (0, 20, 30)
+
+
+@KINDS
+def test_layers_by_depth(kind):
+    model = segmenter(kind)
+    groups = mg.optim.param_groups_layer_decay(model, lr=1.0, layer_decay=0.5)
+    scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    named = {name: scales[id(p)] for name, p in model.named_parameters()}
+    assert {scale for name, scale in named.items() if not name.startswith("backbone.")} == {1.0}
+    assert {named[name] for name in named if name.startswith("backbone.stages.3.")} == {0.5}
+    assert {named[name] for name in named if name.startswith("backbone.patch_embed.")} == {0.5**5}
+
+
 @KINDS
 def test_one_class_predicts_yes_or_no(kind):
     model = segmenter(kind, classes=1).eval()

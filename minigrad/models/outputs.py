@@ -8,6 +8,7 @@ from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import where
 from minigrad.nn import functional as F
+from minigrad.nn.functional.losses import check_classes, marked
 
 Value = Tensor | tuple[Tensor, ...]  # what a field holds
 T = TypeVar("T")
@@ -244,7 +245,8 @@ def segmentation_loss(logits: Tensor, labels, ignore_index: int = 255) -> Tensor
 
     Raises:
         ValueError: when the labels' shape or dtype doesn't fit.
-        IndexError: for a label that is neither a class nor `ignore_index`.
+        IndexError: for a label that is neither a class nor `ignore_index`, nor negative where there is one class (on MLX the loss
+            is NaN).
     """
     if not isinstance(labels, Tensor):
         labels = Tensor(labels)
@@ -257,6 +259,7 @@ def segmentation_loss(logits: Tensor, labels, ignore_index: int = 255) -> Tensor
     logits = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
     if classes > 1:
         return F.cross_entropy(logits, labels, ignore_index=ignore_index)
-    counts = (labels >= 0) & (labels != ignore_index)
+    labels = where(labels < 0, ignore_index, labels)
+    check_classes("segmentation_loss", labels, 2, None, ignore_index)
     losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction="none")
-    return where(counts, losses, 0.0).mean()
+    return marked(where(labels == ignore_index, 0.0, losses), labels, 2, ignore_index).mean()

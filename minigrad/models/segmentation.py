@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.functions import cat
@@ -67,6 +69,17 @@ class Segmenter(nn.Module):
     def config(self) -> PVTV2Config:
         """The backbone's configuration."""
         return self.backbone.config
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Regular expressions that sort parameters by depth, as the backbone's; the neck and the head come behind all of them.
+        (`optim.param_groups_layer_decay` uses it.)"""
+        return {
+            name: rf"^backbone\.{text.removeprefix('^')}" for name, text in self.backbone.group_matcher(coarse).items()
+        }
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that take no weight decay besides biases and norms: the backbone's."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def _start(self) -> None:
         """Draws the head's initial weights as the backbone's are drawn, the classifier's narrower: with few classes these
@@ -139,7 +152,7 @@ class Segmenter(nn.Module):
             for i in range(logits.shape[0]):
                 large = F.interpolate(logits[i : i + 1], size, mode="bilinear", align_corners=False)
                 maps.append(large.argmax(1) if self.num_classes > 1 else (large[:, 0] > 0).long())
-            return cat(maps)
+            return cat(maps) if maps else Tensor(np.zeros((0, *size), np.int64), device=logits.device)
 
 
 def _backbone(given: PVTV2Encoder | PVTV2Config) -> PVTV2Encoder:

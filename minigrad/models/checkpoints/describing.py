@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad.interop.reading import Weights
 from minigrad.interop.run_note import RunNote
-from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
+from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, class_names, hf_num_labels, short
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.serialize import CheckpointError
 
@@ -243,14 +243,7 @@ def _describe_timm(values: Mapping[str, Any]) -> Description:
 
 def _labels(names: Any) -> dict[int, str] | None:
     """id2label with integer keys, sorted."""
-    if names is None:
-        return None
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError("id2label must be an object from numbers to names")
-    try:
-        return {int(key): names[key] for key in sorted(names, key=int)}
-    except ValueError:
-        raise ValueError("id2label must have the numbers of the classes as keys") from None
+    return None if names is None else class_names(names)
 
 
 def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | None:

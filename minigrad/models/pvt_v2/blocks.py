@@ -123,7 +123,9 @@ ACTIVATION_LAYERS: dict[str, Callable] = {
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "selu": nn.SELU,
+    "silu": nn.SiLU,
     "gelu_new": lambda: nn.GELU(approximate="tanh"),
+    "gelu_pytorch_tanh": lambda: nn.GELU(approximate="tanh"),
 }
 
 

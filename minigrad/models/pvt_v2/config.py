@@ -10,7 +10,7 @@ from minigrad.callers import warn
 
 POOL = 7  # side of the key/value grid of linear attention
 LARGEST = 2**31 - 1  # of any whole number here
-ACTIVATIONS = ("gelu", "relu", "selu", "gelu_new")
+ACTIVATIONS = ("gelu", "relu", "selu", "gelu_new", "gelu_pytorch_tanh", "silu")
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 HF_NAMES = {  # where Hugging Face's PvtV2Config has other names; its own are the values
     "in_channels": "num_channels",
@@ -56,7 +56,8 @@ class PVTV2Config:
         num_stages: number of stages.
         linear: linear attention: keys and values are averaged to a 7×7 grid; `sr_ratios` is then without effect.
         patch_sizes, strides: kernel and stride of each stage's patch embedding; (patch_size, 3, 3, …) and (4, 2, 2, …) when empty.
-        hidden_act: activation of the feed-forward networks: "gelu", "relu", "selu" or "gelu_new" (tanh approximation).
+        hidden_act: activation of the feed-forward networks: "gelu", "relu", "selu", "silu", or "gelu_new" and
+            "gelu_pytorch_tanh", which both are GELU's approximation by tanh.
         initializer_range: standard deviation of the initial weights of linear layers.
         layer_norm_eps: ε of the norms in blocks and at the ends of stages.
         embed_norm_eps: ε of the norms behind patch embeddings and spatial reductions.
@@ -158,6 +159,11 @@ class PVTV2Config:
         if self.problem_type is not None and not (isinstance(self.problem_type, str) and self.problem_type in PROBLEMS):
             raise ValueError(
                 f"problem_type must be None or one of {', '.join(PROBLEMS)}, got {short(self.problem_type)}"
+            )
+        if self.problem_type == "single_label_classification" and self.num_classes == 1:
+            raise ValueError(
+                "problem_type 'single_label_classification' with one class leaves nothing to learn: its loss is always 0; give 2 "
+                "classes, or another problem_type"
             )
         if not isinstance(self.norm_layer, type):
             raise ValueError(f"norm_layer must be a class such as nn.LayerNorm, got {short(self.norm_layer)}")
@@ -322,8 +328,7 @@ class PVTV2Config:
         names = {i: f"LABEL_{i}" for i in range(self.num_classes)}
         if id2label is not None:
             names = dict(checks.mapping("to_hf", "id2label", id2label, "a dict from numbers to names"))
-        if len(names) != self.num_classes or set(names) != set(range(self.num_classes)):
-            raise ValueError(f"id2label must name the {self.num_classes} classes from 0 on, got {short(names)}")
+        class_names(names, self.num_classes)
         out: dict[str, Any] = {"model_type": "pvt_v2"}
         for ours, theirs in {**HF_NAMES, **{name: name for name in HF_SAME}}.items():
             value = getattr(self, ours)
@@ -340,8 +345,23 @@ def hf_num_labels(values: Mapping[str, Any], default: int | None) -> int | None:
     """The number of classes that a Hugging Face configuration states, or `default`."""
     names = values.get("id2label")
     if isinstance(names, Mapping):
-        return len(names)
+        return len(class_names(names))
     return default if values.get("num_labels") is None else values["num_labels"]
+
+
+def class_names(names: Any, count: int | None = None) -> dict[int, str]:
+    """The classes' names by their numbers, in order.
+
+    Raises:
+        ValueError: unless they are names of all classes from 0 on, `count` of them if it is given.
+    """
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(f"id2label must be an object from numbers to names, got {short(names)}")
+    found = {str(key): name for key, name in names.items()}
+    expected = [str(i) for i in range(len(names) if count is None else count)]
+    if found.keys() != set(expected):
+        raise ValueError(f"id2label must name the {len(expected)} classes from 0 on, got {short(names)}")
+    return {int(key): found[key] for key in expected}
 
 
 def _whole(name: str, value, least: int) -> None:

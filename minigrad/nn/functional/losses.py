@@ -45,7 +45,7 @@ def cross_entropy(
 
     Raises:
         ValueError: when the shapes don't fit. TypeError: for booleans. IndexError: for a class number outside 0 … C - 1 (on MLX
-            unchecked).
+            its loss is NaN).
 
     The operation (minigrad/ops/fused.py):
 
@@ -72,9 +72,10 @@ def cross_entropy(
     dim = 0 if input.ndim == 1 else 1
     if weight is None and not target.is_floating_point():
         rows, classes, shape = _class_first(who, input, target)
-        _check_classes(who, classes, rows.shape[1], None, ignore_index)
+        check_classes(who, classes, rows.shape[1], None, ignore_index)
         rows = rows if rows.is_floating_point() else rows.float()
         losses = ops.cross_entropy(rows, classes, ignore_index=ignore_index, smoothing=label_smoothing)
+        losses = marked(losses, classes, rows.shape[1], ignore_index)
         if reduction == "mean":
             return _ratio(losses, (classes != ignore_index).astype(losses.dtype))
         return _reduce(who, losses if reduction == "sum" else losses.reshape(shape), reduction)
@@ -133,7 +134,7 @@ def nll_loss(
 
     Raises:
         ValueError: when the shapes don't fit. TypeError: when the class numbers aren't whole. IndexError: for a class number
-            outside 0 … C - 1 (on MLX unchecked).
+            outside 0 … C - 1 (on MLX its loss is NaN).
 
     >>> mg.nn.functional.nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
     tensor(2.)
@@ -163,7 +164,7 @@ def _class_first(who: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     return rows, target.reshape(-1), target.shape
 
 
-def _check_classes(who: str, classes: Tensor, count: int, weight: Tensor | None, ignore_index: int) -> None:
+def check_classes(who: str, classes: Tensor, count: int, weight: Tensor | None, ignore_index: int) -> None:
     """Raises when class numbers aren't whole, or, where that can be seen without waiting, outside 0 … count - 1."""
     _integer(ignore_index, "class number to ignore", who)
     if classes.is_floating_point() or classes.dtype == "bool":
@@ -181,6 +182,14 @@ def _check_classes(who: str, classes: Tensor, count: int, weight: Tensor | None,
             )
 
 
+def marked(losses: Tensor, classes: Tensor, count: int, ignore_index: int) -> Tensor:
+    """The losses, NaN where a class number lies outside 0 … count - 1 and that couldn't be seen without waiting."""
+    if classes.backend.eager:
+        return losses
+    known = ((classes >= 0) & (classes < count)) | (classes == ignore_index)
+    return where(known, losses, float("nan"))
+
+
 def _check_weight(who: str, weight: Tensor, count: int) -> None:
     if weight.shape != (count,):
         raise ValueError(
@@ -190,12 +199,12 @@ def _check_weight(who: str, weight: Tensor, count: int) -> None:
 
 def _pick(who: str, rows: Tensor, classes: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
     """(-w·log p at the class, w) for every row; both 0 where the class is ignored."""
-    _check_classes(who, classes, rows.shape[1], weight, ignore_index)
+    check_classes(who, classes, rows.shape[1], weight, ignore_index)
     counts = classes != ignore_index
     safe = where(counts, classes, 0)
     picked = gather(rows, 1, safe.reshape(-1, 1)).reshape(-1)
     weights = counts.astype(rows.dtype) if weight is None else where(counts, weight[safe], 0.0)
-    return where(counts, -picked, 0.0) * weights, weights
+    return marked(where(counts, -picked, 0.0) * weights, classes, rows.shape[1], ignore_index), weights
 
 
 def _ratio(losses: Tensor, weights: Tensor) -> Tensor:
