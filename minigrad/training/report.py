@@ -19,7 +19,7 @@ from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate
 from minigrad.training.run_folder import METRICS, RESULT, STATE, WEIGHTS
 from minigrad.training.stop import python
-from minigrad.training.tasks import Preprocessing, Task
+from minigrad.training.tasks import Task
 from minigrad.visual import confusion_matrix, prediction_grid, training_curves
 
 SHOWN = 2000  # images that are kept for the picture of predictions
@@ -123,16 +123,10 @@ def _keeping(batches: Iterable, shown: list[np.ndarray]) -> Iterator[tuple[Tenso
 def _pictures(folder: Path, task: Task, found: Evaluation, shown: list[np.ndarray], history: list[dict]) -> list[str]:
     training_curves(history, folder / "curves.png")
     confusion_matrix(found.confusion, task.classes, folder / "confusion.png")
-    images = _pixels(np.concatenate(shown), task.preprocessing)
+    images = task.preprocessing.pixels(np.concatenate(shown))
     n = len(images)
     prediction_grid(images, found.labels[:n], found.probabilities[:n], task.classes, folder / "predictions.png")
     return ["curves.png", "confusion.png", "predictions.png"]
-
-
-def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Normalisation undone: values from 0 to 1 again."""
-    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    return np.clip(images * std + mean, 0, 1)
 
 
 def _sample(folder: Path, task: Task, part: str) -> str:

@@ -153,7 +153,7 @@ class _Run:
             return None
         self.model.train()
         preprocessing = self.task.preprocessing
-        shape = preprocessing.channels, preprocessing.size, preprocessing.size
+        shape = preprocessing.channels, self.config.size, self.config.size
         self.need = need(self.update, images, shape, self.config.device)
         return None if self.need is None else too_much(self.need, images, info)
 

@@ -1,6 +1,5 @@
 """Models written as folders that transformers, timm, or the original code's users load."""
 
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 from minigrad import checks, serialize
 from minigrad.callers import warn
+from minigrad.interop import preprocessing
 from minigrad.interop.layouts import check_layout, from_native
 from minigrad.interop.reading import CONFIG, PREPROCESSOR
 from minigrad.models.pvt_v2.config import PVTV2Config
@@ -17,9 +17,6 @@ from minigrad.models.pvt_v2.variants import VARIANTS
 from minigrad.nn import Module
 
 WEIGHTS = "model.safetensors"
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet's colours
-TIMM_CROP = 0.9
-BILINEAR, BICUBIC = 2, 3  # Pillow's numbers of its filters
 
 
 def save_pretrained(
@@ -203,36 +200,12 @@ def _check_scale(config: PVTV2Config, whose: str) -> None:
 # ---- preprocessing -------------------------------------------------------------------------------------------------
 
 
-def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
-    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take, of 1 or 3 channels."""
-    mean, std = (MEAN, STD) if channels == 3 else ([sum(MEAN) / 3], [sum(STD) / 3])
-    colours = {
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
-    exact = {"height": height, "width": width}
-    if layout == "hf":
-        kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
-        return {**kind, **colours}
-    larger = [math.floor(n / TIMM_CROP) if layout == "timm" else n * 256 // 224 for n in (height, width)]
-    size = {"shortest_edge": larger[0]} if height == width else dict(zip(("height", "width"), larger, strict=True))
-    resize = {"do_resize": True, "size": size, "resample": BICUBIC}
-    return {
-        "image_processor_type": "BitImageProcessor",
-        **resize,
-        "do_center_crop": True,
-        "crop_size": exact,
-        **colours,
-    }
-
-
 def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any] | None:
     if image_processor is None:
         return (
-            None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
+            None
+            if config.in_channels not in (1, 3)
+            else preprocessing.published(layout, *config.image_shape, config.in_channels)
         )
     if isinstance(image_processor, Mapping):
         return dict(image_processor)
