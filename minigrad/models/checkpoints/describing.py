@@ -14,7 +14,9 @@ import numpy as np
 from minigrad.interop.reading import Weights
 from minigrad.interop.run_note import RunNote
 from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
+from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.pvt_v2.variants import variant_config
+from minigrad.nn import init
 from minigrad.serialize import CheckpointError
 
 KNOWN_HEADS = {  # the published variants; and the default widths of timm's and Lucid's class
@@ -127,38 +129,9 @@ def _ratio(hidden: int, dim: int) -> float:
 
 
 def expected_shapes(config: PVTV2Config) -> dict[str, tuple[int, ...]]:
-    """The name and shape of every tensor of a `PVT_V2` of this configuration, without making one."""
-    out: dict[str, tuple[int, ...]] = {}
-
-    def add(name: str, *shape: int, bias: bool = True) -> None:
-        out[f"{name}.weight"] = shape
-        if bias:
-            out[f"{name}.bias"] = shape[:1]
-
-    before = config.in_channels
-    for i, dim in enumerate(config.embed_dims):
-        embed, kernel = f"stages.{i}.downsample" if i else "patch_embed", config.patch_sizes[i]
-        add(f"{embed}.proj", dim, before, kernel, kernel)
-        add(f"{embed}.norm", dim)
-        hidden, sr = int(dim * config.mlp_ratios[i]), 1 if config.linear else config.sr_ratios[i]
-        for j in range(config.depths[i]):
-            block = f"stages.{i}.blocks.{j}"
-            add(f"{block}.norm1", dim)
-            add(f"{block}.attn.q", dim, dim, bias=config.qkv_bias)
-            add(f"{block}.attn.kv", 2 * dim, dim, bias=config.qkv_bias)
-            add(f"{block}.attn.proj", dim, dim)
-            if config.linear or sr > 1:
-                add(f"{block}.attn.sr", dim, dim, sr, sr)
-                add(f"{block}.attn.norm", dim)
-            add(f"{block}.norm2", dim)
-            add(f"{block}.mlp.fc1", hidden, dim)
-            add(f"{block}.mlp.dwconv", hidden, 1, 3, 3)
-            add(f"{block}.mlp.fc2", dim, hidden)
-        add(f"stages.{i}.norm", dim)
-        before = dim
-    if config.num_classes:
-        add("head", config.num_classes, before)
-    return out
+    """The name and shape of every tensor of a `PVT_V2` of this configuration."""
+    with init.no_weights():
+        return {name: tensor.shape for name, tensor in PVT_V2(config).state_dict().items()}
 
 
 # ---- config.json ---------------------------------------------------------------------------------------------------
