@@ -423,7 +423,7 @@ def test_full_disk(few, tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(f"can't write {path}: No space left on device")
 
-    monkeypatch.setattr(trainer_module, "atomic_write_text", full)
+    monkeypatch.setattr("minigrad.training.run_folder.atomic_write_text", full)
     with pytest.raises(TrainingError, match="No space left on device.*--resume"):
         train(config(tmp_path), quiet=True)
     monkeypatch.undo()

@@ -22,7 +22,7 @@ from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, load_arrays, save
 from minigrad.training.config import TrainConfig
-from minigrad.training.run_folder import WEIGHTS, RunFolderError
+from minigrad.training.run_folder import weights_in
 from minigrad.training.tasks import Task, load_task
 
 
@@ -94,11 +94,7 @@ class Classifier:
             RunFolderError: for a folder without weights. FileNotFoundError: when there is nothing at `path`.
             CheckpointError: for a file that is damaged or wasn't written by a training run.
         """
-        path = Path(checks.path("Classifier.load", "path", path))
-        if path.is_dir():
-            if not (path / WEIGHTS).is_file():
-                raise RunFolderError(f"{path} holds no trained model: it has no {WEIGHTS}")
-            path = path / WEIGHTS
+        path = weights_in(Path(checks.path("Classifier.load", "path", path)))
         arrays, metadata = load_arrays(path)
         note = RunNote.of(metadata, path)
         if note is None:
