@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minigrad import checks
+from minigrad.ops.resampling import bilinear
 
 Transform = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
@@ -91,13 +92,7 @@ class Resize(_Transform):
 
     def _weights(self, n: int, m: int) -> np.ndarray:
         """The matrix (m, n) that scales a row of n pixels to m."""
-        scale = n / m
-        width = max(scale, 1.0) if self.antialias else 1.0
-        centres = (np.arange(m) + 0.5) * scale - 0.5
-        if not self.antialias:
-            centres = centres.clip(0, n - 1)
-        weights = np.maximum(0, 1 - abs(centres[:, None] - np.arange(n)) / width)
-        return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        return bilinear(n, m, n / m, antialias=self.antialias).astype(np.float32)
 
 
 class CenterCrop(_Transform):

@@ -10,39 +10,23 @@ import numpy as np
 
 from minigrad.dtypes import HALVES
 from minigrad.engine.operation import op
+from minigrad.kernels.windows import along, count_windows, element
 
 __all__ = ["window_sum", "window_sum_input", "window_argmax"]
 
 LARGE = 16  # rows or columns of a window
 
 
-def _window(i, j, size, stride, dilation):
-    """The elements of a padded image at place (i, j) of every window."""
-    rows, columns = (
-        slice(k * d, k * d + s * (n - 1) + 1, s) for k, n, s, d in zip((i, j), size, stride, dilation, strict=True)
-    )
-    return slice(None), slice(None), rows, columns
-
-
 def _along(axis, k, size, stride):
     """The rows (axis 0) or columns (axis 1) number k of all windows."""
-    part = slice(k, k + stride[axis] * (size[axis] - 1) + 1, stride[axis])
-    return (slice(None),) * (2 + axis) + (part,)
-
-
-def count_windows(shape, kernel, stride, padding, dilation):
-    """How many windows lie along each axis of an image padded by (before, after) pairs."""
-    return tuple(
-        (n + sum(p) - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(shape[2:], kernel, stride, padding, dilation, strict=True)
-    )
+    return (slice(None),) * (2 + axis) + (along(k, size[axis], stride[axis]),)
 
 
 @op
 def window_sum(xp, a, *, kernel, stride, padding):
     """Σ over each window of the zero-padded image: down its columns first, then along its rows, which takes kh + kw additions
     instead of kh·kw; large windows that are tiles are sums over axes."""
-    size, dtype = count_windows(a.shape, kernel, stride, padding, (1, 1)), xp.dtype_name(a)
+    size, dtype = count_windows(a.shape[2:], kernel, stride, padding, (1, 1)), xp.dtype_name(a)
     a = xp.astype(a, "float32") if dtype in HALVES else a
     a = xp.pad(a, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else a
     if kernel == stride and max(kernel) > LARGE and min(size) > 0:
@@ -86,12 +70,12 @@ window_sum_input.defvjp(
 @op
 def window_argmax(xp, a, *, kernel, stride, padding, dilation):
     """For each window the position of its (first) maximum, as row·W + column of the unpadded image."""
-    size = count_windows(a.shape, kernel, stride, padding, dilation)
+    size = count_windows(a.shape[2:], kernel, stride, padding, dilation)
     if any(map(any, padding)):  # the padding is below everything: shift up, pad with zeros, shift back would overflow
         inside = xp.pad(xp.ones(a.shape, dtype=xp.dtype("bool")), ((0, 0), (0, 0), *padding))
         a = xp.where(inside, xp.pad(a, ((0, 0), (0, 0), *padding)), -math.inf)
     (top, _), (left, right) = padding
-    best = xp.argmax(xp.stack([a[_window(i, j, size, stride, dilation)] for i, j in np.ndindex(*kernel)]), axis=0)
+    best = xp.argmax(xp.stack([a[:, :, *element(at, size, stride, dilation)] for at in np.ndindex(*kernel)]), axis=0)
     best = xp.astype(best, "int64")
     rows = _place(xp, best // kernel[1], np.arange(size[0])[:, None] * stride[0] - top, dilation[0])
     columns = _place(xp, best % kernel[1], np.arange(size[1]) * stride[1] - left, dilation[1])
