@@ -284,7 +284,10 @@ def test_to_device(create_graph):
         assert (ddx.device, ddx.tolist()) == ("cpu", [12.0, 24.0, 36.0])
 
 
-@pytest.mark.parametrize("room", ["engine", "kernels", "ops", "functions", "nn", "models", "autograd"])
+ROOMS = "autograd compiler data engine functions interop kernels models nn ops parallel visual".split()
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_nothing_asks_for_the_device(room):
     """No definition branches on the device or imports an array library of one. A device's own kernels do, and whoever registers
     one names it: `kernel(operation, device)`."""

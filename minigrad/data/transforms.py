@@ -183,7 +183,7 @@ def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
 
 def _pixels(transform: _Transform, images: object) -> np.ndarray:
     """The images, if they are an array (..., H, W)."""
-    who, remedy = type(transform).__name__, "use .numpy()" if hasattr(images, "_edge") else ""
+    who, remedy = type(transform).__name__, "use .numpy()" if checks.is_tensor(images) else ""
     array = checks.instance(who, "images", images, np.ndarray, "a numpy array (..., H, W)", remedy)
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise ValueError(

@@ -141,7 +141,7 @@ def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:
     if kind(p) != "i":
         raise IndexError(f"{who and who + ': '}positions must be integers, got {p.dtype.name}; use .long()")
     xp, length = input.backend, input.shape[dim]
-    if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
+    if p.backend.eager and raw.size and (raw.min() < -length or raw.max() >= length):
         position(int(raw.max() if raw.max() >= length else raw.min()), length, dim, who)
     raw = xp.asarray(raw if p.backend is xp else p.numpy())
     raw = xp.astype(raw, "int64")
