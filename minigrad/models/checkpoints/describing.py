@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.interop import configurations
+from minigrad.interop.configurations import short
 from minigrad.interop.reading import Weights
 from minigrad.interop.run_note import RunNote
-from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, hf_num_labels, short
+from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import init
@@ -35,21 +37,6 @@ FROM_SHAPES = (
     "in_channels",
     "num_classes",
 )
-TIMM_ARGS = {  # timm's names for arguments of its model that say something of ours
-    "in_chans": "in_channels",
-    "embed_dims": "embed_dims",
-    "depths": "depths",
-    "num_heads": "num_heads",
-    "mlp_ratios": "mlp_ratios",
-    "sr_ratios": "sr_ratios",
-    "qkv_bias": "qkv_bias",
-    "linear": "linear",
-    "drop_rate": "head_drop_rate",
-    "proj_drop_rate": "drop_rate",
-    "attn_drop_rate": "attn_drop_rate",
-    "drop_path_rate": "drop_path_rate",
-    "num_classes": "num_classes",
-}
 
 
 @dataclass
@@ -153,7 +140,9 @@ def describe(values: Mapping[str, Any], source: str = "config.json") -> Descript
             known = {f.name for f in fields(PVTV2Config)}
             own = {name: value for name, value in values.items() if name in known}
             config = PVTV2Config.from_dict(own)  # which checks them
-            return Description({name: getattr(config, name) for name in own}, _labels(values.get("id2label")))
+            return Description(
+                {name: getattr(config, name) for name in own}, configurations.labels(values.get("id2label"))
+            )
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{source}: {error}") from None
     return Description()
@@ -168,7 +157,9 @@ def describe_given(values: Mapping[str, Any], source: str) -> Description:
     """
     said = describe(values, source)
     if not said.fields:
-        ours = {f.name: f.name for f in fields(PVTV2Config)} | {theirs: name for name, theirs in HF_NAMES.items()}
+        ours = {f.name: f.name for f in fields(PVTV2Config)} | {
+            theirs: name for name, theirs in configurations.HF_NAMES.items()
+        }
         said.fields = {ours[name]: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in ours}
     if not said.fields and "architecture" not in values:
         raise CheckpointError(
@@ -180,44 +171,18 @@ def describe_given(values: Mapping[str, Any], source: str) -> Description:
 def _describe_hf(values: Mapping[str, Any]) -> Description:
     config = PVTV2Config.from_hf(values)
     found = {f.name: getattr(config, f.name) for f in fields(PVTV2Config)}
-    if hf_num_labels(values, None) is None:  # two classes are the default, also of encoders without a classifier
+    if (
+        configurations.hf_num_labels(values, None) is None
+    ):  # two classes are the default, also of encoders without a classifier
         del found["num_classes"]
     features = values.get("out_features")
     if features is not None and not (isinstance(features, list) and all(isinstance(name, str) for name in features)):
         raise ValueError("out_features must be a list of names")
-    return Description(found, _labels(values.get("id2label")), features)
+    return Description(found, configurations.labels(values.get("id2label")), features)
 
 
 def _describe_timm(values: Mapping[str, Any]) -> Description:
-    name = values["architecture"]
-    if not isinstance(name, str) or not name.startswith("pvt_v2"):
-        raise ValueError(f"it is of the architecture {short(name)}, not of a PVT v2")
-    about, args = values.get("pretrained_cfg", values), values.get("model_args", {})
-    if not isinstance(about, Mapping) or not isinstance(args, Mapping):
-        raise ValueError("pretrained_cfg and model_args must be objects")
-    found = {"num_heads": (1, 2, 5, 8)} | {TIMM_ARGS[key]: value for key, value in args.items() if key in TIMM_ARGS}
-    if "num_classes" in values:
-        found["num_classes"] = values["num_classes"]
-    size = about.get("input_size")
-    if isinstance(size, list) and len(size) == 3:
-        found["img_size"] = size[1] if size[1] == size[2] else (size[1], size[2])
-    names = values.get("label_names", about.get("label_names"))
-    if names is not None and not (isinstance(names, list) and all(isinstance(label, str) for label in names)):
-        raise ValueError("label_names must be a list of names")
-    found = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return Description(found, None if names is None else dict(enumerate(names)))
-
-
-def _labels(names: Any) -> dict[int, str] | None:
-    """id2label with integer keys, sorted."""
-    if names is None:
-        return None
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError("id2label must be an object from numbers to names")
-    try:
-        return {int(key): names[key] for key in sorted(names, key=int)}
-    except ValueError:
-        raise ValueError("id2label must have the numbers of the classes as keys") from None
+    return Description(*configurations.from_timm(values))
 
 
 def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from minigrad import checks, serialize
 from minigrad.callers import warn
-from minigrad.interop import preprocessing
+from minigrad.interop import configurations, preprocessing
 from minigrad.interop.layouts import check_layout, from_native
 from minigrad.interop.reading import CONFIG, PREPROCESSOR
 from minigrad.models.pvt_v2.config import PVTV2Config
@@ -165,27 +165,15 @@ def _timm_config(
             )
     _check_scale(config, "timm's")
     known = (name for name, fields in VARIANTS.items() if all(getattr(usual, n) == v for n, v in fields.items()))
-    about: dict[str, Any] = {
-        "architecture": next(known, "pvt_v2_b2"),
-        "num_classes": config.num_classes,
-        "num_features": config.embed_dims[-1],
-        "global_pool": "avg",
-        "model_args": {name: list(v) if isinstance(v, tuple) else v for name, v in args.items()},
-        "pretrained_cfg": {
-            "custom_load": False,
-            "fixed_input_size": False,
-            "input_size": [config.in_channels, *config.image_shape],
-            **({} if prepared is None else ImageProcessor.from_dict(prepared).to_timm()),
-            "num_classes": config.num_classes,
-            "pool_size": list(config.map_sizes(*config.image_shape)[-1]),
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        },
-    }
-    about["model_args"]["in_chans"] = config.in_channels
-    if names is not None:
-        about["label_names"] = [names[i] for i in range(config.num_classes)]
-    return about
+    return configurations.to_timm(
+        next(known, "pvt_v2_b2"),
+        {**args, "in_chans": config.in_channels},
+        config.num_classes,
+        config.image_shape,
+        config.map_sizes(*config.image_shape)[-1],
+        {} if prepared is None else ImageProcessor.from_dict(prepared).to_timm(),
+        names,
+    )
 
 
 def _check_scale(config: PVTV2Config, whose: str) -> None:
