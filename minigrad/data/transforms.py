@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minigrad import checks
-from minigrad.ops.resampling import bilinear
+from minigrad.ops.pool import bilinear
 
 Transform = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 

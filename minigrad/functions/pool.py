@@ -17,8 +17,8 @@ from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Pair, _pair, number, tensor, told
 from minigrad.functions.index import gather, index_select
 from minigrad.kernels.windows import out_size, places_of
+from minigrad.ops.pool import bilinear
 from minigrad.ops.reduce import narrowed, widened
-from minigrad.ops.resampling import bilinear
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "interpolate", "max_pool2d"]
 
