@@ -65,7 +65,7 @@ class Op:
     def defview(self, layout: Callable, put: Callable | None = None, copies: Callable | None = None) -> None:
         """Makes it a view operation, whose result shares its input's memory (inplace.py). layout(sizes, strides, **static): shape and
         strides of the result, or None. put(ops, base, part, **static): `base` with `part` in place of what is seen of it; None: by
-        positions. copies(sizes, steps, **static): whether it copies after all what these steps make of a memory of this shape."""
+        positions. copies(ties, **static): whether it copies after all what hangs on a memory in this way (None: not yet)."""
         self.layout, self.put, self.copies = layout, put, copies
 
     def __call__(self, *inputs, **static):
@@ -405,14 +405,6 @@ def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
 
 NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}
 
-
-@op
-def alias(xp, a):
-    """a itself, at a place of its own on the tape."""
-    return a
-
-
-alias.defvjp(lambda ops, g: g)
 
 from minigrad.engine import inplace  # noqa: E402
 

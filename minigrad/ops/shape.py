@@ -4,7 +4,6 @@ import functools
 import math
 
 from minigrad import backend
-from minigrad.backend import layout
 from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.operation import Node, Op, elementwise, op
 from minigrad.engine.tensor import _tensor
@@ -90,8 +89,8 @@ def _reshaped(sizes, strides, shape):
     return shape, tuple(reversed(found))
 
 
-def _not_in_order(sizes, steps, shape):
-    return bool(steps) and layout.after(sizes, (*steps, (reshape, {"shape": shape}))) is None
+def _not_in_order(ties, shape):
+    return ties is not None and bool(ties.steps) and _reshaped(*ties.layout(), shape=shape) is None
 
 
 reshape.defview(_reshaped, lambda ops, base, part, shape: ops.reshape(part, shape=tuple(base.shape)), _not_in_order)
