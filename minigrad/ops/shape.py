@@ -90,7 +90,10 @@ def _reshaped(sizes, strides, shape):
 
 
 def _not_in_order(ties, shape):
-    return ties is not None and bool(ties.steps) and _reshaped(*ties.layout(), shape=shape) is None
+    if ties is None or not ties.steps:
+        return False
+    sizes, strides = ties.layout()
+    return _reshaped(sizes, strides, shape) is None
 
 
 reshape.defview(_reshaped, lambda ops, base, part, shape: ops.reshape(part, shape=tuple(base.shape)), _not_in_order)
