@@ -33,12 +33,15 @@ class Memory:
         self.array, self.members, self.limit = array, [], 16
 
     def living(self) -> list[Tensor]:
-        """The tensors that share it. The references to others, of which there are at most `limit`, are forgotten."""
+        """The tensors that share it; others have died or left it."""
+        return [t for r in self.members if (t := r()) is not None and t._ties is not None and t._ties.memory is self]
+
+    def purge(self) -> None:
+        """Forgets the dead."""
         with WRITING:
-            n = len(self.members)  # another thread may add to them
-            found = {id(t): t for reference in self.members[:n] if (t := reference()) is not None}
-            self.members[:n], self.limit = map(weakref.ref, found.values()), 16 + 2 * len(found)
-            return [t for t in found.values() if getattr(t._ties, "memory", None) is self]  # others have left it
+            n = len(self.members)  # another thread may add to them meanwhile
+            living = {id(t): weakref.ref(t) for reference in self.members[:n] if (t := reference()) is not None}
+            self.members[:n], self.limit = living.values(), 16 + 2 * len(living)
 
 
 class Ties:
@@ -56,7 +59,7 @@ class Ties:
         self.edge, self.tensor = t._edge, weakref.ref(t)
         memory.members.append(self.tensor)
         if len(memory.members) > memory.limit:
-            memory.living()
+            memory.purge()
 
     def layout(self) -> layout.Layout:
         """Where the tensor's elements lie in the memory."""
@@ -165,10 +168,11 @@ def writable(t: Tensor) -> bool:
     """Whether t's array may be written in place: its library allows that, and nobody else holds the memory. Where somebody does, the
     tensors that share it get a copy first."""
     xp, memory = t._backend, t._ties and t._ties.memory
-    if not xp.alone(t, memory) and xp.writes and memory is not None:
+    if not (alone := xp.alone(t, memory)) and xp.writes and memory is not None:
         memory.array = xp.array(memory.array, order="C")
         renew(memory)
-    return xp.alone(t, memory)
+        alone = xp.alone(t, memory)
+    return alone
 
 
 def follow(ops, array, steps: Sequence):

@@ -33,6 +33,8 @@ from minigrad.engine.tensor import Tensor, _tensor
 
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
+METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}  # of an input
+NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}  # where no tensor says more
 
 
 class Op:
@@ -183,9 +185,6 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
-
-
-METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}
 
 
 def parameters(function: Callable) -> tuple[str, ...]:
@@ -401,9 +400,6 @@ def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
         return matched(op, numbers)[0] or numbers, None
     given[op.promote_from :] = [t.astype(kind) if isinstance(t, Tensor) else t for t in given[op.promote_from :]]
     return (given if any(map(operator.is_not, given, inputs)) else None), None
-
-
-NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}
 
 
 from minigrad.engine import inplace  # noqa: E402

@@ -204,7 +204,8 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
 
 def overlaps(t: Tensor) -> bool:
     """Whether several of its elements are one number in memory, as after `expand`."""
-    if t._ties is None or not t._ties.steps:
+    steps = () if t._ties is None else t._ties.steps
+    if all([op.put is not None for op, _ in steps]):  # what such operations show is there once
         return False
     return layout.repeats(*t._ties.layout())
 
