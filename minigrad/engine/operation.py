@@ -39,7 +39,7 @@ class Op:
     """A differentiable operation; see the module's text. Call it with tensors (and, if elementwise, Python numbers)."""
 
     def __init__(self, forward: Callable, elementwise: bool = False, floats: bool = False, promote_from: int = 0):
-        signature = inspect.signature(forward)
+        signature = messages.signature("op", forward)
         parameters = [p for p in signature.parameters.values() if p.name != "xp"]
         self.__signature__ = signature.replace(parameters=parameters)
         self.name, self.forward, self.__doc__ = forward.__name__.rstrip("_"), forward, forward.__doc__
@@ -57,8 +57,8 @@ class Op:
     def defvjp(self, *vjps: Callable | None) -> None:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
         which may name `i`, the input's position. Called again, it replaces them."""
-        if len(vjps) != (count := 1 if self.variadic else len(self.inputs)):
-            raise messages.wrong_number(self, count, len(vjps))
+        count = 1 if self.variadic else len(self.inputs)
+        messages.check_vjps(self, count, vjps)
         self.vjps, self.plans = vjps if any(vjps) else (), {}
         self.plan(2**count - 1 if self.vjps else 0, count)  # complains of a name that stands for nothing
 
@@ -66,6 +66,7 @@ class Op:
         """Makes it a view operation, whose result shares its input's memory (inplace.py). layout(sizes, strides, **static): shape and
         strides of the result, or None. put(ops, base, part, **static): `base` with `part` in place of what is seen of it; None: by
         positions. copies(sizes, steps, **static): whether it copies after all what these steps make of a memory of this shape."""
+        messages.check_layout(self, layout)
         self.layout, self.put, self.copies = layout, put, copies
 
     def __call__(self, *inputs, **static):
@@ -74,6 +75,7 @@ class Op:
             inputs = state.cast(self.name, inputs)
         # 1. The inputs' arrays; which of them require a gradient (a bit for each); do they agree?
         xp: Any = None
+        dtype = None
         arrays, wanted, bit, one_dtype, one_shape = [], 0, 1, True, True
         for t in inputs:
             if isinstance(t, Tensor):
@@ -104,10 +106,10 @@ class Op:
         # 3. The arithmetic.
         try:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
+            if y.__class__ is not xp.array_type:
+                y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise messages.explained(self, error, inputs, static) from error
-        if y.__class__ is not xp.array_type:
-            y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
         # 4. The tape.
         node = None
         if wanted and mode & GRAD and self.vjps:
@@ -371,7 +373,7 @@ def elementwise(function: Callable | None = None, /, **options):
     alone."""
     if function is None:
         return functools.partial(elementwise, **options)
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()][1:]
+    kinds = [p.kind for p in messages.signature("elementwise", function).parameters.values()][1:]
     plain = set(kinds) == {inspect.Parameter.POSITIONAL_OR_KEYWORD} and "promote_from" not in options
     return (SHORT.get(len(kinds), Op) if plain else Op)(function, elementwise=True, **options)
 
