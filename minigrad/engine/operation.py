@@ -23,19 +23,20 @@ import types
 import weakref
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from minigrad import messages
-from minigrad.backend import tracing
+from minigrad.backend import Array, Backend, tracing
 from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
 from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, state
 from minigrad.engine.tensor import Tensor, _tensor
 
+Y = TypeVar("Y", bound=Tensor | tuple[Tensor, ...])
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
 
 
-class Op:
+class Op(Generic[Y]):
     """A differentiable operation; see the module's text. Call it with tensors (and, if elementwise, Python numbers)."""
 
     def __init__(self, forward: Callable, elementwise: bool = False, floats: bool = False, promote_from: int = 0):
@@ -69,7 +70,7 @@ class Op:
         messages.check_layout(self, layout)
         self.layout, self.put, self.copies = layout, put, copies
 
-    def __call__(self, *inputs, **static):
+    def __call__(self, *inputs: Any, **static: Any) -> Y:
         mode = state.mode
         if mode & AUTOCAST and self.own:
             inputs = state.cast(self.name, inputs)
@@ -99,7 +100,7 @@ class Op:
             if not one_dtype or self.floats and dtype not in self.fits:
                 changed, rounded = matched(self, inputs)
                 if changed is not None:
-                    result = self(*changed, **static)
+                    result: Any = self(*changed, **static)
                     return result.astype(rounded) if rounded else result
                 if one_dtype:
                     self.fits.add(dtype)
@@ -123,21 +124,21 @@ class Op:
                     node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
                 elif not one_shape:
                     node.expected = [arrays[k].shape for k in plan.positions]
-        out = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
+        out: Any = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
         if self.layout is not None and isinstance(out, Tensor):
             inplace.viewed(inputs[0], out, self, static)
         if mode & SLOW:
             observed(self, inputs, out, static, node)
         return out
 
-    def pull(self, node: "Node", g, create_graph: bool) -> Sequence:
+    def pull(self, node: "Node", g, create_graph: bool) -> Sequence[Tensor | Array | None]:
         """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
         ops = TENSORS if create_graph else node.xp.raw or raw(node.xp)
         saved = [node.saved_tensor(*pair) for pair in node.kept()] if create_graph else node.saved
         results = node.plan.run(ops, g, saved)
         return results if node.expected is None else self.fitted(node, ops, results)
 
-    def fitted(self, node: "Node", ops, results) -> Sequence:
+    def fitted(self, node: "Node", ops, results: Sequence) -> Sequence[Tensor | Array | None]:
         """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
         pairs = list(zip(results, node.expected, strict=True))
         if self.elementwise:
@@ -157,7 +158,7 @@ class Op:
             self.plans[wanted] = Plan(list(vjps), list(vjps.values()), needs)
         return self.plans[wanted]
 
-    def need(self, name: str, k: int) -> tuple[Any, Any]:
+    def need(self, name: str, k: int) -> tuple[int | str | None, int | Callable[[tuple], object]]:
         """What a parameter of the VJP by input `k` stands for (an input's position, "y", or None for anything else), and where it is
         found: a place in the record (*arrays, output, backend, static values), or a function of it."""
         base, _, what = name.rpartition("_")
@@ -176,7 +177,7 @@ class Op:
             return None, lambda record: record[-1].get(name, self.static[name])
         raise messages.wrong_name(self, name)
 
-    def on_arrays(self, xp) -> Callable:
+    def on_arrays(self, xp: Backend) -> Callable[..., Array | tuple[Array, ...]]:
         """The operation as a function of raw arrays, without a tape."""
         return functools.partial(self.forward, xp)
 
@@ -257,7 +258,7 @@ class Node:
         self.op, self.xp, self.plan = op, xp, plan
         self.edges, self.saved, self.number = edges, saved, next_number()
 
-    def pull(self, g, create_graph: bool = False) -> Sequence:
+    def pull(self, g, create_graph: bool = False) -> "Sequence[Tensor | Array | Rows | None]":
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
@@ -269,16 +270,16 @@ class Node:
             g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
         return self.op.pull(self, g, create_graph)
 
-    def no_gradient(self, i: int, create_graph: bool):
+    def no_gradient(self, i: int, create_graph: bool) -> Tensor | Array:
         shape, dtype, _ = self.outputs[i]
         zeros = self.xp.astype(self.xp.zeros(shape), dtype)
         return _tensor(zeros, self.xp) if create_graph else zeros
 
-    def kept(self) -> list[tuple[Any, Any]]:
+    def kept(self) -> list[tuple[int | str | None, object]]:
         """What the node keeps, as pairs (what, value): an input's position, "y" for the output, or None for anything else."""
         return list(zip(self.plan.kinds, self.saved or ()))  # noqa: B905  (nothing when it was used up)
 
-    def saved_tensor(self, kind, value):
+    def saved_tensor(self, kind: int | str | None, value: Any) -> object:
         """One of those pairs as a tensor on the tape again: an input hangs on its edge, the output on the node."""
         if kind == "y" and self.outputs is not None:
             parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
@@ -305,7 +306,7 @@ class Output(Node):
         super().__init__(node.op, node.xp, Plan((0,)), (node,), ())
         self.i = i
 
-    def pull(self, g, create_graph: bool = False) -> Sequence:
+    def pull(self, g, create_graph: bool = False) -> "Sequence[Rows]":
         return (Rows({self.i: g}),)
 
 
@@ -362,12 +363,22 @@ def raw(xp) -> Operations:
     return xp.raw
 
 
-def op(function: Callable | None = None, /, **options):
+@overload
+def op(function: Callable[..., tuple[Array, ...]], /, **options: Any) -> Op[tuple[Tensor, ...]]: ...
+@overload
+def op(function: Callable[..., Array], /, **options: Any) -> Op[Tensor]: ...
+@overload
+def op(function: None = None, /, **options: Any) -> Callable[[Callable], Op[Tensor]]: ...
+def op(function: Callable | None = None, /, **options: Any) -> object:
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
     return functools.partial(op, **options) if function is None else Op(function, **options)
 
 
-def elementwise(function: Callable | None = None, /, **options):
+@overload
+def elementwise(function: Callable, /, **options: Any) -> Op[Tensor]: ...
+@overload
+def elementwise(function: None = None, /, **options: Any) -> Callable[[Callable], Op[Tensor]]: ...
+def elementwise(function: Callable | None = None, /, **options: Any) -> object:
     """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
     in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
     alone."""
