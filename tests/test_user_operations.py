@@ -211,3 +211,18 @@ def test_the_layout_of_a_view_is_a_function(wrong):
 
     with pytest.raises(TypeError, match=r"^seen: layout must be a function layout\(sizes, strides, \*\*static\), got "):
         seen.defview(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"), [(None, "None"), ("a", "str"), (object(), "object"), ((1, None), "None"), ([None], "list")]
+)
+def test_an_operation_gives_numbers(device, given, what):
+    """A function that ends without `return` is told of where it is called."""
+
+    @op
+    def pointless(xp, a):
+        return given
+
+    x = mg.ones(2, device=device)
+    with pytest.raises(TypeError, match=rf"^pointless: can't work on float32 \(2,\): expected numbers, got {what}$"):
+        pointless(x)

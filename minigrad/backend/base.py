@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 Shape = Sequence[int]
 
 
+def no_numbers(values: object) -> TypeError:
+    """The error for what can't be a raw array."""
+    return TypeError(f"expected numbers, got {None if values is None else type(values).__name__}")
+
+
 class Backend:
     """What minigrad asks of an array library. Methods without a default say so in one sentence."""
 
@@ -48,7 +53,11 @@ class Backend:
         raise self._lacks("owns(a)")
 
     def asarray(self, values, dtype_name: str | None = None) -> Array:
-        """A raw array of a numpy array, a list or a number, or of a raw array, in the dtype of that name."""
+        """A raw array of a numpy array, a list or a number, or of a raw array, in the dtype of that name.
+
+        Raises:
+            TypeError: for anything else.
+        """
         raise self._lacks("asarray(values, dtype_name)")
 
     def to_numpy(self, a: Array) -> "np.ndarray":

@@ -11,7 +11,7 @@ from sys import getrefcount
 import numpy as np
 
 from minigrad.backend import numpy_erf, numpy_gemm, numpy_sums
-from minigrad.backend.base import Array, Backend, Shape
+from minigrad.backend.base import Array, Backend, Shape, no_numbers
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
 # warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:
@@ -70,7 +70,12 @@ class NumpyBackend(Backend):
     transposed_product = staticmethod(numpy_gemm.in_float32(numpy_gemm.transposed_product))
 
     def asarray(self, values, dtype_name: str | None = None) -> np.ndarray:
-        return np.asarray(values, None if dtype_name is None else self.dtype(dtype_name))
+        if dtype_name is not None:
+            return np.asarray(values, self.dtype(dtype_name))
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":  # Python's objects, text
+            raise no_numbers(values)
+        return array
 
     def owns(self, a) -> bool:
         return a.__class__ is np.ndarray and a.dtype in NATIVE
