@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backend.array import Array
+
 TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e-7 of the sum of their sizes at most
 FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
 SMALL = 1 << 12  # numbers that are added in float64 at once
@@ -32,7 +34,7 @@ _dot, _matmul = np.ndarray.dot, np.matmul
 _AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: TERMS, FLOAT16: -1}
 
 
-def total(a, axis=None, keepdims=False):
+def total(a, axis=None, keepdims=False) -> Array:
     """Σ over an axis, a tuple of axes, or all (None). In float32 it differs from the exact sum by less than 1e-6·Σ|a|; float16 is
     summed in float32 and rounded once."""
     most, ndim = _AS_NUMPY[a.dtype], a.ndim
@@ -104,7 +106,7 @@ def _in_pieces(ones, a):
     return y
 
 
-def running(a, axis):
+def running(a, axis) -> Array:
     """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
     if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
         if a.size <= SMALL:
@@ -231,7 +233,7 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
 
         def sum_in_order(a):
             y = columns(a.transpose(order).reshape(rows)).reshape(summed)
-            return (total(y, outer, True) if outer else y).transpose(back).reshape(out)
+            return (total(y, outer, True) if outer else y).transpose(*back).reshape(out)
 
         return sum_in_order
     if ndim == 2 and not keepdims:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Dims, _dim, _dims, _sizes, along, renamed, tensor
+from minigrad.ops.shape import needs_copy
 
 __all__ = [
     "reshape", "view", "view_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "t", "squeeze", "unsqueeze",
@@ -74,7 +75,7 @@ def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
 
 def _viewed(who: str, input: Tensor, given: Sequence) -> Tensor:
     shape = _fitting(who, input, given)
-    if ops.reshape.copies(input._ties, shape=shape):
+    if needs_copy(input._ties, shape):
         raise RuntimeError(
             f"{who}: a view of shape {input.shape} that was turned or cut can't be seen as {shape} without a copy; write reshape, "
             f"which copies"

@@ -37,7 +37,7 @@ class Fused(Op):
             xp = inputs[0]._backend
             pairs = [(k, t) for k, t in enumerate(inputs) if t is not None and k not in self.integers]
             kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
-        except AttributeError:
+        except (AttributeError, IndexError):
             raise messages.no_tensor(self, inputs) from None
         kernel = KERNELS.get((self.key, xp.name))
         if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
