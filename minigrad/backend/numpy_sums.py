@@ -21,10 +21,12 @@ import numpy as np
 TERMS = 15  # terms that may be added in any order: each is rounded 14 times at most
 SMALL = 1 << 12  # numbers that are added in float64 at once
 LONG = 1000  # numbers of a row that BLAS adds row by row
+CACHED = 1 << 22  # numbers that a cache may hold: more are read one after the other
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ALONE = (
     400_000  # numbers of a matrix that OpenBLAS adds on one thread; threads wait for each other where cores are busy
 )
+STEPS = 8  # numbers of a block of cumulative sums
 ROW = 512  # products of one row that BLAS adds up at a time
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
@@ -75,20 +77,16 @@ def _rows(shape, strides) -> Callable:
         cuts = [(slice(e - n, e), (*lead, -1, min(n, 576))) for n, e in zip(lengths, ends, strict=True)]
         parts = lambda a: [_reduce(a[..., i].reshape(cut), -1) for i, cut in cuts]  # noqa: E731
         return lambda a: _reduce(np.concatenate(parts(a), -1), -1, FLOAT64)
-    terms = next((t for t in range(TERMS, TERMS // 2, -1) if width % t == 0), TERMS)
+    cached = math.prod(shape) <= CACHED
+    terms = 8 if width >= NARROW * 8 and lead and not (cached and width >= LONG) else TERMS  # BLAS adds rows of 8 best
+    if terms == TERMS:
+        terms = next((t for t in range(TERMS, 8, -1) if width % t == 0), TERMS)
     blocks, left = divmod(width, terms)
     ones, count, rest = ONES[terms], blocks * terms, ONES[left]
-    if strides == tuple([4 * math.prod(shape[i + 1 :]) for i in range(len(shape))]) and not (lead and left):
-        number = math.prod(lead) * blocks
-        pieces = [slice(i, i + ALONE // terms) for i in range(0, number, ALONE // terms)]
-
-        def sums(a):
-            a, y = a[..., :count].reshape(number, terms), np.empty(number, FLOAT32)
-            for piece in pieces:
-                _dot(a[piece], ones, y[piece])
-            return _reduce(y.reshape(*lead, blocks), -1, FLOAT64)
-
-    elif lead and width < LONG:  # one product of the same terms of all rows takes less time than one of each row
+    if width >= LONG and (not lead or cached):  # a row is read as 15 shorter ones, which are added
+        product, stacked = _matmul if count <= ALONE else _in_pieces, (*lead, terms, blocks)
+        sums = lambda a: _reduce(product(ones, a[..., :count].reshape(stacked)), -1, FLOAT64)  # noqa: E731
+    elif terms > 8 and lead:  # one product of the same terms of all rows takes less time than one of each row
         pieces = [slice(i, i + ALONE // terms) for i in range(0, lead[-1], ALONE // terms)]
 
         def sums(a):
@@ -99,7 +97,8 @@ def _rows(shape, strides) -> Callable:
             return _matmul(WIDE_ONES[:blocks], y)
 
     else:
-        sums = lambda a: _reduce(_matmul(a[..., :count].reshape(*lead, blocks, terms), ones), -1, FLOAT64)  # noqa: E731
+        stacked = (*lead, blocks, terms)
+        sums = lambda a: _reduce(_matmul(a[..., :count].reshape(stacked), ones), -1, FLOAT64)  # noqa: E731
     return (lambda a: sums(a) + _matmul(a[..., count:], rest)) if left else sums
 
 
@@ -154,30 +153,42 @@ def _in_pieces(ones, a):
 
 
 def running(a, axis):
-    """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
+    """The sums of the first 1, 2, … numbers along an axis: float32 to within 1e-6 of the sum of their sizes; float16 is added up in
+    float32 and rounded."""
     if a.dtype == FLOAT32 and a.shape[axis] > TERMS:
-        if a.size <= SMALL:
-            return _accumulate(a.astype(FLOAT64), axis).astype(FLOAT32)
-        return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
+        axis %= a.ndim
+        beside = math.prod(a.shape[axis + 1 :])
+        if a.size <= 4 * SMALL or 1 < beside < NARROW or beside == 1 and a.shape[axis] < LONG:
+            y = a.astype(FLOAT64)
+            return _accumulate(y, axis, None, y).astype(FLOAT32)
+        return _in_steps(a, axis)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
     return _accumulate(a, axis)
 
 
-def _running(a, axis):
-    """numpy adds one number after the other, each of which waits for the sum before: so pairs are added first, and every second
-    running sum is one of the pairs'."""
-    n = a.shape[axis]
-    if n <= TERMS or a.size <= (4 * SMALL if axis == a.ndim - 1 else SMALL):
-        y = a.astype(FLOAT64)
-        return _accumulate(y, axis, None, y)
-    before = (slice(None),) * axis
-    even, odd = (*before, slice(0, n // 2 * 2, 2)), (*before, slice(1, None, 2))
-    first, later = (*before, slice(1)), (*before, slice(2, None, 2))
-    pairs = _running(np.add(a[even], a[odd], dtype=FLOAT64), axis)
-    out = np.empty(a.shape, a.dtype)
-    out[first], out[odd] = a[first], pairs
-    np.add(a[later], pairs[(*before, slice((n - 1) // 2))], out=out[later], casting="same_kind")
+def _in_steps(a, axis):
+    """numpy adds one number after the other, each of which waits for the sum before: so it adds the second numbers of all blocks of
+    `STEPS` at once, then the third ones. What comes before a block is added up in float64. A term is rounded 7 + 1 + 1 times."""
+    before, n = (slice(None),) * axis, a.shape[axis]
+    blocks, left = divmod(n, STEPS)
+    whole, cut = (*before, slice(n - left)), (*a.shape[:axis], blocks, STEPS, *a.shape[axis + 1 :])
+    out = np.empty(a.shape, FLOAT32)
+    terms, sums = a[whole].reshape(cut), out[whole].reshape(cut)
+    places = [(*before, slice(None), i) for i in range(STEPS)]
+    sums[places[0]] = terms[places[0]]
+    for i in range(1, STEPS):
+        np.add(sums[places[i - 1]], terms[places[i]], out=sums[places[i]])
+    ends = sums[places[-1]].astype(FLOAT64)
+    _accumulate(ends, axis, None, ends)
+    past, later = ends[(*before, slice(blocks - 1))].astype(FLOAT32), sums[(*before, slice(1, None))]
+    for place in places:
+        later[place] += past
+    if left:
+        rest = a[(*before, slice(n - left, n))].astype(FLOAT64)
+        out[(*before, slice(n - left, n))] = (
+            _accumulate(rest, axis, None, rest) + ends[(*before, slice(blocks - 1, None))]
+        )
     return out
 
 
@@ -262,7 +273,7 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
     others, outer, length = [order[i] for i in places], tuple(places), math.prod(inner[first:end])
     if end == ndim and _roundings(length) + math.prod([shape[i] for i in others]) <= TERMS + 1:
         return lambda a: _reduce(a, axes, None, None, keepdims)
-    if size <= 4 * SMALL and (others or end == ndim):
+    if size <= (4 if length < size else 2) * SMALL and (others or end == ndim):
         return lambda a: _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
     if end == ndim:  # one after the other in memory: each of `others` is put beside these
         rows, sums = (*inner[:first], length), _rows((*inner[:first], length), (*steps[:first], steps[-1]))
@@ -271,7 +282,9 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
         sums = _columns(rows, (*steps[:first], steps[end - 1], steps[-1]))
     back = [i for i in sorted(range(ndim), key=order.__getitem__)]
     summed = (*inner[:first], *[1] * (end - first), *inner[end:])
-    moved = [i for i in order if i not in axes and shape[i] > 1] != [i for i in range(ndim) if i not in axes and shape[i] > 1]
+    moved = [i for i in order if i not in axes and shape[i] > 1] != [
+        i for i in range(ndim) if i not in axes and shape[i] > 1
+    ]
 
     def sum_in_order(a):
         y = sums((a if order == sorted(order) else a.transpose(order)).reshape(rows))
