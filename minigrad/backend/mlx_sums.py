@@ -118,7 +118,9 @@ def _most(shape):
 def _widened(shape, axes):
     """Whether blocks of an array in float32 would take longer to read than all of it to widen."""
     size, ndim = math.prod(shape), len(shape)
-    return size <= SMALL or size <= MEDIUM and ndim > 1 and (axes == [ndim - 1] or ndim == len(axes) > 2)
+    if size <= SMALL or size > MEDIUM or ndim == 1:
+        return size <= SMALL
+    return axes == [ndim - 1] or ndim == len(axes) and (ndim > 2 or min(shape) <= TERMS)
 
 
 def _blocks(shape, axes, terms, rows, most):
