@@ -148,6 +148,19 @@ def test_ones_among_halves_of_their_last_digit(shape, period, device):
                 np.testing.assert_allclose(got, exact.cumsum(dim), rtol=BOUND)
 
 
+@pytest.mark.parametrize("rows", [1, 70, 300])
+@pytest.mark.parametrize("length", [119, 127, 255, 1023])
+def test_rows_made_against_numpys_order(rows, length, device):
+    """It has eight sums of every eighth number, from which 14 halves of the last digit are lost each, and then adds what is left over
+    to their sum, from which seven are lost: 21·2⁻²⁴ = 1.25e-6."""
+    row = np.full(length, 2.0**-24, np.float32)
+    row[:8], row[-7:] = 1, 2.0**-21
+    values = np.tile(row, (rows, 1))
+    for _, x in layouts(values, device):
+        check(x, values.astype(np.float64), (1,))
+        check(x, values.astype(np.float64), (0, 1))
+
+
 @pytest.mark.parametrize("count", [16, 64, 65, 97, 1000, 4097])
 def test_arrays_made_against_the_limit_on_mlx(count):
     """Its CPU device adds 15 numbers one after the other, of which 14 may each lose half of the last digit of 1."""
