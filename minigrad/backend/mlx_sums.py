@@ -22,7 +22,7 @@ TERMS = 15  # terms that may be added one after the other: each is rounded 14 ti
 BLOCK = 64  # the same in large arrays, see above, and where a GPU adds in parallel
 LONG, SHORT = 1 << 20, 256  # terms that a GPU's kernels add well enough, and cumulatively
 SMALL = 1 << 14  # numbers of an array that is widened as a whole
-MEDIUM = 1 << 17  # the same if its last axis is summed
+MEDIUM = 1 << 17  # the same where blocks are slow to read, see `_widened`; more have long blocks, see `_most`
 LARGE = 1 << 22  # numbers of a matrix that has short blocks
 WIDENED = 1 << 15  # the same for cumulative sums
 HALVES = (mx.float16, mx.bfloat16)
@@ -120,7 +120,7 @@ def _widened(shape, axes):
     size, ndim = math.prod(shape), len(shape)
     if size <= SMALL or size > MEDIUM or ndim == 1:
         return size <= SMALL
-    return axes == [ndim - 1] or ndim == len(axes) and (ndim > 2 or min(shape) <= TERMS)
+    return axes == [ndim - 1] != [1] or ndim == len(axes) and (ndim > 2 or min(shape) <= TERMS)
 
 
 def _blocks(shape, axes, terms, rows, most):
@@ -146,7 +146,7 @@ def _blocks(shape, axes, terms, rows, most):
             full, beside, i = [i, *full], beside * shape[i], more.pop()
         before = [j for j in others if j not in last] + more
     n = shape[i]
-    block = min(n, _block(n, most, beside))
+    block = min(n, _block(n, most, beside, most // 2 if math.prod(shape) <= MEDIUM else None))
     few = block * beside + math.ceil(n / block) * (terms // (n * beside)) <= most + 2
     head, within, tail = ([j + (j > i) for j in some] for some in ([*before, i], full, last))
     within.insert(0, i + 1)
