@@ -256,7 +256,7 @@ def test_every_exception_has_a_reason():
 def test_every_operation_is_exported_under_its_name():
     """`ops.sum` is the operation, and so is `sum` of the module that defines it; no name is a function's."""
     assert len(set(mg.ops.__all__)) == len(mg.ops.__all__)
-    assert {*mg.ops.__all__, "alias", "conv_mlp"} == set(REGISTRY)  # that one is the models'
+    assert {*mg.ops.__all__, "conv_mlp"} == set(REGISTRY)  # that one is the models'
     for name in mg.ops.__all__:
         assert getattr(mg.ops, name) is REGISTRY[name] is getattr(sys.modules[REGISTRY[name].forward.__module__], name)
 

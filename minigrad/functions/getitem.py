@@ -204,15 +204,15 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
 
 def overlaps(t: Tensor) -> bool:
     """Whether several of its elements are one number in memory, as after `expand`."""
-    if t._ties is None or not t._ties.steps:
+    steps = () if t._ties is None else t._ties.steps
+    if all([op.put is not None for op, _ in steps]):  # what such operations show is there once
         return False
-    found = layout.after(t._ties.memory.array.shape, t._ties.steps)
-    return found is not None and layout.repeats(*found)
+    return layout.repeats(*t._ties.layout())
 
 
 def distinct(t: Tensor) -> Tensor:
     """A view that shows once what `t` repeats along dimensions (`expand`); t itself where it repeats nothing."""
-    found = None if t._ties is None else layout.after(t._ties.memory.array.shape, t._ties.steps)
+    found = None if t._ties is None else t._ties.layout()
     if found is None or all(stride or n == 1 for n, stride in zip(*found, strict=True)):
         return t
     return ops.getitem(t, index=tuple([slice(None) if stride else slice(0, 1) for stride in found[1]]))
