@@ -96,7 +96,6 @@ def torch_job(config: TrainConfig) -> float:
     task = load_task("digits", 32)
     model, optimizer = torch_model(in_chans=1)
     batches = task.training_batches(config)
-    mean, std = (float(values[0]) for values in (task.preprocessing.mean, task.preprocessing.std))
     steps = config.epochs * len(batches)
     warmup = round(config.warmup * steps)
 
@@ -122,9 +121,9 @@ def torch_job(config: TrainConfig) -> float:
         model.train()
         batches.set_epoch(epoch)
         for images, labels in batches:
-            x, y = torch.tensor(images.numpy()), torch.tensor(labels.numpy())
+            x, y = (torch.tensor(t.numpy()) for t in (task.preprocessing.normalized(images), labels))
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model((x - mean) / std), y, label_smoothing=config.label_smoothing)
+            loss = torch.nn.functional.cross_entropy(model(x), y, label_smoothing=config.label_smoothing)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()

@@ -1,16 +1,18 @@
 """What the engine says when an operation can't work on what it was given."""
 
+import inspect
 import warnings
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.backend import BackendError
 from minigrad.dtypes import ALL
 
 
 def explained(op, error: Exception, inputs, static) -> Exception:
     """The array library's complaint in one sentence with the operation's name and the inputs' shapes."""
-    given = ", ".join(describe(t) for t in inputs)
+    given = ", ".join(describe(t) for t in inputs) or "nothing"
     if not any(hasattr(t, "_edge") for t in inputs):
         return TypeError(f"{op.name}: expected a tensor, got {given}; use mg.tensor(…)")
     kind = next((k for k in (TypeError, IndexError) if isinstance(error, k)), ValueError)
@@ -38,7 +40,7 @@ def devices(inputs) -> str:
 
 
 def no_tensor(op, inputs) -> TypeError:
-    came = ", ".join(type(t).__name__ for t in inputs)
+    came = ", ".join(checks.kind(t) for t in inputs) or "nothing"
     return TypeError(f"{op.name}: expected a tensor, got {came}; use mg.tensor(…)")
 
 
@@ -71,8 +73,29 @@ def wrong_gradient(op, k: int, array, shape, dtype) -> RuntimeError:
     )
 
 
-def wrong_number(op, count: int, given: int) -> TypeError:
-    return TypeError(f"{op.name} has {count} inputs and was given {given} VJPs; give one for each, or None")
+def signature(who: str, function) -> inspect.Signature:
+    """The parameters of a function of which an operation is made."""
+    try:
+        if not isinstance(function, type) and hasattr(function, "__name__"):
+            return inspect.signature(function)
+    except (TypeError, ValueError):  # what can't be called; a function of C without a signature
+        pass
+    raise checks.wrong(who, "function", "a function f(xp, *arrays, **static)", function)
+
+
+def check_vjps(op, count: int, vjps) -> None:
+    """Refuses what can't be the derivatives of an operation with `count` inputs."""
+    if len(vjps) != count:
+        raise TypeError(f"{op.name} has {count} inputs and was given {len(vjps)} VJPs; give one for each, or None")
+    for vjp in vjps:
+        if vjp is not None and (isinstance(vjp, type) or not callable(vjp)):
+            raise checks.wrong(op.name, "a VJP", "a function f(ops, g, …) or None", vjp)
+
+
+def check_layout(op, layout) -> None:
+    """Refuses what can't say how the result of a view operation lies in its input's memory."""
+    if not callable(layout):
+        raise checks.wrong(op.name, "layout", "a function layout(sizes, strides, **static)", layout)
 
 
 def wrong_name(op, name: str) -> TypeError:

@@ -8,11 +8,15 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minigrad import checks
 from minigrad.backend import tracing
+
+if TYPE_CHECKING:
+    from minigrad.backend import Array, Backend
 
 MASK64 = 2**64 - 1
 
@@ -146,7 +150,7 @@ class Generator:
         """The numbers 0 … n - 1 in random order, int64."""
         return self._next().permutation(checks.whole("permutation", "n", n))
 
-    def device_uniform(self, xp, shape, dtype_name: str, after: list):
+    def device_uniform(self, xp: "Backend", shape: Sequence[int], dtype_name: str, after: "list[Array]") -> "Array":
         """Uniform on [0, 1) as a raw array, drawn on the backend's own device (dropout masks), when the arrays `after` are there: a
         lazy backend could draw all masks of a step before anything else."""
         if tracing.port.tracer is not None and self is not default:

@@ -4,20 +4,28 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+if TYPE_CHECKING:
+    from minigrad.engine.modes import enable_grad
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Switch(contextlib.ContextDecorator):
     """A context manager that also decorates functions and generator functions.
 
     A generator runs with the switch set each time it is resumed; between two values its caller finds its own setting. A
-    subclass makes a fresh switch of the same kind in `_recreate_cm`, because a decorated function may run in several threads.
+    subclass with arguments makes a fresh switch of the same kind in `_recreate_cm`, because a decorated function may run in several
+    threads.
     """
 
     def _recreate_cm(self) -> Self:
-        raise NotImplementedError
+        return type(self)()
 
     def __enter__(self):
         raise NotImplementedError
@@ -61,3 +69,37 @@ class Switch(contextlib.ContextDecorator):
                     resume = functools.partial(generator.send, sent)
 
         return switched
+
+
+class BareSwitch(Switch):
+    """A switch without arguments, which decorates with and without brackets."""
+
+    _before: list[int]  # what was set, each time it was entered
+
+    @overload
+    def __new__(cls, function: None = None) -> Self: ...
+
+    @overload
+    def __new__(cls, function: Callable[P, R]) -> "Decorated[P, R]": ...
+
+    def __new__(cls, function: Callable | None = None):
+        self = super().__new__(cls)
+        self._before = []
+        return self if function is None else self(function)
+
+
+if TYPE_CHECKING:
+
+    class Decorated(enable_grad, Generic[P, R]):
+        """What a switch makes of a function or method that it decorates without brackets: to a type checker an object of its class that
+        is called as the function; in truth the function, or one around it."""
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
+
+        @overload
+        def __get__(self: "Decorated[Concatenate[S, Q], R]", instance: S, owner: type) -> Callable[Q, R]: ...
+
+        def __get__(self, instance: object, owner: type) -> object: ...
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...  # type: ignore[override]

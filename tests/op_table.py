@@ -295,7 +295,6 @@ form("Tensor.unfold", lambda x: x.unfold(1, 3, 2), X(2, 7, 3),
 form("astype", lambda x: (x.astype("float32") * 2).astype(x.dtype), X(3, 4), ref=lambda x: x * 2, finite=False,
      why="float32 in the middle rounds a finite difference away; the value and both orders are exact")
 
-bare("alias", X(3, 4), lambda a: a)
 bare("mT", X(2, 3, 4), lambda x: x.swapaxes(-1, -2))
 bare("sum_to", X(2, 3, 4), lambda x, shape: x.sum((0, 2)).reshape(shape), shape=(3, 1))
 

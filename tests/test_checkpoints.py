@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import math
 import os
+import threading
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -161,6 +164,36 @@ def test_a_training_runs_weights(tmp_path):
 def test_expected_shapes_are_the_models(kind):
     config = models.PVTV2Config(**KINDS[kind])
     assert describing.expected_shapes(config) == {n: t.shape for n, t in models.PVT_V2(config).state_dict().items()}
+
+
+def test_expected_shapes_take_no_weights():
+    """B5's, 82 million numbers: no memory for them, no random number and no warning; another thread's layers have theirs."""
+    config = variant_config("pvt_v2_b5", img_size=32)
+    before = mg.random.default.state
+    inside, done = threading.Event(), threading.Event()
+    other: list = []
+
+    def make():
+        inside.wait(10)
+        other.append(mg.nn.Linear(2, 2))
+        done.set()
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    with mg.nn.init.no_weights():
+        inside.set()
+        assert done.wait(10)
+    thread.join()
+    assert np.abs(other[0].weight.numpy()).min() > 0
+    mg.random.default.state = before
+    describing.expected_shapes(variant_config("pvt_v2_tiny"))  # what is made once
+    tracemalloc.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shapes = describing.expected_shapes(config)
+    assert tracemalloc.get_traced_memory()[1] < 10e6 and sum(map(math.prod, shapes.values())) > 80e6
+    tracemalloc.stop()
+    assert (mg.random.default.state == before).all() and not mg.nn.init.weightless()
 
 
 def stub(config):

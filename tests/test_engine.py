@@ -38,7 +38,8 @@ ROOMS = {"engine", "functions", "ops", "kernels", "backend"}
 WORDS = {
     "dtypes.py",
     "checks.py",
-}  # what every room speaks: the table of dtypes; "is it a tensor?" at a function's entrance
+    "switches.py",
+}  # what every room speaks: the table of dtypes; "is it a tensor?" at a function's entrance; what `enable_grad` is
 
 
 @pytest.mark.parametrize("device", ["cpu", "mlx"])

@@ -103,7 +103,7 @@ def test_a_checkpoint_with_names_and_preprocessing(capsys, checkpoint, photograp
 
 @pytest.mark.parametrize(
     ("layout", "size", "whose"),
-    [("hf", (64, 64), "Hugging Face's"), ("timm", 71, "timm's"), ("original", 73, "the original code's")],
+    [("hf", (64, 64), "Hugging Face's"), ("timm", 71, "timm's"), ("original", 73, "the original's")],
 )
 def test_without_preprocessing_the_layouts_own_is_taken(capsys, model, tmp_path, photographs, layout, size, whose):
     with warnings.catch_warnings():
@@ -113,7 +113,10 @@ def test_without_preprocessing_the_layouts_own_is_taken(capsys, model, tmp_path,
     if layout == "timm":
         (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
     out, err = predict(capsys, folder, photographs / "b.png")
-    assert f"doesn't say how pictures are prepared; doing it as for {whose} weights" in err and err.count("\n") == 1
+    assert (
+        f"doesn't say how pictures are prepared; using what {whose} published weights take" in err
+        and err.count("\n") == 1
+    )
     with pytest.warns(UserWarning, match="doesn't say"):
         processor = Classifier.from_pretrained(folder).processor
     scaled = processor._scaled((100, 100))
@@ -161,7 +164,7 @@ def test_an_image_runs_pictures_are_prepared_as_in_training(capsys, tmp_path, ph
     data = str(tmp_path / "data")
     classifier = Classifier.create(TrainConfig(data=data), load_task(data, 32))
     classifier.save(run / "model.safetensors")
-    batch = classifier.preprocessing.transform()(mg.data.read_image(photographs / "b.png", size=32)[None], None)
+    batch = classifier.preprocessing.normalized(mg.data.read_image(photographs / "b.png", size=32)[None])
     np.testing.assert_allclose(classifier.prepare(photographs / "b.png")[0], batch[0], atol=1e-6)
     assert ImageProcessor.from_pretrained(run) == classifier.processor
     rows = answers(capsys, run, photographs, "--top-k", "1")

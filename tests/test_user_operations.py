@@ -1,11 +1,14 @@
 """Operations that a user defines: they live apart from minigrad's own, are replaced whole, and use fused operations in derivatives."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.autograd import REGISTRY, elementwise, gradcheck, gradgradcheck, op
+from minigrad.engine.operation import USERS
 
 
 def cell(text, **names):
@@ -148,3 +151,78 @@ def test_a_derivative_may_use_fused_operations(device, name):
         classes = mg.tensor([0, 2, 1], device=device)
         found.append(mg.grad(strange(x).sum(), x, create_graph=create_graph)[0].detach().numpy())
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+# --- what is no operation -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("wrong", [int, 5, "tanh", None.__class__, object(), functools.partial(np.add, 1), mg.ones(2)])
+@pytest.mark.parametrize("decorator", [op, elementwise, op(floats=True), elementwise(floats=True)])
+def test_an_operation_is_made_of_a_function(decorator, wrong):
+    known = dict(USERS)
+    with pytest.raises(
+        TypeError, match=r"^(op|elementwise): function must be a function f\(xp, \*arrays, \*\*static\), got "
+    ):
+        decorator(wrong)
+    assert known == USERS
+
+
+@pytest.mark.parametrize("kind", [{}, {"elementwise": True}, {"elementwise": True, "floats": True}])
+@pytest.mark.parametrize("given", [(), (5,), ([1.0],), (np.ones(2), 3), ("a", None), (int,), (1, 2, 3)])
+def test_an_operation_is_called_with_a_tensor(kind, given):
+    """What the function would make of anything else doesn't matter."""
+
+    def anything(xp, *values):
+        return sum(v for v in values if isinstance(v, int))
+
+    def two(xp, a, *, by=1):
+        return (a, by)
+
+    for function in (anything, two):
+        made = (op if not kind else elementwise)(function, **{k: v for k, v in kind.items() if k == "floats"})
+        with pytest.raises(TypeError, match=rf"^{function.__name__}: expected a tensor, got .*; use mg.tensor"):
+            made(*given)
+
+
+def test_a_fused_operation_is_called_with_a_tensor():
+    for given, what in (((), "nothing"), ((5, 5), "5, 5")):
+        with pytest.raises(TypeError, match=f"^linear: expected a tensor, got {what}; use mg.tensor"):
+            mg.ops.linear(*given)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(2), np.ones(()), mg.ones(1), 5, "g", [lambda ops, g: g], int, False])
+def test_a_derivative_is_a_function(wrong):
+    @op
+    def product(xp, a, b):
+        return a * b
+
+    product.defvjp(lambda ops, g, b: g * b, None)
+    expected = r"^product: a VJP must be a function f\(ops, g, …\) or None, got "
+    for vjps in ((wrong, None), (lambda ops, g, b: g * b, wrong)):
+        with pytest.raises(TypeError, match=expected):
+            product.defvjp(*vjps)
+    x = numbers(3)
+    assert mg.grad(product(x, x.detach()).sum(), x)[0].tolist() == x.tolist()  # its derivative is what it was
+
+
+@pytest.mark.parametrize("wrong", [np.ones(2), 5, mg.ones(2), None])
+def test_the_layout_of_a_view_is_a_function(wrong):
+    @op
+    def seen(xp, a):
+        return a
+
+    with pytest.raises(TypeError, match=r"^seen: layout must be a function layout\(sizes, strides, \*\*static\), got "):
+        seen.defview(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"), [(None, "None"), ("a", "str"), (object(), "object"), ((1, None), "None"), ([None], "list")]
+)
+def test_an_operation_gives_numbers(device, given, what):
+    """A function that ends without `return` is told of where it is called."""
+
+    @op
+    def pointless(xp, a):
+        return given
+
+    x = mg.ones(2, device=device)
+    with pytest.raises(TypeError, match=rf"^pointless: can't work on float32 \(2,\): expected numbers, got {what}$"):
+        pointless(x)

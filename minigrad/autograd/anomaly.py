@@ -2,7 +2,6 @@
 
 import linecache
 import math
-from typing import Self
 
 from minigrad.autograd.observe import observe
 from minigrad.callers import user_frame
@@ -25,9 +24,6 @@ class detect_anomaly(Switch):
 
     def __init__(self) -> None:
         self._observer = observe(_check_output, _check_gradients)
-
-    def _recreate_cm(self) -> Self:
-        return type(self)()
 
     def __enter__(self) -> None:
         self._observer.__enter__()

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from minigrad import checks, random
+from minigrad import checks, ops, random
 from minigrad.autograd.autocast import autocast_state
 from minigrad.engine.modes import COLLECT, WATCH, enable_grad, is_grad_enabled, state
-from minigrad.engine.operation import Node, alias
+from minigrad.engine.operation import Node
 from minigrad.engine.tensor import Tensor, _tensor
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ def collecting(chained: bool):
 
 def _on_tape(t: Tensor) -> Tensor:
     """A tensor as the result of an operation that leads nowhere."""
-    return _tensor(t.array, t.backend, Node(alias, t.backend, alias.plan(1, 1), (), ()))
+    return _tensor(t.array, t.backend, Node(ops.clone, t.backend, ops.clone.plan(1, 1), (), ()))
 
 
 def _after(values: list, earlier: list, xp) -> list:
@@ -152,7 +152,7 @@ def checkpoint(function: Callable[..., T], *inputs: Any) -> T:
     if not is_grad_enabled():
         return function(*inputs)
     part = _Part(function, inputs)
-    given = [alias(t) if r else t for t, r in zip(inputs, part.recorded, strict=True)]
+    given = [ops.clone(t) if r else t for t, r in zip(inputs, part.recorded, strict=True)]
     for t, r in zip(given, part.recorded, strict=True):
         if r and not t.backend.eager:
             t.register_hook(_waiting(weakref.ref(part)))

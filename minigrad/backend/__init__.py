@@ -10,6 +10,7 @@ tracing.py      whether a step is being traced
 import os
 from collections.abc import Callable
 
+from minigrad.backend.array import Array
 from minigrad.backend.base import Backend, launched
 from minigrad.backend.numpy_backend import NumpyBackend
 from minigrad.backend.numpy_threads import get_num_threads, num_threads, set_num_threads

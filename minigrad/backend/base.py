@@ -6,15 +6,21 @@ and arguments are numpy's. A backend's class holds only what its library lacks, 
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
+
+from minigrad.backend.array import Array
 
 if TYPE_CHECKING:
     import numpy as np
 
-Array = Any  # a raw array of the backend's library
 Shape = Sequence[int]
+
+
+def no_numbers(values: object) -> TypeError:
+    """The error for what can't be a raw array."""
+    return TypeError(f"expected numbers, got {None if values is None else type(values).__name__}")
 
 
 class Backend:
@@ -22,8 +28,8 @@ class Backend:
 
     name: str  # the device, "cpu" or "mlx"
     lib: Any  # the array library's module
-    array_type: type  # the class of its arrays
-    dtypes: dict[str, Any]  # its own dtypes by name, "float32" and so on
+    array_type: type[Array]  # the class of its arrays
+    dtypes: Mapping[str, Any]  # its own dtypes by name, "float32" and so on
     eager: bool = True  # whether values can be read without waiting for a device
     writes: bool = False  # whether arrays can be written in place
     exchanges: bool = False  # whether processes can talk: `rank_and_size`, `all_sum`, `all_gather`, `peer_lost`
@@ -49,14 +55,18 @@ class Backend:
         raise self._lacks("owns(a)")
 
     def asarray(self, values, dtype_name: str | None = None) -> Array:
-        """A raw array of a numpy array, a list or a number, or of a raw array, in the dtype of that name."""
+        """A raw array of a numpy array, a list or a number, or of a raw array, in the dtype of that name.
+
+        Raises:
+            TypeError: for anything else.
+        """
         raise self._lacks("asarray(values, dtype_name)")
 
-    def to_numpy(self, a) -> "np.ndarray":
+    def to_numpy(self, a: Array) -> "np.ndarray":
         """A raw array as numpy's; bfloat16, which numpy lacks, as float32."""
         raise self._lacks("to_numpy(a)")
 
-    def dtype(self, name: str) -> Any:
+    def dtype(self, name: str) -> object:
         """Its own dtype of that name.
 
         Raises:
@@ -66,42 +76,42 @@ class Backend:
             raise TypeError(f"device {self.name!r} has no {name}; it has {', '.join(self.dtypes)}")
         return self.dtypes[name]
 
-    def dtype_name(self, a) -> str:
+    def dtype_name(self, a: Array) -> str:
         """The name of a raw array's dtype, "float32" and so on."""
         raise self._lacks("dtype_name(a)")
 
-    def astype(self, a, name: str) -> Array:
+    def astype(self, a: Array, name: str) -> Array:
         """A raw array in the dtype of that name."""
         return a.astype(self.dtype(name))
 
     # --- array functions that not every library has, or not under this name ---
 
-    def erf(self, x) -> Array:
+    def erf(self, x: Array) -> Array:
         """2/√π ∫₀ˣ exp(-t²) dt, elementwise."""
         raise self._lacks("erf(x)")
 
-    def rsqrt(self, a) -> Array:
+    def rsqrt(self, a: Array) -> Array:
         """1/√a, elementwise."""
         return 1 / self.sqrt(a)
 
-    def sigmoid(self, a) -> Array:
+    def sigmoid(self, a: Array) -> Array:
         """1/(1 + e⁻ᵃ), elementwise."""
         return 1 / (1 + self.exp(-a))
 
-    def pad(self, a, widths) -> Array:
+    def pad(self, a: Array, widths) -> Array:
         """Zeros around `a`: for each axis (how many before, how many after)."""
         raise self._lacks("pad(a, widths)")
 
-    def linear(self, x, w, b) -> Array:
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """x·w + b for matrices (M, K), (K, N), and b (N,) or None."""
         y = x @ w
         return y if b is None else y + b
 
-    def transposed_product(self, a, b) -> Array:
+    def transposed_product(self, a: Array, b: Array) -> Array:
         """aᵀ·b for matrices (M, K), (M, N) with many rows: (K, N)."""
         return a.T @ b
 
-    def scatter(self, shape: Shape, index: tuple, g) -> Array:
+    def scatter(self, shape: Shape, index: tuple, g: Array) -> Array:
         """Zeros of `shape` with `g` added at `index`; where a position occurs several times, their sum."""
         raise self._lacks("scatter(shape, index, g)")
 
@@ -110,16 +120,16 @@ class Backend:
         the tensors that share the memory (`minigrad.engine.inplace`)."""
         return False
 
-    def set_at(self, a, index: tuple, values) -> Array:
+    def set_at(self, a: Array, index: tuple, values) -> Array:
         """A copy of `a` with `values` at `index`."""
         raise self._lacks("set_at(a, index, values)")
 
-    def add_at(self, a, index: tuple, values) -> Array:
+    def add_at(self, a: Array, index: tuple, values) -> Array:
         """`a` with `values` added at `index`, whose positions are slices. `a` is a fresh array of the caller's own, and may be
         written."""
         return self.set_at(a, index, a[index] + values)
 
-    def uniform(self, shape: Shape, dtype_name: str, seed: int, counter: int, after: list) -> Array:
+    def uniform(self, shape: Shape, dtype_name: str, seed: int, counter: int, after: list[Array]) -> Array:
         """Random numbers in [0, 1), the same for the same seed and counter, drawn once the arrays `after` are there."""
         raise self._lacks("uniform(shape, dtype_name, seed, counter, after)")
 
@@ -128,13 +138,13 @@ class Backend:
     def eval(self, *arrays) -> None:
         """Computes lazy arrays now, in one go. A library that computes at once has nothing to do, here and below."""
 
-    def start(self, arrays: Sequence) -> None:
+    def start(self, arrays: Sequence[Array]) -> None:
         """Starts to compute what is carried from one step to the next: these arrays, and those noted by `carry`."""
 
     def carry(self, tensor) -> None:
         """Has a tensor's array computed with the next `start`."""
 
-    def after(self, arrays: list, earlier: list) -> list:
+    def after(self, arrays: list[Array], earlier: list[Array]) -> list[Array]:
         """The same arrays, to be computed (again) when the earlier ones are there."""
         return arrays
 
@@ -176,11 +186,11 @@ class Backend:
         """This process's number and how many there are."""
         raise self._lacks("exchange between processes")
 
-    def all_sum(self, a) -> Array:
+    def all_sum(self, a: Array) -> Array:
         """The sum over all processes of an array that each has."""
         raise self._lacks("exchange between processes")
 
-    def all_gather(self, a) -> Array:
+    def all_gather(self, a: Array) -> Array:
         """The arrays of all processes, joined along the first axis."""
         raise self._lacks("exchange between processes")
 
@@ -194,11 +204,11 @@ class Backend:
         """Why a step can't be compiled here, for a warning; None where it can, and the following are there."""
         return f"the backend {self.name!r} computes operation by operation"
 
-    def compiled(self, function: Callable[[list], Sequence]) -> Callable[[list], Sequence]:
+    def compiled(self, function: Callable[[list[Array]], Sequence[Array]]) -> Callable[[list[Array]], Sequence[Array]]:
         """`function`, from a list of arrays to a list of arrays, as one program: traced for each new set of shapes."""
         raise self._lacks("compiled(function)")
 
-    def renamed(self, arrays: list) -> list:
+    def renamed(self, arrays: list[Array]) -> list[Array]:
         """The same arrays as other objects, for a first call of a compiled function, which may use one of them as a constant, too."""
         return arrays
 

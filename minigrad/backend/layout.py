@@ -22,11 +22,10 @@ def repeats(sizes: Sequence[int], strides: Sequence[int]) -> bool:
     return False
 
 
-def after(sizes: Sequence[int], steps: Iterable[tuple[Any, dict]]) -> Layout | None:
+def after(sizes: Sequence[int], steps: Iterable[tuple[Any, dict]]) -> Layout:
     """That of a view, by the steps that lead to it from an array in order: pairs (operation, static values), of which the operation
-    has `layout(sizes, strides, **static)`. None where a step makes a copy."""
-    at: Layout | None = in_order(sizes)
+    has `layout(sizes, strides, **static)`."""
+    at = in_order(sizes)
     for op, static in steps:
-        if at is not None:
-            at = op.layout(*at, **static)
+        at = op.layout(*at, **static)
     return at

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from minigrad.backend import mlx_compile, mlx_device, mlx_distributed, mlx_sums, tracing
-from minigrad.backend.base import Backend
+from minigrad.backend.base import Backend, no_numbers
 
 DTYPES = {
     "bool": mx.bool_,
@@ -73,12 +73,14 @@ class MLXBackend(Backend):
     def asarray(self, values, dtype_name: str | None = None):
         if isinstance(values, mx.array):
             return values if dtype_name is None else self.astype(values, dtype_name)
-        values = np.asarray(values)
-        name = dtype_name or values.dtype.name
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":  # Python's objects, text
+            raise no_numbers(values)
+        name = dtype_name or array.dtype.name
         if name == "bfloat16":
-            return mx.array(values.astype(np.float32)).astype(mx.bfloat16)
+            return mx.array(array.astype(np.float32)).astype(mx.bfloat16)
         native = self.dtype(name)
-        return mx.array(values.astype(name, copy=False), native)
+        return mx.array(array.astype(name, copy=False), native)
 
     def to_numpy(self, a):
         try:

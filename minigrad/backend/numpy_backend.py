@@ -11,7 +11,7 @@ from sys import getrefcount
 import numpy as np
 
 from minigrad.backend import numpy_erf, numpy_gemm, numpy_sums
-from minigrad.backend.base import Backend
+from minigrad.backend.base import Array, Backend, Shape, no_numbers
 
 # log(0), 1/0 and overflow give infinities and NaN in silence, as in PyTorch; `detect_anomaly` is there to look for them. numpy
 # warns in the name of the module that computes, so that one filter is enough, and costs nothing until there is a warning:
@@ -70,7 +70,12 @@ class NumpyBackend(Backend):
     transposed_product = staticmethod(numpy_gemm.in_float32(numpy_gemm.transposed_product))
 
     def asarray(self, values, dtype_name: str | None = None) -> np.ndarray:
-        return np.asarray(values, None if dtype_name is None else self.dtype(dtype_name))
+        if dtype_name is not None:
+            return np.asarray(values, self.dtype(dtype_name))
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":  # Python's objects, text
+            raise no_numbers(values)
+        return array
 
     def owns(self, a) -> bool:
         return a.__class__ is np.ndarray and a.dtype in NATIVE
@@ -83,7 +88,7 @@ class NumpyBackend(Backend):
     def dtype_name(self, a) -> str:
         return DTYPE_NAMES[a.dtype]
 
-    def astype(self, a, name: str):
+    def astype(self, a, name: str) -> Array:
         return a.astype(self.dtype(name), copy=False)
 
     def to_numpy(self, a) -> np.ndarray:
@@ -106,27 +111,27 @@ class NumpyBackend(Backend):
     def why_not_compiled(self) -> str:
         return "numpy computes operation by operation"
 
-    def uniform(self, shape, dtype_name: str, seed: int, counter: int, after: list):
+    def uniform(self, shape: Shape, dtype_name: str, seed: int, counter: int, after: list) -> np.ndarray:
         stream = np.random.Philox(key=seed, counter=counter << 128)
         return np.random.Generator(stream).random(shape, np.float64 if dtype_name == "float64" else np.float32)
 
     # numpy's sum, max, … are functions in Python around these: slower, and what they warn of comes from numpy's modules.
     sum = staticmethod(numpy_sums.total)
 
-    def mean(self, a, axis=None, keepdims=False):
+    def mean(self, a, axis=None, keepdims=False) -> Array:
         total = numpy_sums.total(a if a.dtype != FLOAT16 else a.astype(np.float32), axis, keepdims)
         return (total / (a.size // max(total.size, 1))).astype(a.dtype, copy=False)
 
-    def max(self, a, axis=None, keepdims=False):
+    def max(self, a, axis=None, keepdims=False) -> Array:
         return np.maximum.reduce(a, axis, keepdims=keepdims)
 
-    def min(self, a, axis=None, keepdims=False):
+    def min(self, a, axis=None, keepdims=False) -> Array:
         return np.minimum.reduce(a, axis, keepdims=keepdims)
 
-    def any(self, a, axis=None, keepdims=False):
+    def any(self, a, axis=None, keepdims=False) -> Array:
         return np.logical_or.reduce(a, axis, keepdims=keepdims)
 
-    def all(self, a, axis=None, keepdims=False):
+    def all(self, a, axis=None, keepdims=False) -> Array:
         return np.logical_and.reduce(a, axis, keepdims=keepdims)
 
     cumsum = staticmethod(numpy_sums.running)
@@ -139,11 +144,11 @@ class NumpyBackend(Backend):
             return _masked(~condition, b)
         return np.where(condition, a, b)
 
-    def sign(self, a):
+    def sign(self, a) -> Array:
         positive = np.greater(a, 0).astype(a.dtype)
         return positive if a.dtype.kind == "b" else positive - np.less(a, 0)  # 0 for NaN, as in MLX and PyTorch
 
-    def sigmoid(self, a):
+    def sigmoid(self, a) -> Array:
         return 1 / (1 + np.exp(-a))  # by tanh what is far below 0 would be rounded to multiples of 1e-7
 
     def pad(self, a, widths) -> np.ndarray:

@@ -75,7 +75,7 @@ def _erf32(x, out):
     np.tanh(out, out=out)
 
 
-def erf(x):
+def erf(x) -> np.ndarray:
     """erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise, in x's own memory order and dtype (float32 for whole numbers)."""
     if x.dtype.kind != "f":
         x = x.astype(np.float32)

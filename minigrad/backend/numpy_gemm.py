@@ -1,6 +1,7 @@
 """Matrix products of tall matrices, rows at a time: what follows a product (a bias, a sum) finds its rows in the cache."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +14,7 @@ ROWS = 32  # of a product that are worth a part of their own
 FLOAT16 = np.dtype(np.float16)
 
 
-def in_float32(function):
+def in_float32(function: Callable) -> Callable[..., np.ndarray]:
     """`function`, with products of float16 computed in float32, for which there is BLAS, and rounded once."""
 
     @functools.wraps(function)
@@ -56,7 +57,7 @@ def linear_into(x, w, b, out) -> None:
     parallel(work, len(blocks))
 
 
-def linear(x, w, b):
+def linear(x, w, b) -> np.ndarray:
     """x·w + b for matrices x (M, K), w (K, N), and b (N,) or None."""
     if max(x.size, x.shape[0] * w.shape[1]) <= BLOCK and product_shares(x.shape[0], w) == 1:
         y = x @ w
@@ -68,7 +69,7 @@ def linear(x, w, b):
     return out
 
 
-def transposed_product(a, b):
+def transposed_product(a, b) -> np.ndarray:
     """aᵀ·b for a (M, K), b (M, N): (K, N). Threads share the rows of large matrices, whose parts are summed in their order, or where
     these are fewer than columns, the columns of the wider one."""
     (m, k), n = a.shape, b.shape[1]

@@ -1,25 +1,34 @@
-"""Sums in numpy whose rounding error hardly grows with the number of terms.
+"""Sums in numpy whose rounding error doesn't grow with the number of terms.
 
 numpy adds pairwise along the axis that is innermost in memory, and one number after the other along every other axis: its sum of
-20 million float32 ones over the first axis of a matrix is 16,777,216. Here at most `TERMS` numbers along another axis are added in
-float32, by BLAS as a product with ones, which takes less time than numpy's sum; their sums are added in float64 and rounded once.
-float16 is summed in float32 and rounded once. Sums of float64 are numpy's own.
+20 million float32 ones over the first axis of a matrix is 16,777,216. Here at most `TERMS` numbers are added in float32, by BLAS as
+a product with ones, which takes less time than numpy's sum; their sums are added in float64 and rounded once. float16 is summed in
+float32 and rounded once. Sums of float64 are numpy's own.
+
+The worst case: each rounding loses 2⁻²⁴ of the sum of sizes at most. A term is rounded `TERMS` - 1 = 14 times in float32, once when
+the sum in float64 becomes float32, and once more when a mean is divided: 16·2⁻²⁴ = 9.54e-7. numpy's own sum serves where it rounds
+no term more often, see `_roundings`.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-TERMS = 16  # terms that may be added in any order: they lose 15·2⁻²⁴ = 9e-7 of the sum of their sizes at most
-FEW = 64  # numbers whose cumulative sums are numpy's own, and rows that are apart whose sums are added one by one
+from minigrad.backend.array import Array
+
+TERMS = 15  # terms that may be added in any order: each is rounded 14 times at most
 SMALL = 1 << 12  # numbers that are added in float64 at once
+LONG = 1000  # numbers of a row that BLAS adds row by row
+CACHED = 1 << 22  # numbers that a cache may hold: more are read one after the other
 NARROW = 32  # numbers in a row of which BLAS adds more rows in less time than numpy
 ALONE = (
     400_000  # numbers of a matrix that OpenBLAS adds on one thread; threads wait for each other where cores are busy
 )
+STEPS = 8  # numbers of a block of cumulative sums
 ROW = 512  # products of one row that BLAS adds up at a time
 FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 ONES, WIDE_ONES = [np.ones(n, FLOAT32) for n in range(TERMS + 1)], np.ones(SMALL)
@@ -32,39 +41,80 @@ _dot, _matmul = np.ndarray.dot, np.matmul
 _AS_NUMPY = {np.dtype(c): math.inf for c in np.typecodes["All"] + "?"} | {FLOAT32: TERMS, FLOAT16: -1}
 
 
-def total(a, axis=None, keepdims=False):
+def total(a, axis=None, keepdims=False) -> Array:
     """Σ over an axis, a tuple of axes, or all (None). In float32 it differs from the exact sum by less than 1e-6·Σ|a|; float16 is
     summed in float32 and rounded once."""
-    most, ndim = _AS_NUMPY[a.dtype], a.ndim
-    if a.size <= most or ndim == 1 < most:
+    most = _AS_NUMPY[a.dtype]
+    if a.size <= most:
         return _reduce(a, axis, None, None, keepdims)
     if most < 0:
         return total(a.astype(FLOAT32), axis, keepdims).astype(FLOAT16)
-    if a.flags.c_contiguous:
-        if axis is None or axis == -1 or axis == ndim - 1 or axis.__class__ is tuple and len(axis) == ndim:
-            return _reduce(a, axis, None, None, keepdims)
-        if ndim == 2 and axis.__class__ is int:
-            y = _columns(a.shape, a.strides)(a)
-            return y[None] if keepdims else y
     return _in_order(a.shape, a.strides, axis, keepdims)(a)
 
 
 def columns(a):
     """Σ over the rows of float32 matrices (…, M, N): (…, N)."""
-    return _columns(a.shape, a.strides)(a)
+    return _columns(a.shape, a.strides)(a).astype(FLOAT32, copy=False)
+
+
+@functools.cache
+def _roundings(n):
+    """How often numpy rounds a term of a sum of n numbers at most: it has eight sums of every eighth number, adds these up and
+    then the numbers that are left over; of more than 128 numbers it adds two halves."""
+    if n <= 128:
+        return n // 8 + 2 + n % 8 if n >= 8 else max(n - 1, 0)
+    half = n // 16 * 8
+    return 1 + max(_roundings(half), _roundings(n - half))
+
+
+@functools.lru_cache(4096)
+def _rows(shape, strides) -> Callable:
+    """What sums arrays of one layout over their last axis, in float32 or, not yet rounded, float64."""
+    *lead, width = shape
+    if strides[-1] != 4:  # BLAS adds no numbers that are apart; numpy's sums of 576 are rounded 14 times
+        lengths = [width // 576 * 576] if width >= 576 else []
+        while left := width - sum(lengths):
+            lengths.append(next(n for n in range(left, 0, -1) if _roundings(n) < TERMS))
+        ends = list(itertools.accumulate(lengths))
+        cuts = [(slice(e - n, e), (*lead, -1, min(n, 576))) for n, e in zip(lengths, ends, strict=True)]
+        parts = lambda a: [_reduce(a[..., i].reshape(cut), -1) for i, cut in cuts]  # noqa: E731
+        return lambda a: _reduce(np.concatenate(parts(a), -1), -1, FLOAT64)
+    cached = math.prod(shape) <= CACHED
+    terms = 8 if width >= NARROW * 8 and lead and not (cached and width >= LONG) else TERMS  # BLAS adds rows of 8 best
+    if terms == TERMS:
+        terms = next((t for t in range(TERMS, 8, -1) if width % t == 0), TERMS)
+    blocks, left = divmod(width, terms)
+    ones, count, rest = ONES[terms], blocks * terms, ONES[left]
+    if width >= LONG and (not lead or cached):  # a row is read as 15 shorter ones, which are added
+        product, stacked = _matmul if count <= ALONE else _in_pieces, (*lead, terms, blocks)
+        sums = lambda a: _reduce(product(ones, a[..., :count].reshape(stacked)), -1, FLOAT64)  # noqa: E731
+    elif terms > 8 and lead:  # one product of the same terms of all rows takes less time than one of each row
+        pieces = [slice(i, i + ALONE // terms) for i in range(0, lead[-1], ALONE // terms)]
+
+        def sums(a):
+            y = np.empty((*lead[:-1], blocks, lead[-1]), FLOAT32)
+            a = a[..., :count].reshape(*lead, blocks, terms).swapaxes(-2, -3)
+            for piece in pieces:
+                _matmul(a[..., piece, :], ones, y[..., piece])
+            return _matmul(WIDE_ONES[:blocks], y)
+
+    else:
+        stacked = (*lead, blocks, terms)
+        sums = lambda a: _reduce(_matmul(a[..., :count].reshape(stacked), ones), -1, FLOAT64)  # noqa: E731
+    return (lambda a: sums(a) + _matmul(a[..., count:], rest)) if left else sums
 
 
 @functools.lru_cache(4096)
 def _columns(shape, strides) -> Callable:
-    """What sums the rows of matrices of one layout."""
+    """What sums the rows of matrices of one layout, in float32 or, not yet rounded, float64."""
     *lead, rows, width = shape
     row, step = strides[-2:]
     size, times = math.prod(shape), _matmul if lead else _dot
     if (
         size <= SMALL or step != 4 and TERMS < rows <= SMALL and size <= 4 * SMALL
     ):  # BLAS adds no numbers that are apart
-        return lambda a, ones=WIDE_ONES[:rows]: times(ones, a).astype(FLOAT32)
-    if rows <= TERMS or width == 1:
+        return lambda a, ones=WIDE_ONES[:rows]: times(ones, a)
+    if rows <= TERMS:
         return lambda a: _reduce(a, -2)
     parts = [t for t in range(TERMS, 1, -1) if rows % t == 0]
     twice = [t for t in parts if t + rows // t <= TERMS + 1]  # the sums of blocks, too, may be added in float32
@@ -88,8 +138,8 @@ def _columns(shape, strides) -> Callable:
     wide_ones = WIDE_ONES[:blocks] if blocks <= SMALL and (width <= NARROW or math.prod(sums) <= 4 * SMALL) else None
     second = (lambda y: _reduce(y, -2, FLOAT64)) if wide_ones is None else lambda y: times(wide_ones, y)
     if not left:
-        return lambda a: second(first(a)).astype(FLOAT32)
-    return lambda a: (second(first(a[few])) + rest(a)).astype(FLOAT32)
+        return lambda a: second(first(a))
+    return lambda a: second(first(a[few])) + rest(a)
 
 
 def _in_pieces(ones, a):
@@ -104,38 +154,50 @@ def _in_pieces(ones, a):
     return y
 
 
-def running(a, axis):
-    """The sums of the first 1, 2, … numbers along an axis: of float32 added up in float64, of float16 in float32, and rounded."""
-    if a.dtype == FLOAT32 and a.size > FEW and a.shape[axis] > TERMS:
-        if a.size <= SMALL:
-            return _accumulate(a.astype(FLOAT64), axis).astype(FLOAT32)
-        return _running(a, axis % a.ndim).astype(FLOAT32, copy=False)
+def running(a, axis) -> Array:
+    """The sums of the first 1, 2, … numbers along an axis: float32 to within 1e-6 of the sum of their sizes; float16 is added up in
+    float32 and rounded."""
+    if a.dtype == FLOAT32 and a.shape[axis] > TERMS:
+        axis %= a.ndim
+        beside = math.prod(a.shape[axis + 1 :])
+        if a.size <= 4 * SMALL or 1 < beside < NARROW or beside == 1 and a.shape[axis] < LONG:
+            y = a.astype(FLOAT64)
+            return _accumulate(y, axis, None, y).astype(FLOAT32)
+        return _in_steps(a, axis)
     if a.dtype == FLOAT16:
         return running(a.astype(FLOAT32), axis).astype(FLOAT16)
     return _accumulate(a, axis)
 
 
-def _running(a, axis):
-    """numpy adds one number after the other, each of which waits for the sum before: so pairs are added first, and every second
-    running sum is one of the pairs'."""
-    n = a.shape[axis]
-    if n <= TERMS or a.size <= (4 * SMALL if axis == a.ndim - 1 else SMALL):
-        y = a.astype(FLOAT64)
-        return _accumulate(y, axis, None, y)
-    before = (slice(None),) * axis
-    even, odd = (*before, slice(0, n // 2 * 2, 2)), (*before, slice(1, None, 2))
-    first, later = (*before, slice(1)), (*before, slice(2, None, 2))
-    pairs = _running(np.add(a[even], a[odd], dtype=FLOAT64), axis)
-    out = np.empty(a.shape, a.dtype)
-    out[first], out[odd] = a[first], pairs
-    np.add(a[later], pairs[(*before, slice((n - 1) // 2))], out=out[later], casting="same_kind")
+def _in_steps(a, axis):
+    """numpy adds one number after the other, each of which waits for the sum before: so it adds the second numbers of all blocks of
+    `STEPS` at once, then the third ones. What comes before a block is added up in float64. A term is rounded 7 + 1 + 1 times."""
+    before, n = (slice(None),) * axis, a.shape[axis]
+    blocks, left = divmod(n, STEPS)
+    whole, cut = (*before, slice(n - left)), (*a.shape[:axis], blocks, STEPS, *a.shape[axis + 1 :])
+    out = np.empty(a.shape, FLOAT32)
+    terms, sums = a[whole].reshape(cut), out[whole].reshape(cut)
+    places = [(*before, slice(None), i) for i in range(STEPS)]
+    sums[places[0]] = terms[places[0]]
+    for i in range(1, STEPS):
+        np.add(sums[places[i - 1]], terms[places[i]], out=sums[places[i]])
+    ends = sums[places[-1]].astype(FLOAT64)
+    _accumulate(ends, axis, None, ends)
+    past, later = ends[(*before, slice(blocks - 1))].astype(FLOAT32), sums[(*before, slice(1, None))]
+    for place in places:
+        later[place] += past
+    if left:
+        rest = a[(*before, slice(n - left, n))].astype(FLOAT64)
+        out[(*before, slice(n - left, n))] = (
+            _accumulate(rest, axis, None, rest) + ends[(*before, slice(blocks - 1, None))]
+        )
     return out
 
 
 def scatter(shape, index, g):
     """Zeros of `shape` with g added at `index`, an array at least among its entries. Many numbers are added in float64, so that it
     doesn't matter how many meet in one place."""
-    if g.dtype not in (FLOAT16, FLOAT32) or g.size <= FEW and g.dtype == FLOAT32:
+    if g.dtype not in (FLOAT16, FLOAT32) or g.size <= TERMS and g.dtype == FLOAT32:
         return _added(shape, index, g, g.dtype)
     if math.prod(shape) <= 4 * g.size:
         return _added(shape, index, g, FLOAT64).astype(g.dtype)
@@ -207,35 +269,34 @@ def _in_order(shape, strides, axis, keepdims) -> Callable:
     inner, steps = [shape[i] for i in order], [strides[i] for i in order]
     places = [i for i, j in enumerate(order) if j in axes and shape[j] > 1]
     end = places.pop() + 1
-    first, apart = end - 1, 1
-    while places and places[-1] == first - 1:
-        if steps[first - 1] != inner[first] * steps[first]:
-            apart *= inner[first - 1]
-            if apart > FEW or end < ndim:
-                break
+    first = end - 1
+    while places and places[-1] == first - 1 and steps[first - 1] == inner[first] * steps[first]:
         first = places.pop()
-    some, others = tuple(order[first:end]), tuple([order[i] for i in places])
-    if end == ndim:  # numpy adds pairwise
-        few = math.prod([shape[i] for i in others]) <= TERMS
-        if few and (size > 2 * SMALL or apart == 1 and not others):
-            return lambda a: _reduce(a, axes, None, None, keepdims)
-        if size > 2 * SMALL:
-            return lambda a: total(_reduce(a, some, None, None, True), others, True).reshape(out)
-    if size <= 2 * SMALL and (others or end == ndim):
+    others, outer, length = [order[i] for i in places], tuple(places), math.prod(inner[first:end])
+    if end == ndim and _roundings(length) + math.prod([shape[i] for i in others]) <= TERMS + 1:
+        return lambda a: _reduce(a, axes, None, None, keepdims)
+    if size <= (4 if length < size else 2) * SMALL and (others or end == ndim):
         return lambda a: _reduce(a, axes, FLOAT64, None, keepdims).astype(FLOAT32)
-    rows = (*inner[:first], math.prod(inner[first:end]), math.prod(inner[end:]))
-    left = [i for i in order if i not in axes and shape[i] > 1]
-    if others or left != sorted(left):
-        summed, outer = (*inner[:first], *[1] * (end - first), *inner[end:]), tuple(places)
-        back = sorted(range(ndim), key=order.__getitem__)
+    if end == ndim:  # one after the other in memory: each of `others` is put beside these
+        rows, sums = (*inner[:first], length), _rows((*inner[:first], length), (*steps[:first], steps[-1]))
+    else:
+        rows = (*inner[:first], length, math.prod(inner[end:]))
+        sums = _columns(rows, (*steps[:first], steps[end - 1], steps[-1]))
+    back = [i for i in sorted(range(ndim), key=order.__getitem__)]
+    summed = (*inner[:first], *[1] * (end - first), *inner[end:])
+    moved = [i for i in order if i not in axes and shape[i] > 1] != [
+        i for i in range(ndim) if i not in axes and shape[i] > 1
+    ]
 
-        def sum_in_order(a):
-            y = columns(a.transpose(order).reshape(rows)).reshape(summed)
-            return (total(y, outer, True) if outer else y).transpose(back).reshape(out)
+    def sum_in_order(a):
+        y = sums((a if order == sorted(order) else a.transpose(order)).reshape(rows))
+        if outer or moved:
+            y = y.reshape(summed)
+            y = (_reduce(y, outer, FLOAT64, None, True) if outer else y).transpose(back)
+        return y.reshape(out).astype(FLOAT32, copy=False)
 
-        return sum_in_order
-    if ndim == 2 and not keepdims:
-        return (lambda a: columns(a.T)) if axes[0] else columns
-    if order == sorted(order):
-        return lambda a: columns(a.reshape(rows)).reshape(out)
-    return lambda a: columns(a.transpose(order).reshape(rows)).reshape(out)
+    if ndim == 2 and not keepdims and len(axes) == 1:  # the commonest
+        if order == [0, 1]:
+            return lambda a: sums(a).astype(FLOAT32, copy=False)
+        return lambda a: sums(a.T).astype(FLOAT32, copy=False)
+    return sum_in_order

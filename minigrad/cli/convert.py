@@ -1,15 +1,11 @@
 """`minigrad convert`."""
 
 import argparse
-import warnings
 from pathlib import Path
-from typing import Any
 
 from minigrad import models
 from minigrad.cli.errors import UsageError
 from minigrad.interop.hub import locate
-from minigrad.interop.reading import read_weights
-from minigrad.models.checkpoints.saving import preprocessing
 
 TEXT = "rewrite a checkpoint in the layout of Hugging Face, timm or the original code"
 EXAMPLES = """examples:
@@ -20,7 +16,6 @@ EXAMPLES = """examples:
 
 SOURCE is a folder, a file (.safetensors, .pth, .bin, *.index.json) or a name on the hub; its layout is recognised. How
 pictures are prepared goes along, where it says so."""
-ORIGINS = {"hf": "Hugging Face's", "timm": "timm's", "original": "the original's"}
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -51,23 +46,9 @@ def run(source: str, target: str, to: str, num_classes: int | None, config: str 
         raise UsageError(f"the folder {target} isn't empty; give another")
     path = locate(source, local_files_only=local_files_only)
     model = models.from_pretrained(path, config=config, num_classes=num_classes)
-    folder = models.save_pretrained(model, target, layout=to, image_processor=_processor(path, model.config))
+    shape = model.config.in_channels, *model.config.image_shape
+    processor = models.ImageProcessor.of_checkpoint(path, shape, must=False) if shape[0] in (1, 3) else None
+    folder = models.save_pretrained(model, target, layout=to, image_processor=processor)
     count = sum(p.numel() for p in model.parameters())
     print(f"{folder}: PVT v2 with {count:,} parameters, {model.config.num_classes or 'no'} classes")
     return 0
-
-
-def _processor(path: Path, config: models.PVTV2Config) -> Any:
-    """How the source's pictures are prepared; as its origin's published weights have it, where it doesn't say."""
-    if config.in_channels not in (1, 3):
-        return None
-    try:
-        return models.ImageProcessor.from_pretrained(path)
-    except ValueError:
-        layout = read_weights(path).layout
-        warnings.warn(
-            f"{path} doesn't say how pictures are prepared, or prepares them otherwise than by size and colour; written is what "
-            f"{ORIGINS[layout]} published weights take",
-            stacklevel=2,
-        )
-        return preprocessing(layout, *config.image_shape, config.in_channels)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minigrad import checks
+from minigrad.ops.pool import bilinear
 
 Transform = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
@@ -91,13 +92,7 @@ class Resize(_Transform):
 
     def _weights(self, n: int, m: int) -> np.ndarray:
         """The matrix (m, n) that scales a row of n pixels to m."""
-        scale = n / m
-        width = max(scale, 1.0) if self.antialias else 1.0
-        centres = (np.arange(m) + 0.5) * scale - 0.5
-        if not self.antialias:
-            centres = centres.clip(0, n - 1)
-        weights = np.maximum(0, 1 - abs(centres[:, None] - np.arange(n)) / width)
-        return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        return bilinear(n, m, n / m, antialias=self.antialias).astype(np.float32)
 
 
 class CenterCrop(_Transform):
@@ -188,7 +183,7 @@ def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
 
 def _pixels(transform: _Transform, images: object) -> np.ndarray:
     """The images, if they are an array (..., H, W)."""
-    who, remedy = type(transform).__name__, "use .numpy()" if hasattr(images, "_edge") else ""
+    who, remedy = type(transform).__name__, "use .numpy()" if checks.is_tensor(images) else ""
     array = checks.instance(who, "images", images, np.ndarray, "a numpy array (..., H, W)", remedy)
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise ValueError(

@@ -8,34 +8,40 @@ array. A write to one of them puts the new values back into the memory along its
 again (`renew`), so that reading costs nothing. A recorded write renews edges, too, but for those of `detach()` and `.data`.
 """
 
-import functools
 import math
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 from minigrad import messages
-from minigrad.backend import tracing
+from minigrad.backend import layout, tracing
 from minigrad.engine.modes import GRAD, state
 from minigrad.engine.operation import TENSORS, raw
 from minigrad.engine.tensor import Tensor, _tensor
 
 WRITING = (
     threading.RLock()
-)  # several threads may write to views of one tensor, or add to one gradient, and observers within that
+)  # threads may write to views of one tensor or add to one gradient, and observers within that
 
 
 class Memory:
     """What tensors share: an array, and weak references to them."""
 
+    __slots__ = ("array", "members", "limit", "__weakref__")
+
     def __init__(self, array):
-        self.array: Any = array
-        self.members: dict[int, weakref.ref[Tensor]] = {}
+        self.array, self.members, self.limit = array, [], 16
 
     def living(self) -> list[Tensor]:
-        found = [reference() for reference in list(self.members.values())]
-        return [t for t in found if t is not None and getattr(t._ties, "memory", None) is self]  # others have left it
+        """The tensors that share it; others have died or left it."""
+        return [t for r in self.members if (t := r()) is not None and t._ties is not None and t._ties.memory is self]
+
+    def purge(self) -> None:
+        """Forgets the dead."""
+        with WRITING:
+            n = len(self.members)  # another thread may add to them meanwhile
+            living = {id(t): weakref.ref(t) for reference in self.members[:n] if (t := reference()) is not None}
+            self.members[:n], self.limit = living.values(), 16 + 2 * len(living)
 
 
 class Ties:
@@ -45,33 +51,37 @@ class Ties:
     Tensors whose gradients flow to one place are a family. Its first has the `edge` of that place, and is the others' `family`.
     """
 
-    __slots__ = ("memory", "family", "steps", "manner", "tensor", "edge")
+    __slots__ = ("memory", "family", "steps", "manner", "tensor", "edge", "at")
 
     def __init__(self, t: Tensor, memory: Memory, family: "Ties | None" = None, steps: tuple = (), manner: str = ""):
-        self.memory, self.family, self.steps, self.manner, self.edge = memory, family, steps, manner, t._edge
-        self.tensor = memory.members[id(t)] = weakref.ref(t, functools.partial(forget, weakref.ref(memory), id(t)))
+        self.memory, self.family, self.steps, self.manner = memory, family, steps, manner
+        self.at: layout.Layout | None = None
+        self.edge, self.tensor = t._edge, weakref.ref(t)
+        memory.members.append(self.tensor)
+        if len(memory.members) > memory.limit:
+            memory.purge()
 
-
-def forget(memory: weakref.ref, key: int, _) -> None:
-    if (found := memory()) is not None:
-        found.members.pop(key, None)
+    def layout(self) -> layout.Layout:
+        """Where the tensor's elements lie in the memory."""
+        self.at = at = self.at or layout.after(self.memory.array.shape, self.steps)
+        return at
 
 
 def ties(t: Tensor) -> Ties:
     """Those of a tensor, which get a memory of its own if it has none yet."""
-    if t._ties is None:
-        t._ties = Ties(t, Memory(t._data))
+    t._ties = t._ties or Ties(t, Memory(t._data))
     return t._ties
 
 
 def viewed(base: Tensor, view: Tensor, op, static: dict, manner: str = "") -> None:
     """Notes that `view` is what a view operation made of `base`, unless it is a copy (x[[0, 1]], a reshaping of what isn't in order)."""
-    sizes, steps = (base.shape, ()) if base._ties is None else (base._ties.memory.array.shape, base._ties.steps)
-    if op.copies is not None and op.copies(sizes, steps, **static):
+    if op.copies is not None and op.copies(base._ties, **static):
         return
     of = ties(base)
     manner = manner or of.manner if state.mode & GRAD else "no_grad"
-    view._ties = Ties(view, of.memory, of.family or of, (*steps, (op, static)), manner)
+    view._ties = Ties(view, of.memory, of.family or of, (*of.steps, (op, static)), manner)
+    if of.at:
+        view._ties.at = op.layout(*of.at, **static)
 
 
 def share(t: Tensor, other: Tensor) -> Tensor:
@@ -141,10 +151,7 @@ def set_array(t: Tensor, array) -> None:
         of = t._ties
         if of is None:
             t._data = array
-        elif not of.steps:
-            of.memory.array = array
-            renew(of.memory)
-        elif writable(t):
+        elif of.steps and writable(t):
             t._data[...] = array
         else:
             of.memory.array = put_back(raw(t._backend), t._backend, of.memory.array, of.steps, array)
@@ -161,10 +168,11 @@ def writable(t: Tensor) -> bool:
     """Whether t's array may be written in place: its library allows that, and nobody else holds the memory. Where somebody does, the
     tensors that share it get a copy first."""
     xp, memory = t._backend, t._ties and t._ties.memory
-    if not xp.alone(t, memory) and xp.writes and memory is not None:
+    if not (alone := xp.alone(t, memory)) and xp.writes and memory is not None:
         memory.array = xp.array(memory.array, order="C")
         renew(memory)
-    return xp.alone(t, memory)
+        alone = xp.alone(t, memory)
+    return alone
 
 
 def follow(ops, array, steps: Sequence):
@@ -179,7 +187,7 @@ def put_back(ops, xp, base, steps: Sequence, value):
     if not steps:
         return value
     (op, static), rest = steps[0], steps[1:]
-    if any(step.put is None for step, _ in steps):  # by the positions of what the steps show
+    if len(steps) > 8 or any(step.put is None for step, _ in steps):  # by the positions of what the steps show
         shape = tuple(base.shape)
         at = xp.reshape(follow(raw(xp), xp.reshape(xp.arange(math.prod(shape)), shape), steps), (-1,))
         flat = ops.update(ops.reshape(base, shape=(-1,)), ops.reshape(value, shape=(-1,)), index=(at,))

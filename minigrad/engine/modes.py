@@ -1,10 +1,9 @@
 """What is switched on in this thread: recording of operations, and observers."""
 
 import threading
-from collections.abc import Callable
 from typing import Any, Self
 
-from minigrad.switches import Switch
+from minigrad.switches import BareSwitch
 
 # Bits of the mode: record the tape; somebody observes operations; mixed precision; somebody collects nodes; a step is traced.
 GRAD, WATCH, AUTOCAST, COLLECT, TRACE = 1, 2, 4, 8, 16
@@ -23,7 +22,7 @@ class State(threading.local):
 state = State()
 
 
-class no_grad(Switch):
+class no_grad(BareSwitch):
     """Context manager and decorator (with or without brackets, also of a generator function): operations inside are not recorded, their
     results require no gradient.
 
@@ -38,24 +37,13 @@ class no_grad(Switch):
 
     on = False
 
-    def __new__(cls, function: Callable | None = None):
-        self = super().__new__(cls)
-        return self if function is None else self(function)
-
-    def __init__(self, function: Callable | None = None) -> None:
-        self._before: list[int] = []
-
-    def _recreate_cm(self):
-        return type(self)()
-
     def __enter__(self) -> Self:
         self._before.append(state.mode)
         state.mode = state.mode | GRAD if self.on else state.mode & ~GRAD
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         state.mode = state.mode & ~GRAD | self._before.pop() & GRAD
-        return False
 
 
 class enable_grad(no_grad):

@@ -23,23 +23,26 @@ import types
 import weakref
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from minigrad import messages
-from minigrad.backend import tracing
+from minigrad.backend import Array, Backend, tracing
 from minigrad.dtypes import ALL, beside, beyond, common, float32, int64, plain
 from minigrad.engine.modes import AUTOCAST, GRAD, SLOW, state
 from minigrad.engine.tensor import Tensor, _tensor
 
+Y = TypeVar("Y", bound=Tensor | tuple[Tensor, ...])
 REGISTRY: dict[str, "Op"] = {}  # minigrad's own operations, which derivatives reach as `ops.name`
 USERS: dict[str, "Op"] = {}  # those defined elsewhere; a derivative finds them where minigrad has none of the name
+METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}  # of an input
+NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}  # where no tensor says more
 
 
-class Op:
+class Op(Generic[Y]):
     """A differentiable operation; see the module's text. Call it with tensors (and, if elementwise, Python numbers)."""
 
     def __init__(self, forward: Callable, elementwise: bool = False, floats: bool = False, promote_from: int = 0):
-        signature = inspect.signature(forward)
+        signature = messages.signature("op", forward)
         parameters = [p for p in signature.parameters.values() if p.name != "xp"]
         self.__signature__ = signature.replace(parameters=parameters)
         self.name, self.forward, self.__doc__ = forward.__name__.rstrip("_"), forward, forward.__doc__
@@ -57,23 +60,25 @@ class Op:
     def defvjp(self, *vjps: Callable | None) -> None:
         """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
         which may name `i`, the input's position. Called again, it replaces them."""
-        if len(vjps) != (count := 1 if self.variadic else len(self.inputs)):
-            raise messages.wrong_number(self, count, len(vjps))
+        count = 1 if self.variadic else len(self.inputs)
+        messages.check_vjps(self, count, vjps)
         self.vjps, self.plans = vjps if any(vjps) else (), {}
         self.plan(2**count - 1 if self.vjps else 0, count)  # complains of a name that stands for nothing
 
     def defview(self, layout: Callable, put: Callable | None = None, copies: Callable | None = None) -> None:
         """Makes it a view operation, whose result shares its input's memory (inplace.py). layout(sizes, strides, **static): shape and
         strides of the result, or None. put(ops, base, part, **static): `base` with `part` in place of what is seen of it; None: by
-        positions. copies(sizes, steps, **static): whether it copies after all what these steps make of a memory of this shape."""
+        positions. copies(ties, **static): whether the result is a copy and no view; `ties` are the input's, None if it has none."""
+        messages.check_layout(self, layout)
         self.layout, self.put, self.copies = layout, put, copies
 
-    def __call__(self, *inputs, **static):
+    def __call__(self, *inputs: Any, **static: Any) -> Y:
         mode = state.mode
         if mode & AUTOCAST and self.own:
             inputs = state.cast(self.name, inputs)
         # 1. The inputs' arrays; which of them require a gradient (a bit for each); do they agree?
         xp: Any = None
+        dtype = None
         arrays, wanted, bit, one_dtype, one_shape = [], 0, 1, True, True
         for t in inputs:
             if isinstance(t, Tensor):
@@ -97,17 +102,17 @@ class Op:
             if not one_dtype or self.floats and dtype not in self.fits:
                 changed, rounded = matched(self, inputs)
                 if changed is not None:
-                    result = self(*changed, **static)
+                    result: Any = self(*changed, **static)
                     return result.astype(rounded) if rounded else result
                 if one_dtype:
                     self.fits.add(dtype)
         # 3. The arithmetic.
         try:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
+            if y.__class__ is not xp.array_type:
+                y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
             raise messages.explained(self, error, inputs, static) from error
-        if y.__class__ is not xp.array_type:
-            y = tuple([xp.asarray(a) for a in y]) if y.__class__ is tuple else xp.asarray(y)
         # 4. The tape.
         node = None
         if wanted and mode & GRAD and self.vjps:
@@ -121,21 +126,21 @@ class Op:
                     node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
                 elif not one_shape:
                     node.expected = [arrays[k].shape for k in plan.positions]
-        out = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
+        out: Any = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
         if self.layout is not None and isinstance(out, Tensor):
             inplace.viewed(inputs[0], out, self, static)
         if mode & SLOW:
             observed(self, inputs, out, static, node)
         return out
 
-    def pull(self, node: "Node", g, create_graph: bool) -> Sequence:
+    def pull(self, node: "Node", g, create_graph: bool) -> Sequence[Tensor | Array | None]:
         """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
         ops = TENSORS if create_graph else node.xp.raw or raw(node.xp)
         saved = [node.saved_tensor(*pair) for pair in node.kept()] if create_graph else node.saved
         results = node.plan.run(ops, g, saved)
         return results if node.expected is None else self.fitted(node, ops, results)
 
-    def fitted(self, node: "Node", ops, results) -> Sequence:
+    def fitted(self, node: "Node", ops, results: Sequence) -> Sequence[Tensor | Array | None]:
         """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
         pairs = list(zip(results, node.expected, strict=True))
         if self.elementwise:
@@ -155,7 +160,7 @@ class Op:
             self.plans[wanted] = Plan(list(vjps), list(vjps.values()), needs)
         return self.plans[wanted]
 
-    def need(self, name: str, k: int) -> tuple[Any, Any]:
+    def need(self, name: str, k: int) -> tuple[int | str | None, int | Callable[[tuple], object]]:
         """What a parameter of the VJP by input `k` stands for (an input's position, "y", or None for anything else), and where it is
         found: a place in the record (*arrays, output, backend, static values), or a function of it."""
         base, _, what = name.rpartition("_")
@@ -174,7 +179,7 @@ class Op:
             return None, lambda record: record[-1].get(name, self.static[name])
         raise messages.wrong_name(self, name)
 
-    def on_arrays(self, xp) -> Callable:
+    def on_arrays(self, xp: Backend) -> Callable[..., Array | tuple[Array, ...]]:
         """The operation as a function of raw arrays, without a tape."""
         return functools.partial(self.forward, xp)
 
@@ -183,9 +188,6 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
-
-
-METADATA = {"shape": lambda a, xp: getattr(a, "shape", ()), "dtype": lambda a, xp: xp.dtype_name(a)}
 
 
 def parameters(function: Callable) -> tuple[str, ...]:
@@ -255,7 +257,7 @@ class Node:
         self.op, self.xp, self.plan = op, xp, plan
         self.edges, self.saved, self.number = edges, saved, next_number()
 
-    def pull(self, g, create_graph: bool = False) -> Sequence:
+    def pull(self, g, create_graph: bool = False) -> "Sequence[Tensor | Array | Rows | None]":
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
@@ -267,16 +269,16 @@ class Node:
             g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
         return self.op.pull(self, g, create_graph)
 
-    def no_gradient(self, i: int, create_graph: bool):
+    def no_gradient(self, i: int, create_graph: bool) -> Tensor | Array:
         shape, dtype, _ = self.outputs[i]
         zeros = self.xp.astype(self.xp.zeros(shape), dtype)
         return _tensor(zeros, self.xp) if create_graph else zeros
 
-    def kept(self) -> list[tuple[Any, Any]]:
+    def kept(self) -> list[tuple[int | str | None, object]]:
         """What the node keeps, as pairs (what, value): an input's position, "y" for the output, or None for anything else."""
         return list(zip(self.plan.kinds, self.saved or ()))  # noqa: B905  (nothing when it was used up)
 
-    def saved_tensor(self, kind, value):
+    def saved_tensor(self, kind: int | str | None, value: Any) -> object:
         """One of those pairs as a tensor on the tape again: an input hangs on its edge, the output on the node."""
         if kind == "y" and self.outputs is not None:
             parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
@@ -303,7 +305,7 @@ class Output(Node):
         super().__init__(node.op, node.xp, Plan((0,)), (node,), ())
         self.i = i
 
-    def pull(self, g, create_graph: bool = False) -> Sequence:
+    def pull(self, g, create_graph: bool = False) -> "Sequence[Rows]":
         return (Rows({self.i: g}),)
 
 
@@ -360,18 +362,28 @@ def raw(xp) -> Operations:
     return xp.raw
 
 
-def op(function: Callable | None = None, /, **options):
+@overload
+def op(function: Callable[..., tuple[Array, ...]], /, **options: Any) -> Op[tuple[Tensor, ...]]: ...
+@overload
+def op(function: Callable[..., Array], /, **options: Any) -> Op[Tensor]: ...
+@overload
+def op(function: None = None, /, **options: Any) -> Callable[[Callable], Op[Tensor]]: ...
+def op(function: Callable | None = None, /, **options: Any) -> object:
     """Decorator that makes an `Op` of a function `f(xp, *arrays, **static)`; options as in `elementwise`."""
     return functools.partial(op, **options) if function is None else Op(function, **options)
 
 
-def elementwise(function: Callable | None = None, /, **options):
+@overload
+def elementwise(function: Callable, /, **options: Any) -> Op[Tensor]: ...
+@overload
+def elementwise(function: None = None, /, **options: Any) -> Callable[[Callable], Op[Tensor]]: ...
+def elementwise(function: Callable | None = None, /, **options: Any) -> object:
     """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
     in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
     alone."""
     if function is None:
         return functools.partial(elementwise, **options)
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()][1:]
+    kinds = [p.kind for p in messages.signature("elementwise", function).parameters.values()][1:]
     plain = set(kinds) == {inspect.Parameter.POSITIONAL_OR_KEYWORD} and "promote_from" not in options
     return (SHORT.get(len(kinds), Op) if plain else Op)(function, elementwise=True, **options)
 
@@ -402,17 +414,6 @@ def matched(op: Op, inputs: Sequence) -> tuple[list | None, str | None]:
     given[op.promote_from :] = [t.astype(kind) if isinstance(t, Tensor) else t for t in given[op.promote_from :]]
     return (given if any(map(operator.is_not, given, inputs)) else None), None
 
-
-NUMBERS = {float: float32, int: int64, bool: ALL["bool"]}
-
-
-@op
-def alias(xp, a):
-    """a itself, at a place of its own on the tape."""
-    return a
-
-
-alias.defvjp(lambda ops, g: g)
 
 from minigrad.engine import inplace  # noqa: E402
 

@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from minigrad import messages, values
-from minigrad.backend import tracing
-from minigrad.backend.base import Backend
+from minigrad.backend import Array, Backend, tracing
 from minigrad.dtypes import ALL, DType
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Tensor(Methods):
             self.requires_grad_()
 
     @property
-    def array(self):
+    def array(self) -> Array:
         """The raw array (numpy or MLX), which must not be written."""
         tracing.read((self,))
         return self._data
@@ -126,13 +125,9 @@ _new = object.__new__
 def _tensor(array, xp, edge=None) -> Tensor:
     """A tensor around a raw array, without a check: how the engine makes its results."""
     t = _new(Tensor)
-    t._data = array
-    t._backend = xp
-    t._edge = edge
+    t._data, t._backend, t._edge = array, xp, edge
     t._requires_grad = edge is not None
-    t._hooks = None
-    t._grad = None
-    t._ties = None
+    t._hooks = t._grad = t._ties = None
     return t
 
 

@@ -141,7 +141,7 @@ def positions(p: Tensor, input: Tensor, dim: int, who: str = "") -> Any:
     if kind(p) != "i":
         raise IndexError(f"{who and who + ': '}positions must be integers, got {p.dtype.name}; use .long()")
     xp, length = input.backend, input.shape[dim]
-    if isinstance(raw, np.ndarray) and raw.size and (raw.min() < -length or raw.max() >= length):
+    if p.backend.eager and raw.size and (raw.min() < -length or raw.max() >= length):
         position(int(raw.max() if raw.max() >= length else raw.min()), length, dim, who)
     raw = xp.asarray(raw if p.backend is xp else p.numpy())
     raw = xp.astype(raw, "int64")
@@ -204,15 +204,15 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
 
 def overlaps(t: Tensor) -> bool:
     """Whether several of its elements are one number in memory, as after `expand`."""
-    if t._ties is None or not t._ties.steps:
+    steps = () if t._ties is None else t._ties.steps
+    if all([op.put is not None for op, _ in steps]):  # what such operations show is there once
         return False
-    found = layout.after(t._ties.memory.array.shape, t._ties.steps)
-    return found is not None and layout.repeats(*found)
+    return layout.repeats(*t._ties.layout())
 
 
 def distinct(t: Tensor) -> Tensor:
     """A view that shows once what `t` repeats along dimensions (`expand`); t itself where it repeats nothing."""
-    found = None if t._ties is None else layout.after(t._ties.memory.array.shape, t._ties.steps)
+    found = None if t._ties is None else t._ties.layout()
     if found is None or all(stride or n == 1 for n, stride in zip(*found, strict=True)):
         return t
     return ops.getitem(t, index=tuple([slice(None) if stride else slice(0, 1) for stride in found[1]]))

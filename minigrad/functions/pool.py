@@ -16,7 +16,8 @@ from minigrad.dtypes import plain
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Pair, _pair, number, tensor, told
 from minigrad.functions.index import gather, index_select
-from minigrad.ops.pool import count_windows
+from minigrad.kernels.windows import out_size, places_of
+from minigrad.ops.pool import bilinear
 from minigrad.ops.reduce import narrowed, widened
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "interpolate", "max_pool2d"]
@@ -302,30 +303,10 @@ def interpolate(
         return input
     if align_corners:
         ratios = [(n - 1) / (m - 1) if m > 1 else 0.0 for n, m in zip(input.shape[2:], sizes, strict=True)]
-    weights = _triangles if antialias else _bilinear
+    options = {"align_corners": bool(align_corners), "antialias": antialias}
     return _resample(
-        input, *(weights(n, m, r, align_corners) for n, m, r in zip(input.shape[2:], sizes, ratios, strict=True))
+        input, *(bilinear(n, m, r, **options) for n, m, r in zip(input.shape[2:], sizes, ratios, strict=True))
     )
-
-
-def _triangles(n: int, m: int, ratio: float, align_corners: bool | None) -> np.ndarray:
-    """Rows of weights falling linearly from each place's centre, over `ratio` pixels where the image shrinks."""
-    centre = (np.arange(m)[:, None] + 0.5) * ratio
-    reach = max(ratio, 1.0)
-    pixels = np.arange(n)
-    first, last = np.maximum((centre - reach + 0.5).astype(int), 0), (centre + reach + 0.5).astype(int)
-    a = np.maximum(1 - np.abs(pixels + 0.5 - centre) / reach, 0) * ((pixels >= first) & (pixels < last))
-    return a / a.sum(1, keepdims=True)
-
-
-def _bilinear(n: int, m: int, ratio: float, align_corners: bool | None) -> np.ndarray:
-    at = np.arange(m) * ratio if align_corners else np.maximum((np.arange(m) + 0.5) * ratio - 0.5, 0)
-    low = np.minimum(at.astype(np.int64), n - 1)
-    high, part = np.minimum(low + 1, n - 1), at - low
-    a = np.zeros((m, n))
-    np.add.at(a, (np.arange(m), low), 1 - part)
-    np.add.at(a, (np.arange(m), high), part)
-    return a
 
 
 def unfold(input: Tensor, kernel_size: Pair, dilation: Pair = 1, padding: Pair = 0, stride: Pair = 1) -> Tensor:
@@ -356,13 +337,10 @@ def unfold(input: Tensor, kernel_size: Pair, dilation: Pair = 1, padding: Pair =
             f"unfold: expected (N, C, H, W) or (C, H, W) and positive sizes, got shape {input.shape}, kernel {kernel}, "
             f"stride {steps}, dilation {spread}, padding {pad}"
         )
-    size = count_windows(input.shape, kernel, steps, [(p, p) for p in pad], spread)
+    size = out_size(input.shape[2:], kernel, steps, pad, spread)
     if min(size) < 1:
         raise ValueError(f"unfold: the kernel {kernel} is larger than the input {input.shape[2:]} with padding {pad}")
     padded = ops.pad_zeros(input, widths=((0, 0), (0, 0), *((p, p) for p in pad))) if any(pad) else input
-    rows, columns = (
-        np.arange(k)[:, None] * d + np.arange(n) * s for k, n, s, d in zip(kernel, size, steps, spread, strict=True)
-    )
-    places = (input.backend.asarray(i) for i in (rows[:, None, :, None], columns[None, :, None, :]))
-    windows = ops.getitem(padded, index=(slice(None), slice(None), *places))
-    return ops.reshape(windows, shape=(input.shape[0], input.shape[1] * math.prod(kernel), math.prod(size)))
+    places = (input.backend.asarray(i) for i in places_of(kernel, size, steps, spread))
+    columns = ops.getitem(padded, index=(slice(None), slice(None), *places))
+    return ops.reshape(columns, shape=(input.shape[0], input.shape[1] * math.prod(kernel), math.prod(size)))

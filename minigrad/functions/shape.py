@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from minigrad import ops
 from minigrad.engine.tensor import Tensor
 from minigrad.functions.arguments import Dims, _dim, _dims, _sizes, along, renamed, tensor
+from minigrad.ops.shape import needs_copy
 
 __all__ = [
     "reshape", "view", "view_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "t", "squeeze", "unsqueeze",
@@ -60,27 +61,38 @@ def _reshaped(who: str, input: Tensor, shape: Sequence) -> Tensor:
 
 
 def view(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """As `reshape`, whatever the layout in memory: (n₁, …) → `shape`, whose product is the same.
+    """As `reshape`, but never a copy: (n₁, …) → `shape`, whose product is the same.
 
     Raises:
-        ValueError: when the elements don't fit into the shape.
+        ValueError: when the elements don't fit into the shape. RuntimeError: when they lie in memory in such a way that `reshape`
+            would copy them, as those of `x.t()` do.
 
     >>> mg.view(mg.arange(4), 2, 2).shape
     (2, 2)
     """
-    return _reshaped("view", input, shape)
+    return _viewed("view", input, shape)
+
+
+def _viewed(who: str, input: Tensor, given: Sequence) -> Tensor:
+    shape = _fitting(who, input, given)
+    if needs_copy(input._ties, shape):
+        raise RuntimeError(
+            f"{who}: a view of shape {input.shape} that was turned or cut can't be seen as {shape} without a copy; write reshape, "
+            f"which copies"
+        )
+    return ops.reshape(input, shape=shape)
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """The elements in the shape of another tensor, `other`: (n₁, …), (m₁, …) → (m₁, …).
 
     Raises:
-        ValueError: when the tensors have different numbers of elements.
+        ValueError: when the tensors have different numbers of elements. RuntimeError: as `view`.
 
     >>> mg.view_as(mg.arange(4), mg.ones(2, 2)).shape
     (2, 2)
     """
-    return _reshaped("view_as", input, (tensor("view_as", "other", other).shape,))
+    return _viewed("view_as", input, (tensor("view_as", "other", other).shape,))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

@@ -356,7 +356,7 @@ def shortened(sizes: tuple, steps: tuple, start: int) -> tuple:
         (last, other) = rest[-1] if len(rest) > start else (None, {})
         if op is ops.permute and static["dims"] == tuple(range(len(static["dims"]))):
             steps = rest
-        elif op is ops.reshape and before is not None and before[0] == tuple(static["shape"]):
+        elif op is ops.reshape and before[0] == tuple(static["shape"]):
             steps = rest
         elif op is last is ops.permute:
             steps = (*rest[:-1], (op, {"dims": tuple([other["dims"][d] for d in static["dims"]])}))

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minigrad.interop import run_note
 from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
 from minigrad.interop.run_note import RunNote
 
-if TYPE_CHECKING:
-    from minigrad.data.images.processor import ImageProcessor
-
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of its colours, from 0 to 1
+TIMM_CROP = 0.9
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers of its filters
+ORIGINS = {"hf": "Hugging Face's", "timm": "timm's", "original": "the original's"}  # layouts
 # Hugging Face's entries under the same names here, and steps of other processors, which would change the pixels.
 SAME = (
     "size", "resample", "do_resize", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
@@ -108,15 +109,15 @@ def _from_timm(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def to_timm(processor: "ImageProcessor") -> dict[str, object]:
-    """See `ImageProcessor.to_timm`."""
-    size, window = processor.size, processor.crop_size if processor.do_center_crop else processor.size
-    steps = processor.do_resize and processor.do_rescale and processor.do_normalize
-    if not steps or not math.isclose(processor.rescale_factor, 1 / 255) or "height" not in window:
+def to_timm(fields: Mapping[str, Any]) -> dict[str, object]:
+    """See `ImageProcessor.to_timm`; `fields` are those of an `ImageProcessor`."""
+    size, window = fields["size"], fields["crop_size"] if fields["do_center_crop"] else fields["size"]
+    steps = fields["do_resize"] and fields["do_rescale"] and fields["do_normalize"]
+    if not steps or not math.isclose(fields["rescale_factor"], 1 / 255) or "height" not in window:
         raise ValueError(
             "timm always resizes, crops, rescales by 1/255 and normalises; this processor does something else"
         )
-    mode = processor.crop_mode or ("center" if "shortest_edge" in size else "squash")
+    mode = fields["crop_mode"] or ("center" if "shortest_edge" in size else "squash")
     scaled = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size["height"], size["width"])
     target = (window["height"], window["width"])
     most = min(n / m for n, m in zip(target, scaled, strict=True))
@@ -127,12 +128,12 @@ def to_timm(processor: "ImageProcessor") -> dict[str, object]:
     else:
         raise ValueError(f"timm scales both sides by one crop_pct; none leads from {target} to {scaled}")
     return {
-        "input_size": [len(processor.image_mean), *target],
-        "interpolation": processor.resample,
+        "input_size": [len(fields["image_mean"]), *target],
+        "interpolation": fields["resample"],
         "crop_pct": share,
         "crop_mode": mode,
-        "mean": list(processor.image_mean),
-        "std": list(processor.image_std),
+        "mean": list(fields["image_mean"]),
+        "std": list(fields["image_std"]),
     }
 
 
@@ -140,3 +141,33 @@ def _share(value) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0.01 <= value <= 1:
         raise ValueError(f"crop_pct must lie between 0.01 and 1, got {value!r}")
     return value
+
+
+def published(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
+    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take, of 1 or 3 channels."""
+    mean, std = (
+        (list(IMAGENET_MEAN), list(IMAGENET_STD))
+        if channels == 3
+        else ([sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_STD) / 3])
+    )
+    colours = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": mean,
+        "image_std": std,
+    }
+    exact = {"height": height, "width": width}
+    if layout == "hf":
+        kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
+        return {**kind, **colours}
+    larger = [math.floor(n / TIMM_CROP) if layout == "timm" else n * 256 // 224 for n in (height, width)]
+    size = {"shortest_edge": larger[0]} if height == width else dict(zip(("height", "width"), larger, strict=True))
+    resize = {"do_resize": True, "size": size, "resample": BICUBIC}
+    return {
+        "image_processor_type": "BitImageProcessor",
+        **resize,
+        "do_center_crop": True,
+        "crop_size": exact,
+        **colours,
+    }

@@ -143,6 +143,23 @@ def shards(index: Path) -> dict[str, list[str]]:
     return files
 
 
+def layout_of(path: Path) -> str:
+    """The layout of a folder or a file of weights, by its tensors' names. Raises as `read_weights`."""
+    file = find_weights(path) if path.is_dir() else path
+    if file.name.endswith(".json"):
+        names = [name for tensors in shards(file).values() for name in tensors]
+    elif file.suffix == ENDINGS[0]:
+        names = list(serialize.read_header(file)[0])
+    else:
+        names = list(read_file(file)[0])
+    return detect_layout(_plain(names))
+
+
+def _plain(names: list[str]) -> list[str]:
+    """Names without the prefix, where all have it."""
+    return [name.removeprefix(PREFIX) for name in names] if all(name.startswith(PREFIX) for name in names) else names
+
+
 def read_weights(path: Path, layout: str | None = None) -> Weights:
     """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`.
 
@@ -152,9 +169,7 @@ def read_weights(path: Path, layout: str | None = None) -> Weights:
     folder = path.is_dir()
     file = find_weights(path) if folder else path
     arrays, metadata = read_file(file)
-    names = list(arrays)
-    if names and all(name.startswith(PREFIX) for name in names):
-        arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+    arrays = dict(zip(_plain(list(arrays)), arrays.values(), strict=True))
     try:
         found = detect_layout(arrays)
         if layout is not None and check_layout(layout) != found:

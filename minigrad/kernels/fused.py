@@ -7,7 +7,7 @@ from minigrad import messages
 from minigrad.dtypes import plain
 from minigrad.engine.backward import gradients
 from minigrad.engine.modes import AUTOCAST, GRAD, WATCH, enable_grad, state
-from minigrad.engine.operation import Node, Op, Plan, alias, observed
+from minigrad.engine.operation import REGISTRY, Node, Op, Plan, observed
 from minigrad.engine.tensor import _tensor
 from minigrad.kernels.registry import KERNELS, key
 
@@ -37,7 +37,7 @@ class Fused(Op):
             xp = inputs[0]._backend
             pairs = [(k, t) for k, t in enumerate(inputs) if t is not None and k not in self.integers]
             kinds = {(t._backend.name, t._data.dtype) for _, t in pairs}
-        except AttributeError:
+        except (AttributeError, IndexError):
             raise messages.no_tensor(self, inputs) from None
         kernel = KERNELS.get((self.key, xp.name))
         if kernel is None or len(kinds) > 1 or self.parts and state.mode & WATCH:
@@ -111,7 +111,8 @@ def partial_derivatives(function: Callable, inputs: Sequence, positions: Sequenc
     The function runs on copies that lead nowhere, so that the walk back ends at them; afterwards they are hung on the inputs, and
     every higher order reaches those.
     """
-    copies = {k: Node(alias, inputs[k]._backend, alias.plan(1, 1), (), ()) for k in positions}
+    clone = REGISTRY["clone"]
+    copies = {k: Node(clone, inputs[k]._backend, clone.plan(1, 1), (), ()) for k in positions}
     with enable_grad():
         y = function(*(_tensor(t._data, t._backend, copies[k]) if k in copies else t for k, t in enumerate(inputs)))
     found = gradients({y._edge: g}, list(copies.values()), create_graph=True) if y._edge else {}

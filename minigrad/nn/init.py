@@ -18,7 +18,8 @@ from minigrad.engine.tensor import Tensor
 
 
 class _State(threading.local):
-    drawing = True
+    drawing = True  # whether random numbers are drawn
+    weightless = False  # whether layers are made without weights
 
 
 _state = _State()
@@ -35,6 +36,30 @@ def no_random() -> Iterator[None]:
         _state.drawing = before
 
 
+@contextlib.contextmanager
+def no_weights() -> Iterator[None]:
+    """Inside, layers are made without weights: their parameters have shapes and dtypes, take no memory, and every function here
+    leaves them as they are. For finding out what tensors a model has.
+
+    >>> import minigrad as mg
+    >>> with mg.nn.init.no_weights():
+    ...     layer = mg.nn.Linear(100_000, 1_000_000)  # 400 GB
+    >>> {name: tensor.shape for name, tensor in layer.state_dict().items()}
+    {'weight': (1000000, 100000), 'bias': (1000000,)}
+    """
+    before, _state.weightless = _state.weightless, True
+    try:
+        with no_random():
+            yield
+    finally:
+        _state.weightless = before
+
+
+def weightless() -> bool:
+    """Whether layers are made without weights, here and now."""
+    return _state.weightless
+
+
 def _checked(who: str, tensor: Tensor, **numbers: float) -> Tensor:
     """The tensor, if it is one and the others are numbers."""
     for name, value in numbers.items():
@@ -43,6 +68,8 @@ def _checked(who: str, tensor: Tensor, **numbers: float) -> Tensor:
 
 
 def _set(tensor: Tensor, values) -> Tensor:
+    if _state.weightless:
+        return tensor
     array = np.array(np.broadcast_to(values, tensor.shape), order="C")
     inplace.assign(tensor, tensor.backend.asarray(array, tensor.dtype.name))
     return tensor
@@ -208,6 +235,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: random.Generator | N
     if _checked("orthogonal_", tensor, gain=gain).ndim < 2:
         raise ValueError(f"orthogonal_ needs at least 2 dimensions, got shape {tensor.shape}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    if not _state.drawing:
+        return tensor
     q, r = np.linalg.qr(_rng(generator).normal((max(rows, columns), min(rows, columns))))
     q = q * np.where(np.diagonal(r) < 0, -1, 1)
     return _set(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))

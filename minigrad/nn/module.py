@@ -16,6 +16,7 @@ from minigrad.backend import tracing
 from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions.tape import clear_grad
+from minigrad.nn.init import weightless
 from minigrad.nn.parameter import Buffer, Parameter
 from minigrad.nn.state import Differences, compared
 
@@ -30,8 +31,11 @@ class Forwards(Protocol[P, R]):
 
 
 def zeros(*shape: int, dtype=None, device=None) -> Tensor:
-    """Zeros as a layer's starting point; `reset_parameters` gives them their values."""
-    return Tensor(np.zeros(shape, np.float32), dtype=dtype, device=device)
+    """Zeros as a layer's starting point; `reset_parameters` gives them their values. Where layers are made without weights it is
+    a single zero, seen from every place."""
+    one = Tensor(0.0, dtype=dtype, device=device)
+    xp, zero = one.backend, one.array
+    return _tensor(xp.broadcast_to(zero, shape) if weightless() else xp.zeros(shape, zero.dtype), xp)
 
 
 CONTAINERS = (list, tuple, dict)

@@ -8,9 +8,8 @@ g: group, o: output channel of the group, c: input channel of the group, u v: ro
 column in the output. The kernels of both backends stand before them (`minigrad/kernels`); a test compares the two.
 """
 
-import numpy as np
-
 from minigrad.engine.operation import op
+from minigrad.kernels.windows import out_size, places_of
 from minigrad.ops.wide import wide
 
 __all__ = ["conv2d", "conv2d_input", "conv2d_weight"]
@@ -58,11 +57,8 @@ def _padded(xp, x, padding):
 
 def _places(xp, size, kernel, stride, padding, dilation):
     """An index that reads all windows of a padded image: (N, C, H, W) → (N, C, kh, kw, H', W')."""
-    rows, columns = (
-        np.arange(k)[:, None] * d + np.arange(0, n + 2 * p - d * (k - 1), s)  # where u and i lead: i·s + u·d
-        for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
-    )
-    return slice(None), slice(None), xp.asarray(rows[:, None, :, None]), xp.asarray(columns[None, :, None, :])
+    counts = out_size(size, kernel, stride, padding, dilation)
+    return slice(None), slice(None), *map(xp.asarray, places_of(kernel, counts, stride, dilation))
 
 
 def _split(xp, a, axis, groups):

@@ -56,7 +56,7 @@ def _part(sizes, strides, index):
     return (*[n for n, _ in found], *sizes[rest:]), (*[stride for _, stride in found], *strides[rest:])
 
 
-def _has_arrays(sizes, steps, index):
+def _has_arrays(ties, index):
     return any([p.__class__ is not int and p.__class__ is not slice for p in index])
 
 

@@ -4,7 +4,6 @@ import functools
 import math
 
 from minigrad import backend
-from minigrad.backend import layout
 from minigrad.engine.modes import is_grad_enabled
 from minigrad.engine.operation import Node, Op, elementwise, op
 from minigrad.engine.tensor import _tensor
@@ -90,11 +89,15 @@ def _reshaped(sizes, strides, shape):
     return shape, tuple(reversed(found))
 
 
-def _not_in_order(sizes, steps, shape):
-    return bool(steps) and layout.after(sizes, (*steps, (reshape, {"shape": shape}))) is None
+def needs_copy(ties, shape) -> bool:
+    """Whether a reshaping of a tensor with such ties is no view: its elements don't lie in the order that it takes."""
+    if ties is None or not ties.steps:
+        return False
+    sizes, strides = ties.layout()
+    return _reshaped(sizes, strides, shape) is None
 
 
-reshape.defview(_reshaped, lambda ops, base, part, shape: ops.reshape(part, shape=tuple(base.shape)), _not_in_order)
+reshape.defview(_reshaped, lambda ops, base, part, shape: ops.reshape(part, shape=tuple(base.shape)), needs_copy)
 
 
 @op

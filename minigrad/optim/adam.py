@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minigrad import checks
+from minigrad.backend import Array
 from minigrad.dtypes import plain
 from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
@@ -91,7 +92,7 @@ class Adam(Optimizer):
             if not 0 <= beta < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}, it must be at least 0 and less than 1")
 
-    def update(self, p: Tensor, grad, group: dict[str, Any]):
+    def update(self, p: Tensor, grad: Array, group: dict[str, Any]) -> Array:
         xp, (options, plain) = p.backend, self._operands(p, group, ("lr", "betas", "eps", "weight_decay"))
         correction, root = self._corrections(p, group)
         slots = [self.slot(p, "exp_avg"), self.slot(p, "exp_avg_sq")]

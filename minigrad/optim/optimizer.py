@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, overload
 
 from minigrad import checks
 from minigrad.autograd import enable_grad
-from minigrad.backend import BackendError, tracing
+from minigrad.backend import Array, BackendError, tracing
 from minigrad.callers import warn
 from minigrad.dtypes import plain
 from minigrad.engine.inplace import assign
@@ -197,7 +197,7 @@ class Optimizer:
                     step = step.to(p.device)
                     self.state[p]["step"] = like(step, _shared(counts, step))
 
-    def update(self, p: Tensor, grad, group: dict[str, Any]):
+    def update(self, p: Tensor, grad: Array, group: dict[str, Any]) -> Array:
         """The new raw array of a parameter, from its raw gradient and its group's options."""
         raise NotImplementedError(f"{type(self).__name__} has no update method")
 
@@ -347,12 +347,12 @@ def snapshot(t: Tensor) -> Tensor:
     return _tensor(t.array, t._backend)
 
 
-def like(t: Tensor, array) -> Tensor:
+def like(t: Tensor, array: Array) -> Tensor:
     """A tensor without history on the device of `t` around a raw array of that device."""
     return _tensor(t.backend.asarray(array), t.backend)
 
 
-def fit(t: Tensor, array):
+def fit(t: Tensor, array: Array) -> Array:
     """The result of arithmetic on raw arrays in the dtype of `t` (numpy makes numbers of 0-dimensional arrays)."""
     array = t.backend.asarray(array)
     return array if array.dtype == t.array.dtype else array.astype(t.array.dtype)

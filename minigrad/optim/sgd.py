@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from minigrad.backend import Array
 from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor
 from minigrad.kernels import KERNELS
@@ -71,7 +72,7 @@ class SGD(Optimizer):
                 f"dampening={group['dampening']}"
             )
 
-    def update(self, p: Tensor, grad, group: dict[str, Any]):
+    def update(self, p: Tensor, grad: Array, group: dict[str, Any]) -> Array:
         xp, (options, plain) = p.backend, self._operands(p, group, ("lr", "momentum", "dampening", "weight_decay"))
         buffer = first = None
         moves = counts(options["momentum"])

@@ -1,8 +1,7 @@
 """A trained classifier and what it needs to look at an image file: weights, class names, preprocessing."""
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,20 @@ import numpy as np
 
 from minigrad import checks, nn
 from minigrad.creation import tensor
-from minigrad.data import DataLoader, open_image
-from minigrad.data.images.digits import digit_scan
+from minigrad.data import DataLoader
+from minigrad.data.images import ImageProcessor
+from minigrad.data.images.digits import ScanProcessor, of_run, to_run
 from minigrad.engine.modes import no_grad
-from minigrad.interop import preprocessing as preprocessor_files
 from minigrad.interop.hub import locate
-from minigrad.interop.reading import find_weights, read_weights
+from minigrad.interop.reading import find_weights
 from minigrad.interop.run_note import RunNote
-from minigrad.models import PVT_V2, ImageProcessor, PVTV2Config, create_model, from_pretrained
-from minigrad.models.checkpoints.saving import preprocessing
+from minigrad.models import PVT_V2, create_model, from_pretrained
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, load_arrays, save
 from minigrad.training.config import TrainConfig
-from minigrad.training.run_folder import WEIGHTS, RunFolderError
-from minigrad.training.tasks import Preprocessing, Task, load_task
+from minigrad.training.run_folder import weights_in
+from minigrad.training.tasks import Task, load_task
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,15 @@ class Classifier:
     Attributes:
         model: in evaluation mode, when it was loaded.
         classes: their names in order.
-        processor: what prepares pictures; None for models of the scans of digits, whose pictures `digit_scan` prepares.
+        preprocessing: what prepares pictures.
+        processor: the same; None for models of the scans of digits, whose pictures become scans first.
     """
 
     def __init__(
         self,
         model: PVT_V2,
         classes: list[str],
-        preprocessing: Preprocessing | ImageProcessor,
+        preprocessing: ImageProcessor,
         device: str,
         name: str = "",
         fields: Mapping[str, Any] | None = None,
@@ -61,15 +60,10 @@ class Classifier:
     ):
         checks.instance("Classifier", "model", model, nn.Module, "a model")
         checks.entries("Classifier", "classes", classes, "a list of names", str)
-        if not isinstance(preprocessing, ImageProcessor | Preprocessing):
-            raise checks.wrong("Classifier", "preprocessing", "an ImageProcessor or a Preprocessing", preprocessing)
+        checks.instance("Classifier", "preprocessing", preprocessing, ImageProcessor, "an ImageProcessor")
         self.model, self.classes, self.preprocessing, self.device = model.to(device), classes, preprocessing, device
         self.name, self.fields, self.data = name, dict(fields or {}), data
-        self.processor: ImageProcessor | None = None
-        if isinstance(preprocessing, ImageProcessor):
-            self.processor = preprocessing
-        elif preprocessing.kind != "digits":
-            self.processor = ImageProcessor.from_dict(asdict(preprocessing))
+        self.processor = None if isinstance(preprocessing, ScanProcessor) else preprocessing
 
     @classmethod
     def create(cls, config: TrainConfig, task: Task) -> "Classifier":
@@ -83,7 +77,7 @@ class Classifier:
         fields: dict[str, Any] = {
             "num_classes": len(task.classes),
             "in_channels": task.preprocessing.channels,
-            "img_size": task.preprocessing.size,
+            "img_size": config.size,
             "drop_path_rate": config.drop_path,
         }
         if config.weights is None:
@@ -100,21 +94,17 @@ class Classifier:
             RunFolderError: for a folder without weights. FileNotFoundError: when there is nothing at `path`.
             CheckpointError: for a file that is damaged or wasn't written by a training run.
         """
-        path = Path(checks.path("Classifier.load", "path", path))
-        if path.is_dir():
-            if not (path / WEIGHTS).is_file():
-                raise RunFolderError(f"{path} holds no trained model: it has no {WEIGHTS}")
-            path = path / WEIGHTS
+        path = weights_in(Path(checks.path("Classifier.load", "path", path)))
         arrays, metadata = load_arrays(path)
         note = RunNote.of(metadata, path)
         if note is None:
             raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote")
         try:
-            preprocessing = Preprocessing.from_dict(note.preprocessing)
+            preprocessing = of_run(note.preprocessing)
             model = create_model(note.model, **note.fields)
             classifier = cls(model, note.classes, preprocessing, device, note.model, note.fields, note.data)
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: the note of its training run is damaged ({str(error)[:100]})") from None
         try:
             classifier.model.load_state_dict(arrays)
         except ValueError as error:
@@ -142,7 +132,7 @@ class Classifier:
         count = model.config.num_classes
         if not count:
             raise ValueError(f"{source} is an encoder without a classifier, so it can't name what images show")
-        processor = _processor(path, model.config)
+        processor = ImageProcessor.of_checkpoint(path, (model.config.in_channels, *model.config.image_shape))
         names = getattr(model, "id2label", None) or {}
         return cls(model, [names.get(i, str(i)) for i in range(count)], processor, device)
 
@@ -151,7 +141,7 @@ class Classifier:
         checks.path("Classifier.save", "path", path)
         for name, value in numbers.items():
             checks.number("Classifier.save", name, value)
-        note = RunNote(self.name, dict(self.fields), self.classes, asdict(self.preprocessing), self.data, numbers)
+        note = RunNote(self.name, dict(self.fields), self.classes, to_run(self.preprocessing), self.data, numbers)
         save(path, self.model.state_dict(), metadata=note.metadata())
 
     def batches(self, part: str, batch_size: int = 256, data: str | None = None) -> DataLoader:
@@ -160,10 +150,10 @@ class Classifier:
         Raises:
             FileNotFoundError: when the data isn't there. ValueError: when it has no such part, or other classes.
         """
-        if isinstance(self.preprocessing, ImageProcessor):
+        if not self.data:
             raise ValueError("this model comes from a checkpoint, not from a training run, and has no data of its own")
         data = self.data if data is None else data
-        task = load_task(data, self.preprocessing.size)
+        task = replace(load_task(data, self.model.config.image_shape[0]), preprocessing=self.preprocessing)
         if task.classes != self.classes:
             now, then = ", ".join(task.classes), ", ".join(self.classes)
             raise ValueError(f"{data} has the classes {now}, but the model was trained on {then}")
@@ -175,13 +165,7 @@ class Classifier:
         Raises:
             ImageError: when it is no image, or (for digits) shows nothing. FileNotFoundError: when there is none.
         """
-        if self.processor is not None:
-            return self.processor.array(image), ""
-        assert isinstance(self.preprocessing, Preprocessing)
-        name = str(image) if isinstance(image, str | PathLike) else "the image"
-        scan, inverted = digit_scan(np.asarray(open_image(image, "L")), name)
-        batch = self.preprocessing.transform()(scan[None, None], None)
-        return batch[0], "bright background: inverted" if inverted else ""
+        return self.preprocessing.prepare(image)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """(N, C, H, W) of prepared pictures → (N, classes)."""
@@ -197,19 +181,3 @@ class Classifier:
         """
         pixels, note = self.prepare(image)
         return Prediction(self.probabilities(pixels[None])[0], note)
-
-
-def _processor(path: Path, config: PVTV2Config) -> ImageProcessor:
-    """How pictures are prepared for the checkpoint at `path`."""
-    if preprocessor_files.read(path) is not None:
-        processor = ImageProcessor.from_pretrained(path)
-    else:
-        layout = read_weights(path).layout
-        whose = {"hf": "Hugging Face's", "timm": "timm's", "original": "the original code's"}[layout]
-        warnings.warn(f"{path} doesn't say how pictures are prepared; doing it as for {whose} weights", stacklevel=3)
-        processor = ImageProcessor.from_dict(preprocessing(layout, *config.image_shape, config.in_channels))
-    if len(processor.image_mean) != config.in_channels:
-        raise ValueError(
-            f"{path}: pictures are prepared with {len(processor.image_mean)} channels, but the model takes {config.in_channels}"
-        )
-    return processor

@@ -1,6 +1,5 @@
 """The end of a run: the one evaluation on the test part, its pictures, and the words that say where everything is."""
 
-import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +13,12 @@ from PIL import Image
 from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
-from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
+from minigrad.serialize import CheckpointError, atomic_write
+from minigrad.training import run_folder
 from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate
-from minigrad.training.run_folder import METRICS, RESULT, STATE, WEIGHTS
 from minigrad.training.stop import python
-from minigrad.training.tasks import Preprocessing, Task
+from minigrad.training.tasks import Task
 from minigrad.visual import confusion_matrix, prediction_grid, training_curves
 
 SHOWN = 2000  # images that are kept for the picture of predictions
@@ -70,16 +69,16 @@ class TrainResult:
 
     def save(self) -> None:
         """Write `result.json`."""
-        atomic_write_json(self.folder / RESULT, self.to_dict())
+        run_folder.save_result(self.folder, self.to_dict())
 
     @classmethod
     def load(cls, folder: str | PathLike) -> "TrainResult":
         """From a finished run's folder."""
         folder = Path(checks.path("TrainResult.load", "folder", folder))
         try:
-            return cls(folder=folder, **json.loads((folder / RESULT).read_text(encoding="utf-8")))
-        except (TypeError, ValueError):
-            raise CheckpointError(f"{folder / RESULT} is damaged") from None
+            return cls(folder=folder, **run_folder.load_result(folder))
+        except TypeError:
+            raise CheckpointError(f"{folder / run_folder.RESULT} is damaged") from None
 
 
 def report(
@@ -104,7 +103,7 @@ def report(
         val_loss=best["val_loss"],
         val_accuracy=best["val_accuracy"],
         seconds=sum(row["seconds"] for row in history),
-        files=(WEIGHTS, STATE, METRICS, "config.json", RESULT, *pictures),
+        files=(*run_folder.FILES, *pictures),
         sample=_sample(folder, task, part),
         note=note,
     )
@@ -123,16 +122,10 @@ def _keeping(batches: Iterable, shown: list[np.ndarray]) -> Iterator[tuple[Tenso
 def _pictures(folder: Path, task: Task, found: Evaluation, shown: list[np.ndarray], history: list[dict]) -> list[str]:
     training_curves(history, folder / "curves.png")
     confusion_matrix(found.confusion, task.classes, folder / "confusion.png")
-    images = _pixels(np.concatenate(shown), task.preprocessing)
+    images = task.preprocessing.pixels(np.concatenate(shown))
     n = len(images)
     prediction_grid(images, found.labels[:n], found.probabilities[:n], task.classes, folder / "predictions.png")
     return ["curves.png", "confusion.png", "predictions.png"]
-
-
-def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Normalisation undone: values from 0 to 1 again."""
-    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    return np.clip(images * std + mean, 0, 1)
 
 
 def _sample(folder: Path, task: Task, part: str) -> str:

@@ -1,5 +1,12 @@
-"""The files of a run folder: the state that a run resumes from, the best weights, and the folder itself."""
+"""The files of a run folder, all of which are written and read here:
 
+config.json        the run's settings             last.safetensors   the state that it resumes from
+metrics.csv        a row for each epoch           result.json        how it ended
+model.safetensors  the best weights, with the note of `interop.run_note`, which the classifier gives
+"""
+
+import csv
+import io
 import json
 import time
 from collections.abc import Mapping
@@ -9,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.engine.tensor import Tensor
-from minigrad.serialize import CheckpointError, atomic_write_json, load_arrays, save
+from minigrad.serialize import CheckpointError, atomic_write_json, atomic_write_text, load_arrays, save
 from minigrad.training.config import TrainConfig
 
 STATE, WEIGHTS, CONFIG, METRICS, RESULT = (
@@ -19,6 +26,9 @@ STATE, WEIGHTS, CONFIG, METRICS, RESULT = (
     "metrics.csv",
     "result.json",
 )
+
+
+FILES = (WEIGHTS, STATE, METRICS, CONFIG, RESULT)
 
 
 class RunFolderError(ValueError):
@@ -50,6 +60,48 @@ def new_folder(config: TrainConfig) -> Path:
             f"can't write a run into the folder {folder} ({error.strerror or error}); choose another with --output"
         ) from error
     return folder
+
+
+def weights_in(path: Path) -> Path:
+    """The file of weights that a run folder, or the file itself, stands for.
+
+    Raises:
+        RunFolderError: for a folder without weights.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / WEIGHTS).is_file():
+        raise RunFolderError(f"{path} holds no trained model: it has no {WEIGHTS}")
+    return path / WEIGHTS
+
+
+def save_metrics(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write the table of the epochs, whose columns are those of the newest row."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(history[-1]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+    atomic_write_text(path, table.getvalue())
+
+
+def save_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write how a run ended."""
+    atomic_write_json(folder / RESULT, result)
+
+
+def load_result(folder: Path) -> dict[str, Any]:
+    """What `save_result` wrote.
+
+    Raises:
+        CheckpointError: when the file is damaged.
+    """
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        if not isinstance(result, dict):
+            raise TypeError
+    except (TypeError, ValueError, RecursionError):
+        raise CheckpointError(f"{folder / RESULT} is damaged") from None
+    return result
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ class Step:
     def gradients(self, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Forward and backward: adds a batch's gradients to those that are there; the loss, and how many were right."""
         with autocast(self.low or "auto", enabled=self.low is not None):
-            logits = self.model(self.task.preprocessing.normalise(images))
+            logits = self.model(self.task.preprocessing.normalized(images))
             loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self.scaler.scale(loss * share).backward()
         return loss, (logits.argmax(1) == labels).sum()

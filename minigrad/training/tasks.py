@@ -3,62 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minigrad import checks
 from minigrad.data import DataLoader, Dataset, Digits, ImageFolder, Subset
 from minigrad.data import transforms as T
-from minigrad.engine.tensor import Tensor
+from minigrad.data.images import ImageProcessor
+from minigrad.data.images.digits import ScanProcessor
 from minigrad.training.augment import RandomAffine
 from minigrad.training.config import TrainConfig
 
 PARTS = ("train", "val", "test")
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pixels become a model's input: divide by `maximum`, scale to size × size, subtract `mean`, divide by `std`.
-
-    `kind` is "digits" (grey 8 × 8 scans) or "images" (RGB, which are read at their size). It is kept with the weights.
-    """
-
-    kind: str
-    size: int
-    maximum: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels of the model's input."""
-        return len(self.mean)
-
-    def transform(self, *augmentations: T.Transform) -> T.Transform:
-        """The transform of a batch, with `augmentations` between scaling and normalisation."""
-        resize = [T.Resize(self.size)] if self.kind == "digits" else []
-        return T.Compose([T.ToFloat(self.maximum), *resize, *augmentations, T.Normalize(self.mean, self.std)])
-
-    def training_transform(self, *augmentations: T.Transform) -> T.Transform:
-        """The transform of a training batch, which `normalise` completes on the model's device. Photos that are only mirrored
-        stay bytes, a quarter of what floats take on the way there."""
-        if self.kind == "images" and all(isinstance(t, T.RandomHorizontalFlip) for t in augmentations):
-            return T.Compose(augmentations)
-        resize = [T.Resize(self.size)] if self.kind == "digits" else []
-        return T.Compose([T.ToFloat(self.maximum), *resize, *augmentations])
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """(pixels / maximum - mean) / std of bytes (N, channels, H, W); floats were divided already."""
-        x = images.float() / self.maximum if images.dtype == "uint8" else images
-        mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
-        return (x - Tensor(mean, device=x.device)) / Tensor(std, device=x.device)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """From what JSON made of it."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 @dataclass(frozen=True)
@@ -67,7 +23,7 @@ class Task:
 
     parts: Mapping[str, Dataset]
     classes: list[str]
-    preprocessing: Preprocessing
+    preprocessing: ImageProcessor
 
     def batches(
         self, part: str, batch_size: int, device: str | None = None, workers: int = 0, share: tuple[int, int] = (0, 1)
@@ -79,14 +35,15 @@ class Task:
         """
         if checks.text("batches", "part", part) not in self.parts:
             raise ValueError(f"this data has no {part!r} part, only {', '.join(map(repr, self.parts))}")
-        transform = self.preprocessing.transform()
+        transform = T.Compose([self.preprocessing.sized, _normalized(self.preprocessing)])
         return DataLoader(
             self.parts[part], batch_size, transform=transform, device=device, num_workers=workers, part=share
         )
 
     def training_batches(self, config: TrainConfig, share: tuple[int, int] = (0, 1)) -> DataLoader:
-        """The training part, shuffled and augmented as `config` says, to be normalised by `preprocessing.normalise`; an
-        incomplete last batch is left out."""
+        """The training part, shuffled and augmented as `config` says; an incomplete last batch is left out. The images are pixels:
+        `preprocessing.normalized` makes the model's input of them, on its device. Photos that are only mirrored stay bytes on the
+        way there, a quarter of what floats take."""
         augmentations: list[T.Transform] = []
         if config.shift or config.rotate or config.zoom:
             augmentations.append(RandomAffine(config.shift, config.rotate, config.zoom))
@@ -98,12 +55,17 @@ class Task:
             shuffle=True,
             drop_last=len(self.parts["train"]) >= config.batch_size,
             seed=config.seed,
-            transform=self.preprocessing.training_transform(*augmentations),
+            transform=T.Compose([self.preprocessing.sized, *augmentations]),
             device=config.device,
             num_workers=config.workers,
             keep_bytes=True,
             part=share,
         )
+
+
+def _normalized(processor: ImageProcessor) -> T.Transform:
+    """Normalisation as a transform."""
+    return lambda images, rng: processor.normalized(images)
 
 
 def load_task(data: str, size: int) -> Task:
@@ -120,8 +82,8 @@ def load_task(data: str, size: int) -> Task:
     size = checks.whole("load_task", "size", size)
     if checks.path("load_task", "data", data) == "digits":
         digits = {part: Digits(part) for part in PARTS}
-        preprocessing = Preprocessing("digits", size, 16, (Digits.mean,), (Digits.std,))
-        return Task(digits, digits["train"].classes, preprocessing)
+        scans = ScanProcessor(size=size, rescale_factor=1 / 16, image_mean=(Digits.mean,), image_std=(Digits.std,))
+        return Task(digits, digits["train"].classes, scans)
 
     root, parts = Path(data), dict[str, Dataset]()
     if (root / "train").is_dir() and (root / "val").is_dir():
@@ -139,7 +101,7 @@ def load_task(data: str, size: int) -> Task:
         parts = {part: Subset(everything, indices) for part, indices in zip(PARTS, _split(everything), strict=True)}
     if len(classes) < 2:
         raise ValueError(f"{root} has one class folder, {classes[0]!r}; a classifier needs two or more")
-    return Task(parts, classes, Preprocessing("images", size, 255, tuple(IMAGENET_MEAN), tuple(IMAGENET_STD)))
+    return Task(parts, classes, ImageProcessor(size={"shortest_edge": size}, do_center_crop=True, crop_size=size))
 
 
 def _split(folder: ImageFolder) -> list[np.ndarray]:

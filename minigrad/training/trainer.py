@@ -1,7 +1,5 @@
 """Training a classifier: one loop, whose whole state can be written down between any two steps."""
 
-import csv
-import io
 import json
 import math
 import threading
@@ -22,23 +20,14 @@ from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.parallel.team import Team, alone
 from minigrad.random import manual_seed
-from minigrad.serialize import CheckpointError, atomic_write_text, load
+from minigrad.serialize import CheckpointError, load
+from minigrad.training import run_folder
 from minigrad.training.config import TrainConfig
 from minigrad.training.inference import Classifier
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
 from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
-from minigrad.training.run_folder import (
-    METRICS,
-    RESULT,
-    STATE,
-    WEIGHTS,
-    RunFolderError,
-    load_state,
-    new_folder,
-    save_state,
-)
 from minigrad.training.step import Step
 from minigrad.training.stop import Stop, Stopped, TrainingError, TrainingInterrupted
 from minigrad.training.tasks import load_task
@@ -78,7 +67,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False) -> TrainRes
         run = _Run(config, quiet, team)
         if (problem := run.too_much()) is not None:
             raise ValueError(problem)
-        run.folder = Path(team.first(lambda: str(new_folder(config))))
+        run.folder = Path(team.first(lambda: str(run_folder.new_folder(config))))
         images = len(run.task.parts["train"])
         low = "" if config.low is None else f", products in {config.low}"
         run.say(f"{config.model} on {config.data} ({images} training images{low}{team}), run folder {run.folder}")
@@ -95,16 +84,18 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     """
     folder = Path(checks.path("resume", "folder", folder))
     with Team(TrainingError) as team:
-        with team.files(folder, (RESULT, STATE)) as files:
-            if (files / RESULT).is_file():
+        with team.files(folder, (run_folder.RESULT, run_folder.STATE)) as files:
+            if (files / run_folder.RESULT).is_file():
                 return replace(TrainResult.load(files), folder=folder)
-            if not (files / STATE).is_file():
-                raise RunFolderError(f"there is no run to go on with in {folder}: it has no {STATE}")
-            state = load_state(files / STATE)
+            if not (files / run_folder.STATE).is_file():
+                raise run_folder.RunFolderError(
+                    f"there is no run to go on with in {folder}: it has no {run_folder.STATE}"
+                )
+            state = run_folder.load_state(files / run_folder.STATE)
         try:
             config = TrainConfig.from_dict(state["config"])
         except (KeyError, TypeError):
-            raise CheckpointError(f"{folder / STATE} is not the saved state of a training run") from None
+            raise CheckpointError(f"{folder / run_folder.STATE} is not the saved state of a training run") from None
         run = _Run(replace(config, weights=None), quiet, team)  # the state has its own
         run.config = config
         run.folder = folder
@@ -153,7 +144,7 @@ class _Run:
             return None
         self.model.train()
         preprocessing = self.task.preprocessing
-        shape = preprocessing.channels, preprocessing.size, preprocessing.size
+        shape = preprocessing.channels, self.config.size, self.config.size
         self.need = need(self.update, images, shape, self.config.device)
         return None if self.need is None else too_much(self.need, images, info)
 
@@ -180,7 +171,7 @@ class _Run:
         with self.saving:
             state = self.state() if state is None else state
             state = state | {"scaler": state["scaler"].state_dict()}
-            self.write(STATE, lambda path: save_state(path, state))
+            self.write(run_folder.STATE, lambda path: run_folder.save_state(path, state))
             self.safe = None  # the file is as new
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -342,12 +333,8 @@ class _Run:
         self.epoch, self.batch, self.running, self.seconds = self.epoch + 1, 0, Running(), 0.0
         best = self.best is row
         if best:
-            self.write(WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_loss=loss))
-        table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in line.items()} for line in self.history)
-        self.write(METRICS, lambda path: atomic_write_text(path, table.getvalue()))
+            self.write(run_folder.WEIGHTS, lambda path: self.classifier.save(path, epoch=self.epoch, val_loss=loss))
+        self.write(run_folder.METRICS, lambda path: run_folder.save_metrics(path, self.history))
         self.save()
         self.progress.epoch(row, best)
 
@@ -374,7 +361,7 @@ class _Run:
                     self.save(self.safe)
         except TrainingError as error:
             return f"{text}; {error}"
-        state = load_state(self.folder / STATE)
+        state = run_folder.load_state(self.folder / run_folder.STATE)
         where = f"{state['epoch']} epochs and {state['batch']} batches"
         return f"{text}; the state after {where} is saved, --resume {self.folder} goes on from it"
 
@@ -392,7 +379,7 @@ class _Run:
 
     def evaluated(self, stop: Stop) -> TrainResult:
         """What `result` does."""
-        self.model.load_state_dict(load(self.folder / WEIGHTS, device="cpu"))
+        self.model.load_state_dict(load(self.folder / run_folder.WEIGHTS, device="cpu"))
         part = "test" if "test" in self.task.parts else "val"
         batches = stop.between(self.task.batches(part, EVAL_BATCH, self.config.device))
         try:

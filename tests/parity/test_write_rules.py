@@ -2041,3 +2041,68 @@ def test_dropout_in_place_drops_what_it_keeps(where):
     assert 0.5 < kept.mean() < 0.7
     np.testing.assert_allclose(x.detach().numpy(), np.where(kept, before.numpy() / 0.6, 0), 1e-5)
     np.testing.assert_allclose(w.grad.numpy(), np.where(kept, 1 / 0.6, 0), 1e-5)
+
+
+def test_view_copies_where_pytorchs_does(seed, samples):
+    """Random chains of views, then a random `view` or `reshape`: whether it shares the memory, copies, or is refused."""
+    draw = random.Random(seed)
+    outcomes = {"refused": 0, "shared": 0, "copied": 0}
+    for _ in range(samples(1500)):
+        shape = [draw.choice([1, 2, 3, 4]) for _ in range(draw.randint(1, 4))]
+        ours, theirs = (lib.arange(int(np.prod(shape))).reshape(*shape) for lib in (mg, torch))
+        for _ in range(draw.randint(0, 4)):
+            step = _random_step(draw, ours.shape)
+            ours, theirs = step(ours), step(theirs)
+        size = _random_shape(draw, ours.numel())
+        name = draw.choice(["view", "reshape"])
+        try:
+            wanted = getattr(theirs, name)(*size)
+        except RuntimeError:
+            outcomes["refused"] += 1
+            with pytest.raises(RuntimeError, match="write reshape"):
+                getattr(ours, name)(*size)
+            continue
+        found = getattr(ours, name)(*size)
+        assert found.tolist() == wanted.tolist()
+        for x in (found, wanted):
+            x[(0,) * x.ndim] = -7
+        assert (found.tolist(), ours.tolist()) == (wanted.tolist(), theirs.tolist())
+        outcomes["shared" if -7 in np.asarray(theirs) else "copied"] += 1
+    assert min(outcomes.values()) > 20, outcomes
+
+
+def _random_step(draw, shape):
+    dims = list(range(len(shape)))
+    kind = draw.choice(["permute", "cut", "new", "select", "merge", "expand"])
+    if kind == "permute":
+        draw.shuffle(dims)
+        return lambda x: x.permute(*dims)
+    if kind == "new":
+        at = draw.randint(0, len(shape))
+        return lambda x: x.unsqueeze(at)
+    if kind == "expand" and 1 in shape:
+        sizes = [draw.choice([1, 2]) if n == 1 else n for n in shape]
+        return lambda x: x.expand(*sizes)
+    if kind == "merge" and len(shape) > 1:
+        at = draw.randint(0, len(shape) - 2)
+        return lambda x: x.flatten(at, at + 1)
+    dim = draw.choice(dims) if dims else None
+    if dim is None or shape[dim] < 2:
+        return lambda x: x
+    if kind == "select" and len(shape) > 1:
+        place = draw.randint(0, shape[dim] - 1)
+        return lambda x: x.select(dim, place)
+    index = (*[slice(None)] * dim, slice(draw.randint(0, 1), None, draw.choice([1, 1, 2])))
+    return lambda x: x[index]
+
+
+def _random_shape(draw, count):
+    """Sizes whose product this is."""
+    sizes = []
+    while count > 1 and draw.random() < 0.7:
+        n = draw.choice([d for d in range(1, count + 1) if count % d == 0])
+        sizes.append(n)
+        count //= n
+    sizes.append(count)
+    draw.shuffle(sizes)
+    return sizes

@@ -1,14 +1,67 @@
-"""Pictures of handwritten digits in the form of the scans of `data.Digits`."""
+"""Pictures of handwritten digits: in the form of the scans of `data.Digits`, and from there a model's input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from minigrad import checks
-from minigrad.data.images.reading import ImageError
+from minigrad.data.images.processor import ImageProcessor
+from minigrad.data.images.reading import ImageError, open_image
+from minigrad.data.transforms import Resize
+from minigrad.interop import run_note
 
 MIN_CONTRAST = 25  # between paper and ink, of 255
 FAINT = 0.2  # of the darkest ink: less doesn't count for the bounding box
 THIN = 0.2  # mean of the bitmap below which strokes are widened; the scans have 0.31
+
+
+@dataclass(frozen=True)
+class ScanProcessor(ImageProcessor):
+    """For models of the scans of `data.Digits`, 8 × 8 values from 0 (paper) to 16 (ink): a picture becomes such a scan
+    (`digit_scan`), the scan is enlarged to `size` in floating point, the rest is as for other pictures."""
+
+    def prepare(self, image, name: str = "the image") -> tuple[np.ndarray, str]:
+        name = str(image) if isinstance(image, str | PathLike) else name
+        scan, inverted = digit_scan(np.asarray(open_image(image, "L", name=name)), name)
+        return self.normalized(self.sized(scan[None])), "bright background: inverted" if inverted else ""
+
+    def array(self, image, name: str = "the image") -> np.ndarray:
+        return self.prepare(image, name)[0]
+
+    def sized(self, pixels: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Scans (…, 8, 8) enlarged to the model's size."""
+        return Resize((self.size["height"], self.size["width"]))(pixels)
+
+
+def of_run(values: Mapping[str, Any]) -> ImageProcessor:
+    """What prepares the input of a training run's model, from the run's note.
+
+    Raises:
+        ValueError: when the note is damaged.
+    """
+    if not run_note.is_preprocessing(values):
+        return ImageProcessor.from_dict(values)
+    kind = ScanProcessor if values["kind"] == run_note.DIGITS else ImageProcessor
+    return kind(**run_note.arguments(values))
+
+
+def to_run(processor: ImageProcessor) -> dict[str, Any]:
+    """What a training run notes of its processor; the inverse of `of_run`."""
+    kind = run_note.DIGITS if isinstance(processor, ScanProcessor) else run_note.IMAGES
+    height, width = processor.output_size or (0, 0)
+    maximum = 1 / processor.rescale_factor
+    noted = run_note.preprocessing(
+        kind,
+        height,
+        int(maximum) if maximum == int(maximum) else maximum,
+        list(processor.image_mean),
+        list(processor.image_std),
+    )
+    return noted if 0 < height == width and of_run(noted) == processor else processor.to_dict()
 
 
 def digit_scan(pixels: np.ndarray, name: str = "the image") -> tuple[np.ndarray, bool]:

@@ -2,26 +2,27 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
 
 from minigrad import checks
+from minigrad.callers import warn
 from minigrad.data.images.reading import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
 from minigrad.interop import preprocessing
 from minigrad.interop.hub import locate
-from minigrad.interop.reading import PREPROCESSOR
+from minigrad.interop.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from minigrad.interop.reading import PREPROCESSOR, layout_of
 from minigrad.serialize import atomic_write_json
 
 FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
 MAX_SIDE = 8192
 CROP_MODES = ("center", "squash", "border")
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,11 @@ class ImageProcessor:
     def array(self, image, name: str = "the image") -> np.ndarray:
         """One picture as a float32 array (C, H, W)."""
         pixels = np.asarray(self.picture(image, name), np.float32)
-        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if self.do_rescale:
-            pixels = pixels * np.float32(self.rescale_factor)
-        if self.do_normalize:
-            pixels = (pixels - _column(self.image_mean)) / _column(self.image_std)
-        return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(self.normalized(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
+
+    def prepare(self, image, name: str = "the image") -> tuple[np.ndarray, str]:
+        """One picture as `array` gives it, and a note of what was done to it that one may want to know."""
+        return self.array(image, name), ""
 
     def picture(self, image, name: str = "the image", max_pixels: int = MAX_PIXELS) -> Image.Image:
         """One picture after resizing and cropping, before the numbers are changed: what the model sees, for looking at."""
@@ -154,14 +154,46 @@ class ImageProcessor:
             picture, scaled, (left, top), window, FILTERS[self.resample], fill if len(fill) > 1 else fill[0]
         )
 
+    # ---- pixels to a model's input, and back -----------------------------------------------------------------------
+
+    def sized(self, pixels: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Images of a data set, which were read in the model's size, as they are."""
+        return pixels
+
+    @overload
+    def normalized(self, pixels: Tensor) -> Tensor: ...
+
+    @overload
+    def normalized(self, pixels: np.ndarray) -> np.ndarray: ...
+
+    def normalized(self, pixels: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """The last two steps, pixels · rescale_factor and (… - image_mean) / image_std, of images (…, C, H, W) of any dtype: an
+        array of float32, or of a Tensor a Tensor on its device."""
+        x: Any = (
+            pixels.float()
+            if isinstance(pixels, Tensor)
+            else checks.array("ImageProcessor.normalized", "pixels", pixels).astype(np.float32, copy=False)
+        )
+        if self.do_rescale:
+            x = x * float(np.float32(self.rescale_factor))
+        if self.do_normalize:
+            mean, std = _column(self.image_mean), _column(self.image_std)
+            if isinstance(x, Tensor):
+                return (x - Tensor(mean, device=x.device)) / Tensor(std, device=x.device)
+            x = (x - mean) / std
+        return x
+
+    def pixels(self, normalized) -> np.ndarray:
+        """The inverse of `normalized`, in float32: a model's input (…, C, H, W) as pixels."""
+        x = checks.array("ImageProcessor.pixels", "normalized", normalized).astype(np.float32)
+        if self.do_normalize:
+            x = x * _column(self.image_std) + _column(self.image_mean)
+        return x / np.float32(self.rescale_factor) if self.do_rescale else x
+
     def restore(self, pixels) -> np.ndarray:
         """The inverse of the last two steps: a model's input (…, C, H, W) as uint8, clipped."""
-        pixels = checks.array("ImageProcessor.restore", "pixels", pixels).astype(np.float32)
-        if self.do_normalize:
-            pixels = pixels * _column(self.image_std) + _column(self.image_mean)
-        if self.do_rescale:
-            pixels = pixels / np.float32(self.rescale_factor)
-        return np.rint(pixels.clip(0, 255)).astype(np.uint8)
+        found = self.pixels(checks.array("ImageProcessor.restore", "pixels", pixels))
+        return np.rint(found.clip(0, 255)).astype(np.uint8)
 
     def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) after resizing."""
@@ -186,6 +218,11 @@ class ImageProcessor:
         """(height, width) of what comes out; None where that depends on the picture."""
         known = self.crop_size if self.do_center_crop else self.size if self.do_resize else {}
         return (known["height"], known["width"]) if "height" in known else None
+
+    @property
+    def channels(self) -> int:
+        """Channels of what comes out."""
+        return len(self.image_mean)
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
@@ -247,7 +284,39 @@ class ImageProcessor:
         Raises:
             ValueError: when timm can't express it: it always resizes, rescales by 1/255 and normalises.
         """
-        return preprocessing.to_timm(self)
+        return preprocessing.to_timm({f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def of_checkpoint(cls, path: Path, shape: tuple[int, int, int], must: bool = True) -> "ImageProcessor":
+        """How pictures are prepared for the checkpoint at `path`, whose model takes (channels, height, width): as it says, or,
+        where it says nothing, with a warning, as the published weights of its layout take them.
+
+        Args:
+            must: whether it is an error when the checkpoint asks for what doesn't exist here, or for other channels than the
+                model's; else the published weights' way is taken then, too.
+
+        Raises:
+            ValueError: see `must`; or when the model's channels are no picture's. Otherwise as `from_pretrained`.
+        """
+        channels, height, width = shape
+        problem = "doesn't say how pictures are prepared"
+        if preprocessing.read(path) is not None:
+            try:
+                found = cls.from_pretrained(path)
+                if found.channels == channels:
+                    return found
+                raise ValueError(
+                    f"{path}: pictures are prepared with {found.channels} channels, but the model takes {channels}"
+                )
+            except ValueError:
+                if must:
+                    raise
+            problem = "prepares pictures otherwise than by size and colour"
+        if channels not in (1, 3):
+            raise ValueError(f"{path}: its model takes {channels} channels, and pictures have 1 or 3")
+        layout = layout_of(path)
+        warn(f"{path} {problem}; using what {preprocessing.ORIGINS[layout]} published weights take")
+        return cls.from_dict(preprocessing.published(layout, height, width, channels))
 
     def save_pretrained(self, folder: str | PathLike) -> None:
         """Write `preprocessor_config.json` into a folder, which is made when it doesn't exist."""

@@ -13,7 +13,7 @@ from minigrad.backend.numpy_threads import parallel
 from minigrad.kernels.cpu import depthwise
 from minigrad.kernels.cpu.depthwise import padded, pieces
 from minigrad.kernels.registry import kernel
-from minigrad.kernels.sizes import out_size
+from minigrad.kernels.windows import element, out_size
 
 COLUMNS = 1 << 20  # numbers of gathered windows at a time; in derivatives those of one image, if they are more
 
@@ -24,14 +24,6 @@ def _nhwc(x):
 
 def _nchw(x):
     return x.transpose(0, 3, 1, 2)
-
-
-def _shift(i, j, out_size, stride, dilation):
-    """The slices of a padded image that kernel position (i, j) sees, for every output position."""
-    (oh, ow), (sh, sw), (dh, dw) = out_size, stride, dilation
-    rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh) if oh else slice(0, 0)
-    columns = slice(j * dw, j * dw + sw * (ow - 1) + 1, sw) if ow else slice(0, 0)
-    return slice(None), rows, columns
 
 
 def _windows(x, kernel, size, stride, dilation):
@@ -156,7 +148,7 @@ def conv2d_input(g, w, *, size, stride, padding, dilation, groups):
         product = product.reshape(groups, part.shape[0], *out, *kernel, channels // groups)
         image = np.zeros((part.shape[0], size[0] + 2 * ph, size[1] + 2 * pw, groups, channels // groups), g.dtype)
         for u, v in np.ndindex(*kernel):
-            image[_shift(u, v, out, stride, dilation)] += product[:, :, :, :, u, v].transpose(1, 2, 3, 0, 4)
+            image[:, *element((u, v), out, stride, dilation)] += product[:, :, :, :, u, v].transpose(1, 2, 3, 0, 4)
         dx[batches[i]] = image[:, ph : ph + size[0], pw : pw + size[1]].reshape(part.shape[0], *size, channels)
 
     if kernel == stride and groups == 1 and padding == (0, 0) and dilation == (1, 1):

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minigrad.backend.numpy_gemm import shares
 from minigrad.backend.numpy_threads import parallel
+from minigrad.kernels.windows import element
 
 BLOCK = 1 << 17  # numbers of the image worked on at a time
 RUN = 1 << 13  # numbers in one run of einsum
@@ -106,14 +107,11 @@ def scattered(g, taps, size, padding, stride, dilation):
         return dx
     if not g.size:
         return np.zeros_like(dx)
-    oh, ow = g.shape[1:3]
 
     def work(k):
         image = np.zeros((size[0] + 2 * ph, size[1] + 2 * pw, g.shape[3]), g.dtype)
         for u, v in np.ndindex(kh, kw):
-            rows = slice(u * dilation[0], u * dilation[0] + stride[0] * (oh - 1) + 1, stride[0])
-            columns = slice(v * dilation[1], v * dilation[1] + stride[1] * (ow - 1) + 1, stride[1])
-            image[rows, columns] += g[k] * taps[u, v]
+            image[element((u, v), g.shape[1:3], stride, dilation)] += g[k] * taps[u, v]
         dx[k] = image[ph : ph + size[0], pw : pw + size[1]]
 
     parallel(work, len(g))

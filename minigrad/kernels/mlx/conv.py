@@ -9,7 +9,7 @@ import mlx.core as mx
 from minigrad.backend.mlx_sums import HALVES, wide
 from minigrad.kernels.mlx import depthwise
 from minigrad.kernels.registry import kernel
-from minigrad.kernels.sizes import out_size
+from minigrad.kernels.windows import element, out_size
 
 
 def nhwc(x):
@@ -106,9 +106,7 @@ def _scattered(g, w, size, stride, padding, dilation):
     out = mx.zeros((n, *full, parts.shape[-1]), g.dtype)
     for u in range(kh):
         for v in range(kw):
-            rows = slice(u * dilation[0], u * dilation[0] + span[0], stride[0])
-            columns = slice(v * dilation[1], v * dilation[1] + span[1], stride[1])
-            out = out.at[:, rows, columns].add(parts[:, :, :, u, v])
+            out = out.at[:, *element((u, v), (h, wd), stride, dilation)].add(parts[:, :, :, u, v])
     return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].astype(dtype)
 
 

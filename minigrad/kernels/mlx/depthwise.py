@@ -7,12 +7,12 @@
 Images are (N, H, W, C), taps (kh, kw, C).
 """
 
-from collections.abc import Iterator
-
 import mlx.core as mx
+import numpy as np
 
 from minigrad.backend.mlx_sums import total, wide
 from minigrad.kernels.mlx import metal
+from minigrad.kernels.windows import element
 
 PARTS = ("forward", "input", "weight")  # the convolution, its derivative by the image, and by the taps
 FORMS = ("native", "shifts", "metal")
@@ -55,21 +55,6 @@ def applies(weight_shape, groups: int) -> bool:
     return groups == out > 1 and each == 1 and 0 < kh * kw <= 49
 
 
-def _windows(image, size, kernel, stride, dilation) -> Iterator[tuple[int, int, tuple]]:
-    """(row of the tap, its column, index of the pixels of a padded image that it meets)."""
-    for u in range(kernel[0]):
-        for v in range(kernel[1]):
-            corner = (u * dilation[0], v * dilation[1])
-            yield (
-                u,
-                v,
-                (
-                    slice(None),
-                    *(slice(c, c + s * (n - 1) + 1, s) for c, n, s in zip(corner, size, stride, strict=True)),
-                ),
-            )
-
-
 def _padded(x, before, after):
     return mx.pad(x, ((0, 0), (before[0], after[0]), (before[1], after[1]), (0, 0)))
 
@@ -79,8 +64,8 @@ def forward(x, taps, bias, size, stride, padding, dilation):
     dtype, taps = x.dtype, wide(taps)
     padded = wide(_padded(x, padding, padding))
     y = bias
-    for u, v, place in _windows(padded, size, taps.shape[:2], stride, dilation):
-        term = padded[place] * taps[u, v]
+    for at in np.ndindex(taps.shape[:2]):
+        term = padded[:, *element(at, size, stride, dilation)] * taps[at]
         y = term if y is None else y + term
     return y.astype(dtype)
 
@@ -98,16 +83,16 @@ def by_input(g, taps, size, stride, padding, dilation):
     ]
     dtype, g, taps = g.dtype, wide(g), wide(taps)
     out = mx.zeros((g.shape[0], *full, g.shape[3]), g.dtype)
-    for u, v, place in _windows(out, g.shape[1:3], kernel, stride, dilation):
-        out = out.at[place].add(g * taps[u, v])
+    for at in np.ndindex(kernel):
+        out = out.at[:, *element(at, g.shape[1:3], stride, dilation)].add(g * taps[at])
     return out[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].astype(dtype)
 
 
 def by_taps(g, x, kernel, stride, padding, dilation):
     """The derivative by the taps, (kh, kw, C)."""
     dtype, g, padded = g.dtype, wide(g), wide(_padded(x, padding, padding))
-    places = (place for _, _, place in _windows(padded, g.shape[1:3], kernel, stride, dilation))
-    sums = [total(padded[place] * g, (0, 1, 2)) for place in places]
+    places = (element(at, g.shape[1:3], stride, dilation) for at in np.ndindex(kernel))
+    sums = [total(padded[:, *place] * g, (0, 1, 2)) for place in places]
     return mx.stack(sums).reshape(*kernel, g.shape[3]).astype(dtype)
 
 

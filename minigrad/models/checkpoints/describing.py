@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.interop import configurations
+from minigrad.interop.configurations import short
 from minigrad.interop.reading import Weights
 from minigrad.interop.run_note import RunNote
-from minigrad.models.pvt_v2.config import HF_NAMES, PVTV2Config, class_names, hf_num_labels, short
+from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.pvt_v2.variants import variant_config
+from minigrad.nn import init
 from minigrad.serialize import CheckpointError
 
 KNOWN_HEADS = {  # the published variants; and the default widths of timm's and Lucid's class
@@ -33,24 +37,6 @@ FROM_SHAPES = (
     "in_channels",
     "num_classes",
 )
-TIMM_ARGS = {  # timm's names for arguments of its model that say something of ours
-    "in_chans": "in_channels",
-    "embed_dims": "embed_dims",
-    "depths": "depths",
-    "num_heads": "num_heads",
-    "mlp_ratios": "mlp_ratios",
-    "sr_ratios": "sr_ratios",
-    "qkv_bias": "qkv_bias",
-    "linear": "linear",
-    "drop_rate": "head_drop_rate",
-    "proj_drop_rate": "drop_rate",
-    "attn_drop_rate": "attn_drop_rate",
-    "drop_path_rate": "drop_path_rate",
-    "num_classes": "num_classes",
-    "global_pool": "global_pool",
-}
-TIMM_LACKS = ("initializer_range", "layer_norm_eps", "embed_norm_eps", "problem_type")
-BESIDES = "minigrad"  # the entry of a timm `config.json` that has what timm's model has no place for
 
 
 @dataclass
@@ -130,38 +116,9 @@ def _ratio(hidden: int, dim: int) -> float:
 
 
 def expected_shapes(config: PVTV2Config) -> dict[str, tuple[int, ...]]:
-    """The name and shape of every tensor of a `PVT_V2` of this configuration, without making one."""
-    out: dict[str, tuple[int, ...]] = {}
-
-    def add(name: str, *shape: int, bias: bool = True) -> None:
-        out[f"{name}.weight"] = shape
-        if bias:
-            out[f"{name}.bias"] = shape[:1]
-
-    before = config.in_channels
-    for i, dim in enumerate(config.embed_dims):
-        embed, kernel = f"stages.{i}.downsample" if i else "patch_embed", config.patch_sizes[i]
-        add(f"{embed}.proj", dim, before, kernel, kernel)
-        add(f"{embed}.norm", dim)
-        hidden, sr = int(dim * config.mlp_ratios[i]), 1 if config.linear else config.sr_ratios[i]
-        for j in range(config.depths[i]):
-            block = f"stages.{i}.blocks.{j}"
-            add(f"{block}.norm1", dim)
-            add(f"{block}.attn.q", dim, dim, bias=config.qkv_bias)
-            add(f"{block}.attn.kv", 2 * dim, dim, bias=config.qkv_bias)
-            add(f"{block}.attn.proj", dim, dim)
-            if config.linear or sr > 1:
-                add(f"{block}.attn.sr", dim, dim, sr, sr)
-                add(f"{block}.attn.norm", dim)
-            add(f"{block}.norm2", dim)
-            add(f"{block}.mlp.fc1", hidden, dim)
-            add(f"{block}.mlp.dwconv", hidden, 1, 3, 3)
-            add(f"{block}.mlp.fc2", dim, hidden)
-        add(f"stages.{i}.norm", dim)
-        before = dim
-    if config.num_classes:
-        add("head", config.num_classes, before)
-    return out
+    """The name and shape of every tensor of a `PVT_V2` of this configuration."""
+    with init.no_weights():
+        return {name: tensor.shape for name, tensor in PVT_V2(config).state_dict().items()}
 
 
 # ---- config.json ---------------------------------------------------------------------------------------------------
@@ -183,8 +140,7 @@ def describe(values: Mapping[str, Any], source: str = "config.json") -> Descript
             known = {f.name for f in fields(PVTV2Config)}
             own = {name: value for name, value in values.items() if name in known}
             config = PVTV2Config.from_dict(own)  # which checks them
-            fields_said = {name: getattr(config, name) for name in own}
-            return Description(fields_said, _labels(values.get("id2label")), _names(values.get("out_features")))
+            return Description({name: getattr(config, name) for name in own}, *_besides(values))
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{source}: {error}") from None
     return Description()
@@ -199,7 +155,9 @@ def describe_given(values: Mapping[str, Any], source: str) -> Description:
     """
     said = describe(values, source)
     if not said.fields:
-        ours = {f.name: f.name for f in fields(PVTV2Config)} | {theirs: name for name, theirs in HF_NAMES.items()}
+        ours = {f.name: f.name for f in fields(PVTV2Config)} | {
+            theirs: name for name, theirs in configurations.HF_NAMES.items()
+        }
         said.fields = {ours[name]: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in ours}
     if not said.fields and "architecture" not in values:
         raise CheckpointError(
@@ -211,39 +169,22 @@ def describe_given(values: Mapping[str, Any], source: str) -> Description:
 def _describe_hf(values: Mapping[str, Any]) -> Description:
     config = PVTV2Config.from_hf(values)
     found = {f.name: getattr(config, f.name) for f in fields(PVTV2Config)}
-    if hf_num_labels(values, None) is None:  # two classes are the default, also of encoders without a classifier
+    if (
+        configurations.hf_num_labels(values, None) is None
+    ):  # two classes are the default, also of encoders without a classifier
         del found["num_classes"]
-    return Description(found, _labels(values.get("id2label")), _names(values.get("out_features")))
+    return Description(found, *_besides(values))
 
 
-def _names(names: Any, what: str = "out_features") -> list[str] | None:
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{what} must be a list of names")
-    return names
+def _besides(values: Mapping[str, Any]) -> tuple[dict[int, str] | None, list[str] | None]:
+    """The classes' names and a backbone's outputs."""
+    names = values.get("id2label")
+    features = configurations.list_of_names("out_features", values.get("out_features"))
+    return None if names is None else configurations.class_names(names), features
 
 
 def _describe_timm(values: Mapping[str, Any]) -> Description:
-    name = values["architecture"]
-    if not isinstance(name, str) or not name.startswith("pvt_v2"):
-        raise ValueError(f"it is of the architecture {short(name)}, not of a PVT v2")
-    about, args, besides = values.get("pretrained_cfg", values), values.get("model_args", {}), values.get(BESIDES, {})
-    if not all(isinstance(part, Mapping) for part in (about, args, besides)):
-        raise ValueError(f"pretrained_cfg, model_args and {BESIDES} must be objects")
-    found = {"num_heads": (1, 2, 5, 8)} | {TIMM_ARGS[key]: value for key, value in args.items() if key in TIMM_ARGS}
-    found |= {name: besides[name] for name in TIMM_LACKS if name in besides}
-    if "num_classes" in values:
-        found["num_classes"] = values["num_classes"]
-    size = about.get("input_size")
-    if isinstance(size, list) and len(size) == 3:
-        found["img_size"] = size[1] if size[1] == size[2] else (size[1], size[2])
-    names = _names(values.get("label_names", about.get("label_names")), "label_names")
-    found = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return Description(found, None if names is None else dict(enumerate(names)), _names(besides.get("out_features")))
-
-
-def _labels(names: Any) -> dict[int, str] | None:
-    """id2label with integer keys, sorted."""
-    return None if names is None else class_names(names)
+    return Description(*configurations.from_timm(values))
 
 
 def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | None:

@@ -1,26 +1,23 @@
 """Models written as folders that transformers, timm, or the original code's users load."""
 
-import math
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from minigrad import checks, nn, serialize
 from minigrad.callers import warn
+from minigrad.interop import configurations, preprocessing
 from minigrad.interop.layouts import check_layout, from_native
 from minigrad.interop.reading import CONFIG, PREPROCESSOR
-from minigrad.models.checkpoints.describing import BESIDES, TIMM_ARGS, TIMM_LACKS
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.encoder import PVTV2Encoder
 from minigrad.models.pvt_v2.variants import VARIANTS
 from minigrad.nn import Module
 
 WEIGHTS = "model.safetensors"
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet's colours
-TIMM_CROP = 0.9
-BILINEAR, BICUBIC = 2, 3  # Pillow's numbers of its filters
 
 
 def save_pretrained(
@@ -179,34 +176,20 @@ def _timm_config(
                 f"timm's PVT v2 has {name} = {getattr(usual, name)}, and this model {getattr(config, name)}"
             )
     _check_scale(config, "timm's")
-    known = (name for name, fields in VARIANTS.items() if all(getattr(usual, n) == v for n, v in fields.items()))
-    about: dict[str, Any] = {
-        "architecture": next(known, "pvt_v2_b2"),
-        "num_classes": config.num_classes,
-        "num_features": config.embed_dims[-1],
-        "global_pool": config.global_pool,
-        "model_args": {name: list(v) if isinstance(v, tuple) else v for name, v in args.items()},
-        "pretrained_cfg": {
-            "custom_load": False,
-            "fixed_input_size": False,
-            "input_size": [config.in_channels, *config.image_shape],
-            **({} if prepared is None else ImageProcessor.from_dict(prepared).to_timm()),
-            "num_classes": config.num_classes,
-            "pool_size": list(config.map_sizes(*config.image_shape)[-1]),
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        },
-    }
-    about["model_args"]["in_chans"] = config.in_channels
-    for theirs, ours in TIMM_ARGS.items():
-        if ours not in args and getattr(config, ours) != getattr(usual, ours):
-            about["model_args"].setdefault(theirs, getattr(config, ours))
-    besides = {name: getattr(config, name) for name in TIMM_LACKS if getattr(config, name) != getattr(usual, name)}
-    if besides := besides | _features(model):
-        about[BESIDES] = besides
-    if names is not None:
-        about["label_names"] = [names[i] for i in range(config.num_classes)]
-    return about
+    known = (name for name, given in VARIANTS.items() if all(getattr(usual, n) == v for n, v in given.items()))
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    changed = {name for name, value in values.items() if value != getattr(usual, name)}
+    rates = {theirs: values[ours] for theirs, ours in configurations.TIMM_ARGS.items() if ours in changed}
+    return configurations.to_timm(
+        next(known, "pvt_v2_b2"),
+        {**args, "in_chans": config.in_channels, **rates},
+        config.num_classes,
+        config.image_shape,
+        config.map_sizes(*config.image_shape)[-1],
+        {} if prepared is None else ImageProcessor.from_dict(prepared).to_timm(),
+        names,
+        {name: values[name] for name in configurations.TIMM_LACKS if name in changed} | _features(model),
+    )
 
 
 def _check_scale(config: PVTV2Config, whose: str) -> None:
@@ -221,36 +204,12 @@ def _check_scale(config: PVTV2Config, whose: str) -> None:
 # ---- preprocessing -------------------------------------------------------------------------------------------------
 
 
-def preprocessing(layout: str, height: int, width: int, channels: int = 3) -> dict[str, Any]:
-    """Hugging Face's `preprocessor_config.json` for what a layout's published weights take, of 1 or 3 channels."""
-    mean, std = (MEAN, STD) if channels == 3 else ([sum(MEAN) / 3], [sum(STD) / 3])
-    colours = {
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
-    exact = {"height": height, "width": width}
-    if layout == "hf":
-        kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
-        return {**kind, **colours}
-    larger = [math.floor(n / TIMM_CROP) if layout == "timm" else n * 256 // 224 for n in (height, width)]
-    size = {"shortest_edge": larger[0]} if height == width else dict(zip(("height", "width"), larger, strict=True))
-    resize = {"do_resize": True, "size": size, "resample": BICUBIC}
-    return {
-        "image_processor_type": "BitImageProcessor",
-        **resize,
-        "do_center_crop": True,
-        "crop_size": exact,
-        **colours,
-    }
-
-
 def _as_dict(image_processor: Any, config: PVTV2Config, layout: str) -> dict[str, Any] | None:
     if image_processor is None:
         return (
-            None if config.in_channels not in (1, 3) else preprocessing(layout, *config.image_shape, config.in_channels)
+            None
+            if config.in_channels not in (1, 3)
+            else preprocessing.published(layout, *config.image_shape, config.in_channels)
         )
     if isinstance(image_processor, Mapping):
         return dict(image_processor)

@@ -7,30 +7,13 @@ from typing import Any
 
 from minigrad import checks, nn
 from minigrad.callers import warn
+from minigrad.interop import configurations
+from minigrad.interop.configurations import short
 
 POOL = 7  # side of the key/value grid of linear attention
 LARGEST = 2**31 - 1  # of any whole number here
 ACTIVATIONS = ("gelu", "relu", "selu", "gelu_new", "gelu_pytorch_tanh", "silu")
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
-HF_NAMES = {  # where Hugging Face's PvtV2Config has other names; its own are the values
-    "in_channels": "num_channels",
-    "num_stages": "num_encoder_blocks",
-    "embed_dims": "hidden_sizes",
-    "num_heads": "num_attention_heads",
-    "drop_rate": "hidden_dropout_prob",
-    "attn_drop_rate": "attention_probs_dropout_prob",
-    "linear": "linear_attention",
-    "img_size": "image_size",
-}
-HF_SAME = (
-    "depths", "mlp_ratios", "sr_ratios", "patch_sizes", "strides", "qkv_bias", "drop_path_rate", "hidden_act",
-    "initializer_range", "layer_norm_eps", "problem_type",
-)  # fmt: skip
-HF_BESIDES = ("qk_scale", "embed_norm_eps", "head_drop_rate", "global_pool")  # what Hugging Face's has no place for
-HF_DEFAULTS = dict(
-    embed_dims=(32, 64, 160, 256), num_heads=(1, 2, 5, 8), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4), qkv_bias=True,
-    patch_sizes=(7, 3, 3, 3), strides=(4, 2, 2, 2), layer_norm_eps=1e-6,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -279,23 +262,7 @@ class PVTV2Config:
         >>> PVTV2Config.from_hf({"hidden_sizes": [8, 16, 40, 64], "id2label": {"0": "cat", "1": "dog", "2": "owl"}}).num_classes
         3
         """
-        kind = checks.mapping("PVTV2Config.from_hf", "values", values).get("model_type", "pvt_v2")
-        if kind != "pvt_v2":
-            raise ValueError(f"this configuration is of a {short(kind)} model, and PVT v2 has the model_type 'pvt_v2'")
-        names = {ours: theirs for ours, theirs in HF_NAMES.items() if theirs in values}
-        given = {ours: values[theirs] for ours, theirs in names.items()} | {
-            n: values[n] for n in (*HF_SAME, *HF_BESIDES) if n in values
-        }
-        size = given.get("img_size")
-        if isinstance(size, Mapping):
-            given["img_size"] = size = (size.get("height"), size.get("width"))
-        if isinstance(size, list | tuple) and len(size) == 2 and size[0] == size[1]:
-            given["img_size"] = size[0]
-        found = {**HF_DEFAULTS, "num_classes": hf_num_labels(values, 2), **given}
-        found.setdefault("embed_norm_eps", found["layer_norm_eps"])
-        if isinstance(found["patch_sizes"], list | tuple) and found["patch_sizes"]:
-            found["patch_size"] = found["patch_sizes"][0]
-        return cls.from_dict(found)
+        return cls.from_dict(configurations.from_hf(checks.mapping("PVTV2Config.from_hf", "values", values)))
 
     def to_hf(self, id2label: Mapping[int, str] | None = None) -> dict[str, object]:
         """The fields of a Hugging Face `PvtV2Config` as plain values, `model_type` among them; and under our names what its model
@@ -328,40 +295,8 @@ class PVTV2Config:
         names = {i: f"LABEL_{i}" for i in range(self.num_classes)}
         if id2label is not None:
             names = dict(checks.mapping("to_hf", "id2label", id2label, "a dict from numbers to names"))
-        class_names(names, self.num_classes)
-        out: dict[str, Any] = {"model_type": "pvt_v2"}
-        for ours, theirs in {**HF_NAMES, **{name: name for name in HF_SAME}}.items():
-            value = getattr(self, ours)
-            out[theirs] = list(value) if isinstance(value, tuple) else value
-        usual = PVTV2Config(embed_norm_eps=self.layer_norm_eps)
-        out |= {name: getattr(self, name) for name in HF_BESIDES if getattr(self, name) != getattr(usual, name)}
-        out["mlp_ratios"] = [int(ratio) for ratio in self.mlp_ratios]
-        out["id2label"] = {str(i): names[i] for i in range(self.num_classes)}
-        out["label2id"] = {name: i for i, name in names.items()}
-        return out
-
-
-def hf_num_labels(values: Mapping[str, Any], default: int | None) -> int | None:
-    """The number of classes that a Hugging Face configuration states, or `default`."""
-    names = values.get("id2label")
-    if isinstance(names, Mapping):
-        return len(class_names(names))
-    return default if values.get("num_labels") is None else values["num_labels"]
-
-
-def class_names(names: Any, count: int | None = None) -> dict[int, str]:
-    """The classes' names by their numbers, in order.
-
-    Raises:
-        ValueError: unless they are names of all classes from 0 on, `count` of them if it is given.
-    """
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError(f"id2label must be an object from numbers to names, got {short(names)}")
-    found = {str(key): name for key, name in names.items()}
-    expected = [str(i) for i in range(len(names) if count is None else count)]
-    if found.keys() != set(expected):
-        raise ValueError(f"id2label must name the {len(expected)} classes from 0 on, got {short(names)}")
-    return {int(key): found[key] for key in expected}
+        names = configurations.class_names(names, self.num_classes)
+        return configurations.to_hf({f.name: getattr(self, f.name) for f in fields(self)}, names)
 
 
 def _whole(name: str, value, least: int) -> None:
@@ -373,12 +308,6 @@ def _whole(name: str, value, least: int) -> None:
 
 def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
-
-
-def short(value) -> str:
-    """What a value looks like, in at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _number(name: str, value) -> None:

@@ -9,6 +9,7 @@ from minigrad.engine.tensor import Tensor
 from minigrad.models.pvt_v2.blocks import Stage, init_weights, make_embed
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.features import FeatureInfo, take_indices
+from minigrad.nn import init
 
 
 class PVTV2Encoder(nn.Module):
@@ -47,6 +48,8 @@ class PVTV2Encoder(nn.Module):
 
     def _start(self) -> None:
         """Draws the initial weights; the last thing that a model's constructor does."""
+        if init.weightless():
+            return
         self.apply(lambda module: init_weights(module, self.config.initializer_range))
         warn_constant_attention(self.config)
 
