@@ -452,6 +452,8 @@ CALLS = {
     "training.Classifier.load": lambda: {"path": "trained"},
     "models.load_weights": lambda: {"model": _model(), "path": "model"},
     "models.save_pretrained": lambda: {"model": _model(), "folder": "written"},
+    "models.ImageProcessor.of_checkpoint": lambda: {"path": "model", "in_channels": 3, "height": 32, "width": 32},
+    "models.ImageProcessor.pixels": lambda: {"images": np.zeros((1, 3, 8, 8), np.float32)},
     "models.ImageProcessor.from_dict": lambda: {"values": _preprocessing().to_dict()},
     "decode": lambda: {"maps": _maps()},
     "models.SemanticFPN models.MLPSegmenter": lambda: {"backbone": _backbone(), "num_classes": 3},

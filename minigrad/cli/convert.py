@@ -46,8 +46,8 @@ def run(source: str, target: str, to: str, num_classes: int | None, config: str 
         raise UsageError(f"the folder {target} isn't empty; give another")
     path = locate(source, local_files_only=local_files_only)
     model = models.from_pretrained(path, config=config, num_classes=num_classes)
-    shape = model.config.in_channels, *model.config.image_shape
-    processor = models.ImageProcessor.of_checkpoint(path, shape, must=False) if shape[0] in (1, 3) else None
+    taken = model.config.in_channels, *model.config.image_shape
+    processor = models.ImageProcessor.of_checkpoint(path, *taken, strict=False) if taken[0] in (1, 3) else None
     folder = models.save_pretrained(model, target, layout=to, image_processor=processor)
     count = sum(p.numel() for p in model.parameters())
     print(f"{folder}: PVT v2 with {count:,} parameters, {model.config.num_classes or 'no'} classes")

@@ -20,18 +20,22 @@ def out_size(size, kernel, stride, padding, dilation):
     return count_windows(size, kernel, stride, [(p, p) for p in padding], dilation)
 
 
+NOTHING = slice(0, 0)
+
+
 def along(k, count, stride, dilation=1):
     """The slice of one axis that element k of each of `count` windows reads.
 
     >>> list(range(9))[along(1, 3, stride=2, dilation=3)]
     [3, 5, 7]
     """
-    return slice(k * dilation, k * dilation + stride * (count - 1) + 1, stride) if count else slice(0, 0)
+    return slice(k * dilation, k * dilation + stride * (count - 1) + 1, stride) if count else NOTHING
 
 
 def element(position, counts, stride, dilation):
-    """The slices, one for each axis, that the element at `position` of every window reads: the image shifted by it."""
-    return tuple(along(k, n, s, d) for k, n, s, d in zip(position, counts, stride, dilation, strict=True))
+    """The slices of rows and columns that the element at `position` of every window reads: the image shifted by it."""
+    (u, v), (rows, columns), (down, right), (tall, wide) = position, counts, stride, dilation
+    return along(u, rows, down, tall), along(v, columns, right, wide)
 
 
 def places_of(kernel, counts, stride, dilation):

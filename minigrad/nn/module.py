@@ -11,8 +11,9 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
-from minigrad import checks, dtypes
+from minigrad import backend, checks, dtypes
 from minigrad.backend import tracing
+from minigrad.backend.default import get_default_device
 from minigrad.engine.inplace import assign
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.functions.tape import clear_grad
@@ -33,9 +34,9 @@ class Forwards(Protocol[P, R]):
 def zeros(*shape: int, dtype=None, device=None) -> Tensor:
     """Zeros as a layer's starting point; `reset_parameters` gives them their values. Where layers are made without weights it is
     a single zero, seen from every place."""
-    one = Tensor(0.0, dtype=dtype, device=device)
-    xp, zero = one.backend, one.array
-    return _tensor(xp.broadcast_to(zero, shape) if weightless() else xp.zeros(shape, zero.dtype), xp)
+    xp = backend.get(get_default_device() if device is None else device)
+    kind = xp.dtype("float32" if dtype is None else dtypes.dtype(dtype).name)
+    return _tensor(xp.broadcast_to(xp.zeros((), kind), shape) if weightless() else xp.zeros(shape, kind), xp)
 
 
 CONTAINERS = (list, tuple, dict)

@@ -132,7 +132,7 @@ class Classifier:
         count = model.config.num_classes
         if not count:
             raise ValueError(f"{source} is an encoder without a classifier, so it can't name what images show")
-        processor = ImageProcessor.of_checkpoint(path, (model.config.in_channels, *model.config.image_shape))
+        processor = ImageProcessor.of_checkpoint(path, model.config.in_channels, *model.config.image_shape)
         names = getattr(model, "id2label", None) or {}
         return cls(model, [names.get(i, str(i)) for i in range(count)], processor, device)
 

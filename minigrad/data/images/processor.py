@@ -183,9 +183,9 @@ class ImageProcessor:
             x = (x - mean) / std
         return x
 
-    def pixels(self, normalized) -> np.ndarray:
+    def pixels(self, images) -> np.ndarray:
         """The inverse of `normalized`, in float32: a model's input (…, C, H, W) as pixels."""
-        x = checks.array("ImageProcessor.pixels", "normalized", normalized).astype(np.float32)
+        x = checks.array("ImageProcessor.pixels", "images", images).astype(np.float32)
         if self.do_normalize:
             x = x * _column(self.image_std) + _column(self.image_mean)
         return x / np.float32(self.rescale_factor) if self.do_rescale else x
@@ -287,18 +287,23 @@ class ImageProcessor:
         return preprocessing.to_timm({f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def of_checkpoint(cls, path: Path, shape: tuple[int, int, int], must: bool = True) -> "ImageProcessor":
-        """How pictures are prepared for the checkpoint at `path`, whose model takes (channels, height, width): as it says, or,
-        where it says nothing, with a warning, as the published weights of its layout take them.
+    def of_checkpoint(
+        cls, path: str | PathLike, in_channels: int, height: int, width: int, strict: bool = True
+    ) -> "ImageProcessor":
+        """How pictures are prepared for the checkpoint at `path`, a file or a folder: as it says, or, where it says nothing, with a
+        warning, as the published weights of its layout take them.
 
         Args:
-            must: whether it is an error when the checkpoint asks for what doesn't exist here, or for other channels than the
+            in_channels, height, width: of the model's input.
+            strict: whether it is an error when the checkpoint asks for what doesn't exist here, or for other channels than the
                 model's; else the published weights' way is taken then, too.
 
         Raises:
-            ValueError: see `must`; or when the model's channels are no picture's. Otherwise as `from_pretrained`.
+            ValueError: see `strict`; or when the model's channels are no picture's. Otherwise as `from_pretrained`.
         """
-        channels, height, width = shape
+        who, path = "ImageProcessor.of_checkpoint", Path(checks.path("ImageProcessor.of_checkpoint", "path", path))
+        sizes = (("in_channels", in_channels), ("height", height), ("width", width))
+        channels, height, width = (checks.whole(who, name, value) for name, value in sizes)
         problem = "doesn't say how pictures are prepared"
         if preprocessing.read(path) is not None:
             try:
@@ -309,7 +314,7 @@ class ImageProcessor:
                     f"{path}: pictures are prepared with {found.channels} channels, but the model takes {channels}"
                 )
             except ValueError:
-                if must:
+                if strict:
                     raise
             problem = "prepares pictures otherwise than by size and colour"
         if channels not in (1, 3):
