@@ -88,9 +88,9 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
     if start[:2] == b"PK":
-        from minigrad.interop import pickled  # brings zipfile: not while minigrad is imported
+        from minigrad.interop import torch_files  # brings zipfile: not while minigrad is imported
 
-        return pickled.load_arrays(path), {}
+        return torch_files.load_arrays(path), {}
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise CheckpointError(
             f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
