@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from minigrad.checks import told
+from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError
 
 LAYOUTS = ("timm", "original", "hf")
@@ -41,9 +42,9 @@ def detect_layout(names: Iterable[str]) -> str:
     """ "timm" (minigrad's, too), "original" (Lucid's, too) or "hf", by the names of the tensors.
 
     Raises:
-        CheckpointError: when they are none of these.
+        CheckpointError: when they are none of these. TypeError: for anything but names.
     """
-    names = list(names)
+    names = checks.entries("detect_layout", "names", names, "the names of tensors", str)
     if any(n.startswith("stages.") for n in names):
         return "timm"
     if any(n.startswith("block1.") for n in names):
@@ -63,8 +64,16 @@ def check_layout(layout: str) -> str:
         ValueError: when it is none of `LAYOUTS`.
     """
     if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {told(layout)}")
+        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {checks.told(layout)}")
     return layout
+
+
+def _state(who: str, state: object) -> Mapping[str, np.ndarray]:
+    """A state dict: a mapping from names to arrays."""
+    mapping = checks.mapping(who, "state", state, "a dict from names to arrays")
+    checks.entries(who, "state", mapping, "a dict from names to arrays", str)
+    checks.entries(who, "state", mapping.values(), "a dict from names to arrays", (np.ndarray, Tensor))
+    return mapping
 
 
 def _from_original(name: str) -> str:
@@ -130,7 +139,9 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
 
     Raises:
         CheckpointError: when the layout can't be detected, two names become one, or a key or value is alone.
+        TypeError: for anything but names and arrays.
     """
+    state = _state("to_native", state)
     layout = check_layout(layout) if layout is not None else detect_layout(state)
     if layout == "timm":
         return dict(state)
@@ -152,7 +163,7 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
             raise CheckpointError(
                 f"{shown(pair[0])} has shape {parts[0].shape}, but the value beside it {parts[1].shape}"
             )
-        renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate(parts)
+        renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate([np.asarray(part) for part in parts])
     return renamed
 
 
@@ -162,6 +173,7 @@ def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.nd
     Hugging Face's classifier has its encoder under `pvt_v2.`; its bare encoder has no prefix. Which it is, the presence of
     `head.weight` says.
     """
+    state = _state("from_native", state)
     check_layout(layout)
     if layout == "timm":
         return dict(state)
@@ -171,7 +183,7 @@ def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.nd
     out: dict[str, np.ndarray] = {}
     for name, value in state.items():
         if ".attn.kv." in name:
-            for part, half in zip(("key", "value"), np.split(value, 2), strict=True):
+            for part, half in zip(("key", "value"), np.split(np.asarray(value), 2), strict=True):
                 out[_to_hf(name.replace(".attn.kv.", f".attn.{part}."), prefix)] = half
         else:
             out[_to_hf(name, prefix)] = value

@@ -2,22 +2,26 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad import serialize
+from minigrad import backend, checks, serialize
+from minigrad.backend.default import get_default_device
+from minigrad.engine.tensor import Tensor
 from minigrad.interop.layouts import check_layout, detect_layout, shown, to_native
 from minigrad.serialize import CheckpointError
 
+T = TypeVar("T")
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+PREFIX = "module."  # of models saved out of PyTorch's DataParallel
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 LARGEST_JSON = 16 << 20  # bytes; a config.json with the names of ImageNet-22k's classes has 2 MiB
-PREFIX = "module."  # of models saved out of PyTorch's DataParallel
 
 
 @dataclass
@@ -73,6 +77,54 @@ def find_weights(folder: Path) -> Path:
     raise FileNotFoundError(f"{folder} holds no weights: neither {', '.join(WEIGHTS)} nor another {', '.join(ENDINGS)}")
 
 
+def load(path: str | os.PathLike, device: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a file of weights under the names that they have in it: safetensors, PyTorch's `.pth` (read without PyTorch
+    and without running what is in it), or the index of shards. Nothing is renamed and no model is needed.
+
+    In a training checkpoint it is the weights that are read, from under `state_dict_ema`, `model_ema`, `state_dict`,
+    `model_state_dict`, `model` or `net`, whichever comes first. Where several dictionaries of tensors have other names, each
+    tensor's name has that of its dictionary in front: `generator.weight`. dtypes stay as they are; only bfloat16 comes as float32
+    on the CPU, where numpy lacks it.
+
+    Args:
+        path: the file.
+        device: where the tensors shall be; default: the default device.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when it is damaged, hostile, of another format, or holds a dtype that tensors don't have.
+        TypeError: for float64 on a device that lacks it.
+
+    Example:
+        >>> import tempfile, minigrad as mg
+        >>> folder = tempfile.mkdtemp()
+        >>> mg.save(f"{folder}/theirs.safetensors", {"encoder.weight": mg.ones(2, 3), "encoder.bias": mg.zeros(2)})
+        >>> tensors = mg.interop.load(f"{folder}/theirs.safetensors")  # a .pth file just as well
+        >>> renamed = {name.removeprefix("encoder."): tensor for name, tensor in tensors.items()}
+        >>> mg.save(f"{folder}/mine.safetensors", renamed)
+        >>> mg.nn.Linear(3, 2).load_state_dict(mg.load(f"{folder}/mine.safetensors")).missing_keys
+        []
+    """
+    file = Path(checks.path("load", "path", path))
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; give the file of weights in it")
+    if file.name.endswith(".json"):
+        return _of_shards(file, lambda part: load(part, device))
+    if not is_archive(file):
+        return _of_safetensors(file, lambda part: serialize.load(part, device))
+    from minigrad.interop import torch_files  # brings zipfile: not while minigrad is imported
+
+    device = get_default_device() if device is None else device
+    xp = backend.get(device)
+
+    def tensor(array: np.ndarray, dtype: str) -> Tensor:
+        if dtype not in serialize.CODES or dtype in ("uint16", "uint32", "uint64"):
+            raise CheckpointError(f"it holds {dtype} numbers, which tensors can't be")
+        return Tensor(array, dtype if dtype in xp.dtypes or dtype != "bfloat16" else None, device)
+
+    return torch_files.load_tensors(file, tensor)
+
+
 def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors of one file and its metadata; what it is, its first bytes tell. Half precision comes as float32.
 
@@ -81,23 +133,17 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     """
     path = Path(path)
     if path.name.endswith(".json"):
-        return read_shards(path), {}
-    try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    if start[:2] == b"PK":
+        return _of_shards(path, lambda part: read_file(part)[0]), {}
+    if is_archive(path):
         from minigrad.interop import torch_files  # brings zipfile: not while minigrad is imported
 
         return torch_files.load_arrays(path), {}
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise CheckpointError(
-            f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
-            "torch.save(torch.load(path, weights_only=True), path) writes it anew"
-        )
+    return _of_safetensors(path, serialize.load_arrays)
+
+
+def _of_safetensors(path: Path, read: Callable[[Path], T]) -> T:
     try:
-        return serialize.load_arrays(path)
+        return read(path)
     except CheckpointError as error:
         if path.suffix not in ENDINGS[1:]:
             raise
@@ -106,21 +152,40 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
         ) from None
 
 
-def read_shards(index: Path) -> dict[str, np.ndarray]:
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, as PyTorch's are, by its first bytes.
+
+    Raises:
+        FileNotFoundError: when there is no such file. CheckpointError: when it is a bare pickle.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise CheckpointError(
+            f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
+            "torch.save(torch.load(path, weights_only=True), path) writes it anew"
+        )
+    return start[:2] == b"PK"
+
+
+def _of_shards(index: Path, read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
     """The tensors that an index file (`*.index.json`: "weight_map", from a tensor's name to its file) lists.
 
     Raises:
         FileNotFoundError: when the index or a shard is missing.
         CheckpointError: when the index is damaged or names a file outside its folder, or a shard lacks a tensor.
     """
-    arrays: dict[str, np.ndarray] = {}
+    out: dict[str, T] = {}
     for name, tensors in shards(index).items():
-        found, _ = read_file(index.parent / name)
+        found = read(index.parent / name)
         lacking = [tensor for tensor in tensors if tensor not in found]
         if lacking:
             raise CheckpointError(f"{index.parent / name} lacks {shown(lacking[0])}, which {index.name} says it holds")
-        arrays |= {tensor: found[tensor] for tensor in tensors}
-    return arrays
+        out |= {tensor: found[tensor] for tensor in tensors}
+    return out
 
 
 def shards(index: Path) -> dict[str, list[str]]:
