@@ -118,6 +118,27 @@ def test_weights_that_need_what_isnt_read(tmp_path):
             read(tmp_path, value)
 
 
+def test_models_under_unusual_names(tmp_path):
+    model = randomised()
+    state = arrays_of(model)
+    tensors = {name: pth.tensor(str(i), array) for i, (name, array) in enumerate(state.items())}
+    arrays = {str(i): array for i, array in enumerate(state.values())}
+    path = pth.write(
+        tmp_path / "x.pth",
+        {"student": tensors, "rng": {"cpu": pth.tensor("0", state["patch_embed.proj.weight"])}},
+        arrays,
+    )
+    with pytest.warns(UserWarning, match="rng.cpu stand outside of the model"):
+        assert same(models.from_pretrained(path, config=model.config), model)
+    copies = {f"copy {key}": array for key, array in arrays.items()}
+    copied = {name: pth.tensor(f"copy {i}", array) for i, (name, array) in enumerate(state.items())}
+    pth.write(path, {"teacher": tensors, "student": copied}, arrays | copies)
+    with pytest.raises(
+        CheckpointError, match=r"two models, teacher\.\* and student\.\*; read it with minigrad.interop.load"
+    ):
+        models.from_pretrained(path, config=model.config)
+
+
 # --- hostile ones -------------------------------------------------------------------------------------------------------
 WEIGHTS = pth.program({"a": pth.tensor("0", ARRAY)})
 N = 400_000

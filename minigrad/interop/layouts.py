@@ -6,6 +6,7 @@ first, values second, so loading joins the rows and saving divides them.
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,7 +14,12 @@ from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError
 
+T = TypeVar("T")
 LAYOUTS = ("timm", "original", "hf")
+SEGFORMER = (
+    "whose encoder is another network, a Mix Transformer (MiT) with its own MLP ratios, depths and names; use weights of a PVT v2, "
+    "such as OpenGVLab/pvt_v2_b0"
+)
 
 # Names within a block: ours, Hugging Face's.
 _BLOCK = {
@@ -31,6 +37,17 @@ _BLOCK = {
 }
 _BLOCK_FROM_HF = {theirs: ours for ours, theirs in _BLOCK.items()}
 _NATIVE = re.compile(r"(?:(patch_embed)|stages\.([0-9]{1,4})\.(?:(downsample)|(norm)|blocks\.([0-9]{1,6})))\.(.+)")
+
+_MARKS = {  # what only names of this layout have, from where the layout's names begin
+    "timm": (re.compile(r"(?:^|(?<=\.))stages\."), re.compile(r"stages\.0\.blocks\.0\.attn\.")),
+    "original": (re.compile(r"(?:^|(?<=\.))block1\."), re.compile(r"block1\.0\.attn\.")),
+    "hf": (
+        re.compile(r"(?:^|(?<=\.))(?:pvt_v2\.)?encoder\.layers\."),
+        re.compile(r"(?:pvt_v2\.)?encoder\.layers\.0\.blocks\.0\.attention\."),
+    ),
+}
+_SEGFORMER = re.compile(r"(?:^|\.)(?:segformer\.|encoder\.patch_embeddings\.[0-9]\.proj\.)")
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 def shown(name: str) -> str:
@@ -51,10 +68,77 @@ def detect_layout(names: Iterable[str]) -> str:
         return "original"
     if any(n.startswith(("encoder.layers.", "pvt_v2.encoder.layers.")) for n in names):
         return "hf"
+    if any(map(_SEGFORMER.search, names)):
+        raise CheckpointError(f"these are the weights of a SegFormer, {SEGFORMER}")
     found = ", ".join(map(shown, sorted(names)[:3])) or "none"
     raise CheckpointError(
         f"these are no PVT v2 weights: expected names such as stages.0.…, block1.0.… or encoder.layers.0.…, got {found} …"
     )
+
+
+def unwrapped(state: Mapping[str, T]) -> dict[str, T]:
+    """A state dict without what `torch.compile` and other wrappers of PyTorch put into names, such as `_orig_mod.`.
+
+    Raises:
+        CheckpointError: when two names become one.
+    """
+    out: dict[str, T] = {}
+    for name, value in state.items():
+        if out.setdefault(_WRAPPERS.sub("", name), value) is not value:
+            raise CheckpointError(f"the checkpoint has {shown(_WRAPPERS.sub('', name))} twice, once as {shown(name)}")
+    return out
+
+
+def wrapper_of(names: Iterable[str]) -> str:
+    """What stands before the names of a model that is wrapped as a whole, such as `_orig_mod.`; "" when it isn't."""
+    return next((match[0] for match in map(_WRAPPERS.match, names) if match), "")
+
+
+def find_prefix(names: Iterable[str]) -> str:
+    """What stands before the names of a PVT v2, such as `backbone.`; "" when nothing does, or there is no PVT v2.
+
+    Of several prefixes those count behind which there is a whole encoder.
+
+    Raises:
+        CheckpointError: when there are several such.
+    """
+    found: dict[str, bool] = {}  # the prefix, and whether its encoder has the first block's attention
+    for name in names:
+        for mark, first in _MARKS.values():
+            if match := mark.search(name):
+                prefix = name[: match.start()]
+                found[prefix] = found.get(prefix, False) or bool(first.match(name, match.start()))
+    if whole := [prefix for prefix in found if found[prefix]]:
+        return one_prefix(whole)
+    return next(iter(found)) if len(found) == 1 else ""
+
+
+def one_prefix(prefixes: list[str]) -> str:
+    """The only one of the prefixes behind which names fit; "" when there is none.
+
+    Raises:
+        CheckpointError: when there are several.
+    """
+    if len(prefixes) > 1:
+        which = [f"{shown(prefix)}*" if prefix else "one without a prefix" for prefix in prefixes[:2]]
+        raise CheckpointError(
+            f"its names are those of two models, {which[0]} and {which[1]}; read it with minigrad.interop.load, keep the tensors of "
+            "one of them, and write these with minigrad.save"
+        )
+    return prefixes[0] if prefixes else ""
+
+
+def fitting_prefixes(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The prefixes behind which a state dict has all of a model's own names, with its shapes.
+
+    >>> fitting_prefixes({"module.weight": (2,), "n_averaged": ()}, {"weight": (2,)})
+    ['module.']
+    """
+    if not own:
+        return []
+    first = next(iter(own))
+    candidates = [name.removesuffix(first) for name in shapes if name == first or name.endswith("." + first)]
+    return [p for p in candidates if all(shapes.get(p + name) == shape for name, shape in own.items())]
 
 
 def check_layout(layout: str) -> str:

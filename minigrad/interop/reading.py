@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,22 +11,34 @@ import numpy as np
 
 from minigrad import backend, checks, serialize
 from minigrad.backend.default import get_default_device
+from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
-from minigrad.interop.layouts import check_layout, detect_layout, shown, to_native
+from minigrad.interop.layouts import (
+    SEGFORMER,
+    check_layout,
+    detect_layout,
+    find_prefix,
+    fitting_prefixes,
+    one_prefix,
+    shown,
+    to_native,
+    unwrapped,
+    wrapper_of,
+)
 from minigrad.serialize import CheckpointError
 
 T = TypeVar("T")
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-PREFIX = "module."  # of models saved out of PyTorch's DataParallel
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 LARGEST_JSON = 16 << 20  # bytes; a config.json with the names of ImageNet-22k's classes has 2 MiB
 
 
 @dataclass
 class Weights:
-    """Arrays under our names, what the file said of them, and the folder's `config.json` if it has one."""
+    """Arrays under our names, what the file said of them, and the folder's `config.json` if it has one. `layout` is "own" where the
+    file has the names of the model that it was read for."""
 
     arrays: dict[str, np.ndarray]
     layout: str
@@ -208,28 +220,64 @@ def shards(index: Path) -> dict[str, list[str]]:
     return files
 
 
-def read_weights(path: Path, layout: str | None = None) -> Weights:
+def read_weights(path: Path, layout: str | None = None, own: Mapping[str, tuple[int, ...]] | None = None) -> Weights:
     """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`.
 
+    A prefix of the names, such as `module.` or `backbone.`, is taken off. Tensors that lack it are left out, and a warning names
+    them unless they are counters.
+
+    Args:
+        layout: that of the names; None: told by them.
+        own: the names and shapes of the model that the weights are for. If they are the file's, nothing is renamed.
+
     Raises:
-        FileNotFoundError: when there is nothing. CheckpointError: when it is damaged, hostile or holds no PVT v2.
+        FileNotFoundError: when there is nothing. CheckpointError: when it is damaged, hostile or holds no PVT v2, or several.
     """
     folder = path.is_dir()
     file = find_weights(path) if folder else path
     arrays, metadata = read_file(file)
-    names = list(arrays)
-    if names and all(name.startswith(PREFIX) for name in names):
-        arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
-    try:
-        found = detect_layout(arrays)
-        if layout is not None and check_layout(layout) != found:
-            raise CheckpointError(f"its names are those of the layout {found!r}, not {layout!r}; leave layout out")
-        arrays = to_native(arrays, found)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from None
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise CheckpointError(f"{file}: {shown(name)} holds {array.dtype} numbers, and weights are floating point")
     beside = file.parent / CONFIG
     config = read_json(beside) if (folder or file.name in WEIGHTS) and beside.is_file() else None
+    try:
+        if config is not None and config.get("model_type") == "segformer":
+            raise CheckpointError(f"the {CONFIG} beside it is that of a SegFormer, {SEGFORMER}")
+        arrays, unwanted = _behind(wrapper_of(arrays), arrays)
+        found, arrays, outside = _named(unwrapped(arrays), layout, own)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
+    if outside := sorted(outside + unwanted):
+        more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
+        warn(f"{file}: {', '.join(map(shown, outside[:5]))}{more} stand outside of the model and are left out")
     return Weights(arrays, found, file, metadata, config)
+
+
+def _named(
+    arrays: dict[str, np.ndarray], layout: str | None, own: Mapping[str, tuple[int, ...]] | None
+) -> tuple[str, dict[str, np.ndarray], list[str]]:
+    """The layout of arrays, the model's own under our names, and which others there are besides counters."""
+    if layout is None and own is not None:
+        fitting = fitting_prefixes({name: array.shape for name, array in arrays.items()}, own)
+        if "" in fitting:
+            return "own", arrays, []
+        if fitting:
+            return "own", *_behind(one_prefix(fitting), arrays)
+    try:
+        inside, outside = _behind(find_prefix(arrays), arrays)
+        found = detect_layout(inside)
+        if layout is not None and check_layout(layout) != found:
+            raise CheckpointError(f"its names are those of the layout {found!r}, not {layout!r}; leave layout out")
+        inside = to_native(inside, found)
+    except CheckpointError:
+        if layout is None and own is not None and any(name in own for name in arrays):
+            return "own", arrays, []
+        raise
+    if layout is None and own is not None and sum(name in own for name in arrays) > sum(name in own for name in inside):
+        return "own", arrays, []
+    return found, inside, outside
+
+
+def _behind(prefix: str, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays behind a prefix without it, and the names of those elsewhere that are no counters."""
+    inside = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    outside = [name for name, array in arrays.items() if not name.startswith(prefix)]
+    return inside, [name for name in outside if arrays[name].size != 1 or arrays[name].dtype.kind not in "iub"]
