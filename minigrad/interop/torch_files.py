@@ -9,7 +9,6 @@ import math
 import os
 import struct
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -159,17 +158,20 @@ class _Reader:
         needed = sum(math.prod(t.shape) * WIDTHS[t.storage.dtype] for t in state.values())
         if needed > self.size:
             raise ValueError(f"its tensors would have {needed} bytes, more than the file")
-        users = Counter(tensor.storage for tensor in state.values())
-        groups: dict[Storage, list[str]] = {}
+        users: dict[Storage, dict[str, Strided]] = {}
         for name, tensor in state.items():
-            groups.setdefault(tensor.storage, []).append(name)
+            users.setdefault(tensor.storage, {})[name] = tensor
         made: dict[str, T] = {}
-        for storage, names in groups.items():
-            flat = self.storage(storage)
-            for name in names:
-                array = self.view(flat, state[name], users[storage] == 1)
-                made[name] = make(array, _dtype_name(storage))
+        for storage, tensors in users.items():
+            made |= self.of_storage(storage, tensors, make)
         return {name: made[name] for name in state}
+
+    def of_storage(
+        self, storage: Storage, tensors: dict[str, Strided], make: Callable[[np.ndarray, str], T]
+    ) -> dict[str, T]:
+        """The tensors of one storage, which is gone afterwards."""
+        flat, dtype = self.storage(storage), _dtype_name(storage)
+        return {name: make(self.view(flat, tensor, len(tensors) == 1), dtype) for name, tensor in tensors.items()}
 
     def storage(self, storage: Storage) -> np.ndarray:
         """A storage's numbers, in the file's byte order."""
