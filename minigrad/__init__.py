@@ -37,22 +37,23 @@ from minigrad.optim import GradScaler
 from minigrad.random import manual_seed
 
 if _typing.TYPE_CHECKING:
-    from minigrad import data, distributed, models, training, visual
+    from minigrad import data, distributed, interop, models, training, visual
     from minigrad.compiler import CompileError, compile
     from minigrad.serialize import load, save
 
 __all__ = [
-    "CompileError", "DType", "GradScaler", "MemoryInfo", "Tensor", "arange", "as_tensor", "autocast", "autograd", "backend",
-    "bfloat16", "bool", "compile", "data", "device", "distributed", "empty_cache", "enable_grad", "eye", "float16", "float32",
-    "float64", "from_numpy", "full", "full_like", "get_default_device", "get_num_threads", "grad", "int16", "int32", "int64",
-    "int8", "is_autocast_enabled", "is_grad_enabled", "linspace", "load", "manual_seed", "memory_info", "models", "nn", "no_grad",
-    "ones", "ones_like", "ops", "optim", "rand", "rand_like", "randint", "randn", "randn_like", "random", "randperm",
-    "reset_peak_memory", "save", "set_cache_limit", "set_default_device", "set_memory_limit", "set_num_threads", "tensor",
-    "training", "uint8", "visual", "zeros", "zeros_like",
+    "CompileError", "DType", "GradScaler", "MemoryInfo", "Tensor", "arange", "as_tensor", "autocast", "autograd",
+    "backend", "bfloat16", "bool", "compile", "data", "device", "distributed", "empty_cache", "enable_grad", "eye",
+    "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device", "get_num_threads", "grad",
+    "int16", "int32", "int64", "int8", "interop", "is_autocast_enabled", "is_grad_enabled", "linspace", "load",
+    "manual_seed", "memory_info", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "rand", "rand_like",
+    "randint", "randn", "randn_like", "random", "randperm", "reset_peak_memory", "save", "set_cache_limit",
+    "set_default_device", "set_memory_limit", "set_num_threads", "tensor", "training", "uint8", "visual", "zeros",
+    "zeros_like",
 ]  # fmt: skip
 __all__ += vars(functions)["__all__"]
 
-_LATER = dict.fromkeys(("data", "distributed", "models", "training", "visual"), "")
+_LATER = dict.fromkeys(("data", "distributed", "interop", "models", "training", "visual"), "")
 _LATER |= dict.fromkeys(("CompileError", "compile"), "compiler") | dict.fromkeys(("load", "save"), "serialize")
 
 

@@ -298,7 +298,7 @@ def _read(path: str | os.PathLike, file: BufferedReader, entry: Entry) -> np.nda
 
 def _looks_like(start: bytes) -> str:
     if start[:2] == b"PK":
-        return "it is a zip archive, perhaps a PyTorch .pth file, and pickled files are never read; convert it first"
+        return "it is a zip archive, perhaps a PyTorch .pth file, which minigrad.interop.load reads"
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
         return "it is a Python pickle, which could run code and is never read; convert it first"
     return "it is empty" if not start else "its header is missing"

@@ -22,7 +22,7 @@ import pth
 from peak import peak_memory
 
 import minigrad as mg
-from minigrad import models
+from minigrad import interop, models
 from minigrad.interop import from_native
 
 SMALL = dict(img_size=64, num_classes=3, embed_dims=(4, 4, 8, 8), num_heads=(1, 2, 2, 4), mlp_ratios=(2, 1, 1, 1), depths=(1, 1, 1, 1),
@@ -67,7 +67,9 @@ RAW = [
 ]
 NAMES = [
     "stages.0.blocks.0.norm1.weight", "stages.9999.blocks.0.norm1.weight", "block1.0.attn.q.weight", "head.weight", "", ".", "..",
-    "a" * 3000, "encoder.layers.0.blocks.0.attention.key.weight", "patch_embed0.proj.weight", "stages.-1.norm.weight", "\0",
+    "backbone.stages.0.blocks.0.attn.q.weight", "module.head.weight", "_orig_mod.head.weight", "n_averaged",
+    "encoder.patch_embeddings.0.proj.weight", "a" * 3000,
+    "encoder.layers.0.blocks.0.attention.key.weight", "patch_embed0.proj.weight", "stages.-1.norm.weight", "\0",
 ]  # fmt: skip
 FILES = [
     "../x.safetensors", "/etc/passwd", "..", "x.bin", "config.json", "model.safetensors.index.json", "a\0.bin", "C:\\x.bin",
@@ -76,14 +78,18 @@ FILES = [
 CALLS = [
     "os system", "posix system", "builtins exec", "builtins eval", "subprocess Popen", "shutil rmtree", "importlib import_module",
     "pickle loads", "torch load", "functools partial", "argparse Namespace", "torch Size", "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2", "numpy.core.multiarray scalar",
+    "torch._utils _rebuild_tensor_v2", "numpy.core.multiarray scalar", "numpy.core.multiarray _reconstruct", "builtins set",
+    "builtins getattr", "collections defaultdict", "collections Counter", "torch._utils _rebuild_tensor_v3",
+    "torch._utils _rebuild_parameter_with_state", "torch._tensor _rebuild_from_type_v2", "torch FloatStorage", "datetime datetime",
+    "project.config Config",
 ]  # fmt: skip
 CODES = [
-    *(bytes([c]) for c in b"012N)]}(t\x85\x86\x87Rbsuaeo.Q\x81\x92\x93\x94\x97\x98"),
+    *(bytes([c]) for c in b"012N)]}(t\x85\x86\x87Rbsuaeo.Q\x81\x8f\x90\x91\x92\x93\x94\x97\x98"),
     b"h\0", b"r\xff\xff\xff\xff", b"j\xff\xff\xff\xff", b"P0\n", b"\x82\x01", b"K\x05", b"G" + b"\xff" * 8,
     b"\x8a\x08" + b"\xff" * 8, b"\x8b\xff\xff\xff\x7f", b"I99999999999999999999\n", b"L" + b"9" * 5000 + b"\n",  # long numbers
     b"X\xff\xff\xff\xff", b"\x8d" + b"\xff" * 8, b"\x96" + b"\xff" * 8, b"B\xff\xff\xff\x7f",  # long texts
     b"]" * 50_000, b")\x85" * 3000, b"2\x86" * 200,  # deep ones
+    b"\x94h\0s", b"]q\0h\0a", b"}q\0(X\5\0\0\0modelh\0u", b"h\0h\1b", b"h\0h\1R", b"h\0)R", b"h\0)\x81}b",  # round and round
 ]  # fmt: skip
 
 
@@ -231,7 +237,15 @@ class Fuzz:
             (case / "model.safetensors.index.json").write_bytes(self.json(index))
         else:
             tensors = {name: pth.tensor(str(i), array) for i, (name, array) in enumerate(state.items())}
-            program = pth.pickled(r.choice((tensors, {"model": tensors, "epoch": 3, "args": [1.5, None, "x"]})))
+            if r.random() < 0.2:  # names as wrappers of models make them
+                prefix = r.choice(("module.", "_orig_mod.", "backbone.", "module.model._orig_mod."))
+                tensors = {prefix + name: tensor for name, tensor in tensors.items()} | dict(list(tensors.items())[:1])
+            around = {"epoch": 3, "args": [1.5, None, "x"]} if r.random() < 0.5 else pth.beside()
+            wrapper = r.choice(("model", "state_dict", "net", "whatever"))
+            whole = r.choice(
+                (tensors, {wrapper: tensors, **around}, {**around, wrapper: tensors}, {**tensors, **around})
+            )
+            program = pth.pickled(whole)
             path = case / "pytorch_model.bin"
             arrays = {str(i): array for i, array in enumerate(state.values())}
             pth.write(path, self.pickle(program) if kind == "pickle" else program, arrays)
@@ -244,12 +258,22 @@ class Fuzz:
 
 
 def attempt(case: Path) -> str:
-    """Reads a checkpoint and runs it: "read", or the sentence of the error. Raises what nobody meant to raise."""
+    """Reads a checkpoint and runs it: "read", or "refused" with a sentence. Raises what nobody meant to raise."""
+    for file in case.iterdir():
+        if file.name != "config.json":
+            outcome(lambda file=file: interop.load(file))
+    return outcome(lambda: run(models.from_pretrained(case)))
+
+
+def run(model: models.PVT_V2) -> None:
+    if model.config.min_size <= 64 and model.config.in_channels < 100:
+        with mg.no_grad():
+            model(mg.zeros(1, model.config.in_channels, 64, 64))
+
+
+def outcome(call) -> str:
     try:
-        model = models.from_pretrained(case)
-        if model.config.min_size <= 64 and model.config.in_channels < 100:
-            with mg.no_grad():
-                model(mg.zeros(1, model.config.in_channels, 64, 64))
+        call()
         return "read"
     except (ValueError, FileNotFoundError) as error:
         raised = traceback.extract_tb(error.__traceback__)[-1].filename

@@ -31,6 +31,16 @@ class Call(NamedTuple):
     args: tuple
 
 
+class New(NamedTuple):
+    """function.__new__(function, *args), and what is given to the object after that: attributes, entries of a list or of a dictionary."""
+
+    function: Global
+    args: tuple = ()
+    state: Any = None
+    items: list | None = None
+    entries: dict | None = None
+
+
 class Persistent(NamedTuple):
     """A reference to something outside of the pickle."""
 
@@ -55,10 +65,19 @@ def program(value) -> bytes:
             return b"c" + module.encode() + b"\n" + name.encode() + b"\n"
         case Call(function, args):
             return program(function) + program(args) + b"R"
+        case New(function, args, state, items, entries):
+            code = program(function) + program(args) + b"\x81"
+            code += b"(" + b"".join(map(program, items)) + b"e" if items else b""
+            code += b"(" + b"".join(program(k) + program(v) for k, v in entries.items()) + b"u" if entries else b""
+            return code + (b"" if state is None else program(state) + b"b")
         case Persistent(identity):
             return program(identity) + b"Q"
         case dict():
             return b"}(" + b"".join(program(k) + program(v) for k, v in value.items()) + b"u"
+        case set() | frozenset():
+            return program(Call(Global("__builtin__", type(value).__name__), (list(value),)))
+        case bytes():
+            return b"B" + struct.pack("<I", len(value)) + value
         case list():
             return b"](" + b"".join(map(program, value)) + b"e"
         case tuple():
@@ -69,7 +88,7 @@ def program(value) -> bytes:
             return b"\x88" if value else b"\x89"
         case int():
             data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-            return b"\x8a" + bytes([len(data)]) + data
+            return (b"\x8a" + bytes([len(data)]) if len(data) < 256 else b"\x8b" + struct.pack("<I", len(data))) + data
         case float():
             return b"G" + struct.pack(">d", value)
         case str():
@@ -114,3 +133,37 @@ def write_state(path: Path, state: dict[str, np.ndarray], **around) -> Path:
     return write(
         path, {"model": tensors, **around} if around else tensors, {str(i): a for i, a in enumerate(state.values())}
     )
+
+
+def ndarray(count: int, nbytes: int = 8) -> Raw:
+    """A numpy array as a pickle of protocol 2 has it, in so far as a reader can tell."""
+    kind = Call(Global("numpy", "dtype"), ("f8", False, True))
+    state = (1, (count,), kind, False, Call(Global("_codecs", "encode"), ("x" * nbytes, "latin1")))
+    array = Call(Global("numpy.core.multiarray", "_reconstruct"), (Global("numpy", "ndarray"), (0,), b"b"))
+    return Raw(program(array) + program(state) + b"b")
+
+
+def beside() -> dict[str, Any]:
+    """What lies beside the weights in training checkpoints: dates, sets, arrays, settings, objects of unknown classes."""
+    stamp = Call(Global("_codecs", "encode"), ("\x07\xea\x01", "latin1"))
+    return {
+        "epoch": 3,
+        "best": Call(Global("numpy.core.multiarray", "scalar"), (Call(Global("numpy", "dtype"), ("f8",)), b"\0" * 8)),
+        "history": ndarray(3, 24),
+        "sets": [{1, 2}, frozenset(("a",)), Raw(b"\x8f(K\x01K\x02\x90")],
+        "when": Call(Global("datetime", "datetime"), (stamp, Call(Global("datetime", "timezone"), ()))),
+        "args": New(Global("argparse", "Namespace"), (), {"lr": 0.1, "path": Call(Global("pathlib", "PosixPath"), ("a", "b"))}),
+        "counts": Call(Global("collections", "Counter"), ({"a": 2},)),
+        "groups": Raw(program(Call(Global("collections", "defaultdict"), (Global("__builtin__", "list"),))) + b"(X\1\0\0\0aK\1u"),
+        "device": Call(Global("torch", "device"), ("cuda", 0)),
+        "size": Call(Global("torch", "Size"), ((3, 4),)),
+        "dtype": Global("torch", "bfloat16"),
+        "partial": Raw(program(Call(Global("functools", "partial"), (Global("__builtin__", "print"),))) + program((1,)) + b"b"),
+        "member": Call(Global("project.stages", "Stage"), (1,)),
+        "old member": Call(Global("__builtin__", "getattr"), (Global("project.stages", "Stage"), "TRAIN")),
+        "made by a method": Call(Call(Global("__builtin__", "getattr"), (Global("x", "Y"), "make")), (1,)),
+        "config": New(Global("omegaconf.dictconfig", "DictConfig"), (), {"_content": {}}, entries={"a": New(Global("x", "Y"))}),
+        "lists": New(Global("torch.nn.modules.container", "ParameterList"), (), None, [1, 2]),
+        "keys": {(3, "pair"): 1, 0.5: 2, b"a": 3, 2**70: 4, -(2**3000): 2**3000, frozenset((1,)): 5, None: 6, True: 7},
+        "text": "x" * 100_000,
+    }  # fmt: skip

@@ -101,7 +101,8 @@ def test_a_file_that_doesnt_fit_is_named(tmp_path):
         "those that both have:"
     )
     assert rest[0] == "  missing 0.weight (2, 3) float32" and all(line.startswith("  ") for line in rest)
-    assert models.load_weights(net, path, strict=False).missing_keys == ["0.weight", "0.bias"]
+    with pytest.warns(UserWarning, match="lacks 0.weight, 0.bias, which the model keeps as they were"):
+        assert models.load_weights(net, path, strict=False).missing_keys == ["0.weight", "0.bias"]
     mg.save(path, {"backbone\n.norm": mg.ones(2), **randomised().state_dict()})
     with pytest.raises(ValueError, match=r"unexpected 'backbone\\n.norm' \(2,\) float32"):
         models.load_weights(randomised(), path)
@@ -631,7 +632,10 @@ def test_tensors_that_dont_fit(tmp_path):
             load(changed)
         assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
     lacking = {n: a for n, a in state.items() if n != "stages.0.norm.weight"}
-    loose = load({**lacking, "more": state["head.bias"]}, strict=False)
+    with pytest.warns(
+        UserWarning, match="lacks stages.0.norm.weight, which the model keeps with random initial values"
+    ):
+        loose = load({**lacking, "more": state["head.bias"]}, strict=False)
     assert (loose.stages[0].norm.weight.numpy() == 1).all() and np.array_equal(
         loose.head.bias.numpy(), state["head.bias"]
     )

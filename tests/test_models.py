@@ -259,7 +259,10 @@ MISTAKES = [
     (dict(layer_norm_eps=0), "layer_norm_eps must be.*positive.*got 0"),
     (dict(embed_norm_eps="tiny"), "embed_norm_eps must be.*positive.*got 'tiny'"),
     (dict(initializer_range=None), "initializer_range must be.*positive.*got None"),
-    (dict(hidden_act="swish"), "hidden_act must be one of gelu, relu, selu, gelu_new, gelu_pytorch_tanh, silu, got 'swish'"),
+    (
+        dict(hidden_act="swish"),
+        "hidden_act must be one of gelu, relu, selu, gelu_new, gelu_pytorch_tanh, silu, got 'swish'",
+    ),
     (dict(hidden_act=["gelu"]), "hidden_act must be one of"),
     (dict(norm_layer="LayerNorm"), "norm_layer must be a class"),
 ]

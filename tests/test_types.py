@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = """minigrad autograd backend compiler data data.transforms distributed models nn nn.functional nn.init nn.utils optim
+ROOMS = """minigrad autograd backend compiler data data.transforms distributed interop models nn nn.functional nn.init nn.utils optim
 optim.lr_scheduler random serialize training visual""".split()
 REACHED = (
     "compiler.compiled.Compiled models.pvt_v2.features.FeatureInfo".split()

@@ -34,7 +34,7 @@ SPACES = {
     "mg": mg, "F": F, "nn": mg.nn, "nn.init": mg.nn.init, "nn.utils": mg.nn.utils, "optim": mg.optim, "lr": lr_scheduler,
     "autograd": mg.autograd, "data": mg.data, "transforms": transforms, "models": mg.models, "visual": mg.visual,
     "training": mg.training, "serialize": serialize, "random": generators, "distributed": distributed, "memory": memory,
-    "compiler": compiler,
+    "compiler": compiler, "interop": mg.interop,
 }  # fmt: skip
 
 # What isn't called: what the engine alone makes; what a class inherits is called on one of its classes.
@@ -66,6 +66,10 @@ def _trained():
     net = _net()
     net(_x(2, 3)).sum().backward()
     return net
+
+
+def _layer_norm():
+    return {"norm1.weight": np.ones(3, np.float32), "stages.0.norm.bias": np.ones(3, np.float32)}
 
 
 def _model():
@@ -477,6 +481,9 @@ CALLS = {
     "training.load_task": lambda: {"data": "digits", "size": 32},
     "serialize.atomic_write_json": lambda: {"path": "new.json", "value": {"a": 1}},
     "serialize.load_arrays serialize.read_header": lambda: {"path": "file.safetensors"},
+    "interop.detect_layout": lambda: {"names": ["stages.0.norm.weight"]},
+    "interop.to_native interop.from_native": lambda: {"state": _layer_norm(), "layout": "original"},
+    "interop.load": lambda: {"path": "file.safetensors"},
     "distributed.all_gather": lambda: {"values": [1.0, 2.0]},
 }  # fmt: skip
 RIGHT_CALLS = {name: call for names, call in CALLS.items() for name in names.split()}

@@ -3,5 +3,6 @@ pictures. Nothing here knows a model: `minigrad.models.checkpoints` makes models
 
 from minigrad.interop.hub import PRETRAINED, HubError
 from minigrad.interop.layouts import detect_layout, from_native, to_native
+from minigrad.interop.reading import load
 
-__all__ = ["PRETRAINED", "HubError", "detect_layout", "from_native", "to_native"]
+__all__ = ["PRETRAINED", "HubError", "detect_layout", "from_native", "load", "to_native"]

@@ -6,13 +6,20 @@ first, values second, so loading joins the rows and saving divides them.
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
-from minigrad.checks import told
+from minigrad import checks
+from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError
 
+T = TypeVar("T")
 LAYOUTS = ("timm", "original", "hf")
+SEGFORMER = (
+    "whose encoder is another network, a Mix Transformer (MiT) with its own MLP ratios, depths and names; use weights of a PVT v2, "
+    "such as OpenGVLab/pvt_v2_b0"
+)
 
 # Names within a block: ours, Hugging Face's.
 _BLOCK = {
@@ -31,6 +38,17 @@ _BLOCK = {
 _BLOCK_FROM_HF = {theirs: ours for ours, theirs in _BLOCK.items()}
 _NATIVE = re.compile(r"(?:(patch_embed)|stages\.([0-9]{1,4})\.(?:(downsample)|(norm)|blocks\.([0-9]{1,6})))\.(.+)")
 
+_MARKS = {  # what only names of this layout have, from where the layout's names begin
+    "timm": (re.compile(r"(?:^|(?<=\.))stages\."), re.compile(r"stages\.0\.blocks\.0\.attn\.")),
+    "original": (re.compile(r"(?:^|(?<=\.))block1\."), re.compile(r"block1\.0\.attn\.")),
+    "hf": (
+        re.compile(r"(?:^|(?<=\.))(?:pvt_v2\.)?encoder\.layers\."),
+        re.compile(r"(?:pvt_v2\.)?encoder\.layers\.0\.blocks\.0\.attention\."),
+    ),
+}
+_SEGFORMER = re.compile(r"(?:^|\.)(?:segformer\.|encoder\.patch_embeddings\.[0-9]\.proj\.)")
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
 
 def shown(name: str) -> str:
     """A name from a file as an error can show it: short, and without what changes a terminal."""
@@ -41,19 +59,86 @@ def detect_layout(names: Iterable[str]) -> str:
     """ "timm" (minigrad's, too), "original" (Lucid's, too) or "hf", by the names of the tensors.
 
     Raises:
-        CheckpointError: when they are none of these.
+        CheckpointError: when they are none of these. TypeError: for anything but names.
     """
-    names = list(names)
+    names = checks.entries("detect_layout", "names", names, "the names of tensors", str)
     if any(n.startswith("stages.") for n in names):
         return "timm"
     if any(n.startswith("block1.") for n in names):
         return "original"
     if any(n.startswith(("encoder.layers.", "pvt_v2.encoder.layers.")) for n in names):
         return "hf"
+    if any(map(_SEGFORMER.search, names)):
+        raise CheckpointError(f"these are the weights of a SegFormer, {SEGFORMER}")
     found = ", ".join(map(shown, sorted(names)[:3])) or "none"
     raise CheckpointError(
         f"these are no PVT v2 weights: expected names such as stages.0.…, block1.0.… or encoder.layers.0.…, got {found} …"
     )
+
+
+def unwrapped(state: Mapping[str, T]) -> dict[str, T]:
+    """A state dict without what `torch.compile` and other wrappers of PyTorch put into names, such as `_orig_mod.`.
+
+    Raises:
+        CheckpointError: when two names become one.
+    """
+    out: dict[str, T] = {}
+    for name, value in state.items():
+        if out.setdefault(_WRAPPERS.sub("", name), value) is not value:
+            raise CheckpointError(f"the checkpoint has {shown(_WRAPPERS.sub('', name))} twice, once as {shown(name)}")
+    return out
+
+
+def wrapper_of(names: Iterable[str]) -> str:
+    """What stands before the names of a model that is wrapped as a whole, such as `_orig_mod.`; "" when it isn't."""
+    return next((match[0] for match in map(_WRAPPERS.match, names) if match), "")
+
+
+def find_prefix(names: Iterable[str]) -> str:
+    """What stands before the names of a PVT v2, such as `backbone.`; "" when nothing does, or there is no PVT v2.
+
+    Of several prefixes those count behind which there is a whole encoder.
+
+    Raises:
+        CheckpointError: when there are several such.
+    """
+    found: dict[str, bool] = {}  # the prefix, and whether its encoder has the first block's attention
+    for name in names:
+        for mark, first in _MARKS.values():
+            if match := mark.search(name):
+                prefix = name[: match.start()]
+                found[prefix] = found.get(prefix, False) or bool(first.match(name, match.start()))
+    if whole := [prefix for prefix in found if found[prefix]]:
+        return one_prefix(whole)
+    return next(iter(found)) if len(found) == 1 else ""
+
+
+def one_prefix(prefixes: list[str]) -> str:
+    """The only one of the prefixes behind which names fit; "" when there is none.
+
+    Raises:
+        CheckpointError: when there are several.
+    """
+    if len(prefixes) > 1:
+        which = [f"{shown(prefix)}*" if prefix else "one without a prefix" for prefix in prefixes[:2]]
+        raise CheckpointError(
+            f"its names are those of two models, {which[0]} and {which[1]}; read it with minigrad.interop.load, keep the tensors of "
+            "one of them, and write these with minigrad.save"
+        )
+    return prefixes[0] if prefixes else ""
+
+
+def fitting_prefixes(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The prefixes behind which a state dict has all of a model's own names, with its shapes.
+
+    >>> fitting_prefixes({"module.weight": (2,), "n_averaged": ()}, {"weight": (2,)})
+    ['module.']
+    """
+    if not own:
+        return []
+    first = next(iter(own))
+    candidates = [name.removesuffix(first) for name in shapes if name == first or name.endswith("." + first)]
+    return [p for p in candidates if all(shapes.get(p + name) == shape for name, shape in own.items())]
 
 
 def check_layout(layout: str) -> str:
@@ -63,8 +148,16 @@ def check_layout(layout: str) -> str:
         ValueError: when it is none of `LAYOUTS`.
     """
     if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {told(layout)}")
+        raise ValueError(f"layout is 'timm', 'original' or 'hf', not {checks.told(layout)}")
     return layout
+
+
+def _state(who: str, state: object) -> Mapping[str, np.ndarray]:
+    """A state dict: a mapping from names to arrays."""
+    mapping = checks.mapping(who, "state", state, "a dict from names to arrays")
+    checks.entries(who, "state", mapping, "a dict from names to arrays", str)
+    checks.entries(who, "state", mapping.values(), "a dict from names to arrays", (np.ndarray, Tensor))
+    return mapping
 
 
 def _from_original(name: str) -> str:
@@ -130,7 +223,9 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
 
     Raises:
         CheckpointError: when the layout can't be detected, two names become one, or a key or value is alone.
+        TypeError: for anything but names and arrays.
     """
+    state = _state("to_native", state)
     layout = check_layout(layout) if layout is not None else detect_layout(state)
     if layout == "timm":
         return dict(state)
@@ -152,7 +247,7 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
             raise CheckpointError(
                 f"{shown(pair[0])} has shape {parts[0].shape}, but the value beside it {parts[1].shape}"
             )
-        renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate(parts)
+        renamed[pair[0].replace(".attn.key.", ".attn.kv.")] = np.concatenate([np.asarray(part) for part in parts])
     return renamed
 
 
@@ -162,6 +257,7 @@ def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.nd
     Hugging Face's classifier has its encoder under `pvt_v2.`; its bare encoder has no prefix. Which it is, the presence of
     `head.weight` says.
     """
+    state = _state("from_native", state)
     check_layout(layout)
     if layout == "timm":
         return dict(state)
@@ -171,7 +267,7 @@ def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.nd
     out: dict[str, np.ndarray] = {}
     for name, value in state.items():
         if ".attn.kv." in name:
-            for part, half in zip(("key", "value"), np.split(value, 2), strict=True):
+            for part, half in zip(("key", "value"), np.split(np.asarray(value), 2), strict=True):
                 out[_to_hf(name.replace(".attn.kv.", f".attn.{part}."), prefix)] = half
         else:
             out[_to_hf(name, prefix)] = value

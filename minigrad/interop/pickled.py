@@ -1,34 +1,45 @@
-"""PyTorch's `.pth` files, read without unpickling.
+"""A pickle of PyTorch's, read without Python's `pickle`: what its tensors are, and nothing that could run.
 
-Such a file is a zip archive: `NAME/data.pkl`, a pickle of the dictionary of tensors, and one uncompressed entry
-`NAME/data/KEY` with the bytes of each storage. Pickle is a program for a stack machine, one of whose instructions calls
-any function by name. The machine here knows the instructions that build numbers, strings, lists and dictionaries, and a
-short list of names, each of which makes something inert; at any other name it stops. Nothing that a file says is
-imported, called or trusted: sizes are compared with the archive before memory is taken.
+Pickle is a program for a stack machine, one of whose instructions calls any function by name. The machine here knows the
+instructions that build numbers, strings, lists and dictionaries, and the few names that make tensors. A call of any other
+name makes an `Inert` object, which only remembers that name: training arguments, dates, numpy arrays and objects of unknown
+classes can lie beside the weights. Nothing that a file says is imported or called.
+
+Time and memory grow with the length of the program and no faster: each instruction does a bounded amount of work, there are
+at most `MOST_INSTRUCTIONS`, long texts are skipped, and no value is compared, hashed or walked through.
 """
 
-import io
 import math
-import os
-import pickletools
-import struct
-import zipfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
+from minigrad.interop.instructions import LENGTHS, MOST_INSTRUCTIONS, instructions
 from minigrad.interop.layouts import shown
 from minigrad.serialize import CheckpointError
 
-LARGEST_PICKLE = (
-    2 << 20
-)  # bytes; that of PVTv2-B5 with an average and AdamW's state has 0.42 MiB. One can make 100 bytes of objects.
+LONGEST_NAME = 200  # characters of a class's name that are kept
+MOST_NAMES = 10_000  # of functions and classes
 STORAGES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bfloat16", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+    "ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16", "UntypedStorage": "u1", "storage.UntypedStorage": "u1",
 }  # fmt: skip
-NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # timm's order
+DTYPES = {
+    "float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "bfloat16", "int64": "i8", "int32": "i4", "int16": "i2",
+    "int8": "i1", "uint8": "u1", "bool": "?", "uint16": "u2", "uint32": "u4", "uint64": "u8", "complex64": "c8",
+    "complex128": "c16",
+}  # fmt: skip
+WIDTHS = {"bfloat16": 2, "?": 1, **{code: int(code[1:]) for code in DTYPES.values() if code not in ("bfloat16", "?")}}
+
+# What runs programs: a file that calls it is meant to do harm, or holds something other than a checkpoint.
+PROGRAMS = {
+    "os", "posix", "nt", "subprocess", "sys", "importlib", "runpy", "shutil", "socket", "ctypes", "code", "pty", "pickle",
+    "_pickle", "marshal", "commands",
+}  # fmt: skip
+BUILTIN_CLASSES = {
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "memoryview",
+    "object", "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange",
+}  # fmt: skip
 
 
 class Name(NamedTuple):
@@ -55,16 +66,22 @@ class Strided(NamedTuple):
 
 
 class Inert:
-    """Stands for an object that says nothing of the weights: training arguments, a device, a dtype."""
+    """Stands for an object that isn't read; `maker` is the name that was called, or says what it is."""
 
-    __slots__ = ()
+    __slots__ = ("maker",)
+
+    def __init__(self, maker: str) -> None:
+        self.maker = maker
 
 
-def _ordered_dict() -> dict:
-    return {}
+# ---- tensors -------------------------------------------------------------------------------------------------------
 
 
-def _tensor(storage=None, offset=None, shape=None, stride=None, *_) -> Strided:
+def _tensor(storage=None, offset=None, shape=None, stride=None, _grad=None, _hooks=None, about=None, *_):
+    if isinstance(storage, Inert):
+        return storage
+    if about:  # conjugated or negated numbers
+        return Inert("torch._utils._rebuild_tensor_v2 with a flag")
     if not (
         isinstance(storage, Storage)
         and _size(offset)
@@ -79,6 +96,21 @@ def _tensor(storage=None, offset=None, shape=None, stride=None, *_) -> Strided:
     return Strided(storage, offset, shape, stride)
 
 
+def _tensor_of_dtype(
+    storage=None, offset=None, shape=None, stride=None, grad=None, hooks=None, dtype=None, about=None, *_
+):
+    """A tensor whose storage is bytes: of the dtypes that PyTorch has added since 2.0."""
+    code = DTYPES.get(dtype.text.removeprefix("torch.")) if isinstance(dtype, Name) else None
+    if code is None:
+        return Inert(dtype.text if isinstance(dtype, Name) else "torch._utils._rebuild_tensor_v3")
+    if isinstance(storage, Storage):
+        nbytes = storage.length * WIDTHS[storage.dtype]
+        if nbytes % WIDTHS[code]:
+            raise ValueError(f"a storage of {nbytes} bytes holds no whole number of {dtype.text}")
+        storage = Storage(storage.key, code, nbytes // WIDTHS[code])
+    return _tensor(storage, offset, shape, stride, grad, hooks, about)
+
+
 def _size(value) -> bool:
     return type(value) is int and 0 <= value < 2**48
 
@@ -91,37 +123,48 @@ def _parameter(data=None, *_):
     return data
 
 
-def _inert(*_) -> Inert:
-    return Inert()
+def _attributed(function=None, _kind=None, args=None, *_):
+    """A tensor that has attributes of its own, or is of a class derived from Tensor."""
+    name = function.text if isinstance(function, Name) else ""
+    if name in TENSORS and type(args) is tuple and len(args) <= 16:
+        return TENSORS[name](*args)
+    return Inert(name or "torch._tensor._rebuild_from_type_v2")
 
 
-CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _ordered_dict,
-    "torch._utils._rebuild_tensor_v2": _tensor,
+TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
     "torch._utils._rebuild_parameter": _parameter,
-    **dict.fromkeys(("collections.defaultdict", "argparse.Namespace", "torch.Size", "torch.device"), _inert),
-    **dict.fromkeys(
-        ("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path", "numpy.dtype", "_codecs.encode"), _inert
-    ),
-    **dict.fromkeys((f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")), _inert),
+    "torch._utils._rebuild_parameter_with_state": _parameter,
 }
-KNOWN = {*CALLS, *(f"torch.{name}" for name in STORAGES)}
-KNOWN |= {f"torch.{kind}" for kind in ("float16", "bfloat16", "float32", "float64", "int64", "int32", "uint8", "bool")}
+CALLS: dict[str, Callable[..., Any]] = {
+    **TENSORS,
+    "torch._tensor._rebuild_from_type": _attributed,
+    "torch._tensor._rebuild_from_type_v2": _attributed,
+}
+DICTIONARIES = ("collections.OrderedDict", "collections.defaultdict")
 
 
-def _hashable(key):
-    """A key that a dictionary finds quickly: hashing nested tuples can take for ever, and so can integers of equal hash."""
-    if type(key) not in (str, bool, type(None)) and not (type(key) is int and -(2**60) < key < 2**60):
-        raise ValueError(f"a dictionary has a {type(key).__name__} as a key, or a huge number")
-    return key
+def _storage(identity: Any) -> Storage | Inert:
+    """A reference to a storage: ("storage", its type, its key, its device, how many elements)."""
+    if (
+        type(identity) is not tuple
+        or len(identity) < 5
+        or identity[0] != "storage"
+        or not isinstance(identity[1], Name)
+    ):
+        raise ValueError("it refers to something that is no storage")
+    _, kind, key, _, length = identity[:5]
+    if type(key) is not str or not _size(length):
+        raise ValueError("it refers to a storage by something other than its type, key and length")
+    code = STORAGES.get(kind.text.removeprefix("torch."))
+    return Inert(kind.text) if code is None else Storage(key, code, length)
 
 
-LITERALS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8",
-}  # fmt: skip
+# ---- the machine ---------------------------------------------------------------------------------------------------
+
+LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "FLOAT", "BINFLOAT", "STRING", "UNICODE", *LENGTHS}
 MAKE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -134,24 +177,31 @@ MAKE: dict[str, Callable[[], Any]] = {
 
 
 class Machine:
-    """Runs a pickle's instructions as far as they are harmless: each takes time and memory in proportion to its length."""
+    """Runs a pickle's instructions as far as they are harmless.
+
+    `asked` holds the first names that it came across and that make something inert.
+    """
 
     def __init__(self) -> None:
         self.stack: list = []
         self.marks: list[list] = []
         self.memo: dict[int, Any] = {}
+        self.names: dict[str, Name] = {}
+        self.inert: dict[str, Inert] = {}
+        self.asked: list[str] = []
+        self.copied = 0
 
-    def run(self, program: bytes) -> Any:
+    def run(self, file: BinaryIO) -> Any:
         """The object that the program builds.
 
         Raises:
-            CheckpointError: when it names something that isn't known.
-            ValueError, LookupError, TypeError: when it is damaged.
+            CheckpointError: when it calls what runs programs.
+            ValueError, LookupError, TypeError: when it is damaged, or too long.
         """
-        for code, arg, _ in pickletools.genops(io.BytesIO(program)):
-            if code.name == "STOP":
+        for code, arg in instructions(file):
+            if code == "STOP":
                 return self.stack.pop()
-            self.step(code.name, arg)
+            self.step(code, arg)
         raise ValueError("it doesn't end")
 
     def step(self, code: str, arg: Any) -> None:
@@ -175,25 +225,17 @@ class Machine:
             attribute, module = (arg.split(" ", 1)[::-1]) if code == "GLOBAL" else (stack.pop(), stack.pop())
             if type(module) is not str or type(attribute) is not str:
                 raise ValueError("it names something by no text")
-            name = f"{module}.{attribute}"
-            if name not in KNOWN:
-                raise CheckpointError(
-                    f"it asks for {shown(name)}, which weights don't need; it was refused and nothing was run"
-                )
-            stack.append(Name(name))
+            stack.append(self.name(f"{module[:LONGEST_NAME]}.{attribute[:LONGEST_NAME]}"))
         elif code == "BINPERSID":
             stack.append(_storage(stack.pop()))
         elif code in ("REDUCE", "NEWOBJ"):
             args, function = stack.pop(), stack.pop()
-            if not isinstance(function, Name) or type(args) is not tuple or len(args) > 16:
-                raise ValueError("it calls something that is no function")
-            if function.text not in CALLS:
-                raise CheckpointError(
-                    f"it calls {function.text}, which weights don't need; it was refused and nothing was run"
-                )
-            stack.append(CALLS[function.text](*args))
+            stack.append(self.call(function, args))
+        elif code == "NEWOBJ_EX":
+            _, args, function = stack.pop(), stack.pop(), stack.pop()
+            stack.append(self.call(function, args))
         elif code == "BUILD":
-            stack.pop()  # attributes, of inert things
+            stack.pop()  # attributes, of a dictionary or of something inert
         elif code in ("TUPLE1", "TUPLE2", "TUPLE3"):
             count = int(code[-1])
             if len(stack) < count:
@@ -206,12 +248,14 @@ class Machine:
             stack.pop()
         elif code == "DUP":
             stack.append(stack[-1])
-        elif code in ("TUPLE", "LIST", "DICT", "FROZENSET", "APPENDS", "SETITEMS", "ADDITEMS", "POP_MARK"):
+        elif code in ("TUPLE", "LIST", "DICT", "FROZENSET", "APPENDS", "SETITEMS", "ADDITEMS", "POP_MARK", "OBJ"):
             items, self.stack = stack, self.marks.pop()
             if code in ("APPENDS", "SETITEMS", "ADDITEMS"):
                 _fill(self.stack[-1], items)
             elif code == "DICT":
                 self.stack.append(_fill({}, items))
+            elif code == "OBJ":
+                self.stack.append(self.call(items[0], tuple(items[1:])))
             elif code != "POP_MARK":
                 self.stack.append(tuple(items) if code == "TUPLE" else items)
         else:
@@ -219,129 +263,74 @@ class Machine:
                 f"it has the instruction {code}, which weights don't need; it was refused and nothing was run"
             )
 
+    def name(self, text: str) -> Name:
+        """The name itself, kept once however often the program has it."""
+        text = text[:LONGEST_NAME]
+        if text not in self.names:
+            if len(self.names) == MOST_NAMES:
+                raise ValueError(f"it names more than {MOST_NAMES} functions and classes")
+            if len(self.asked) < 3 and not _known(text):
+                self.asked.append(text)
+            self.names[text] = Name(text)
+        return self.names[text]
+
+    def call(self, function: Any, args: Any) -> Any:
+        """What a call makes: a tensor, a dictionary, or something inert."""
+        if not isinstance(function, Name | Inert) or type(args) is not tuple:
+            raise ValueError("it calls something that is no function")
+        if isinstance(function, Inert):  # functools.partial, a method
+            return function
+        text = function.text
+        module, _, attribute = text.partition(".")
+        if module in PROGRAMS or (module in ("builtins", "__builtin__") and not _is_class(attribute)):
+            raise CheckpointError(
+                f"it asks for {shown(text)}, which weights don't need; it was refused and nothing was run"
+            )
+        if module == "torch" and attribute in STORAGES:
+            raise CheckpointError(
+                f"it calls {shown(text)}, which weights don't need; it was refused and nothing was run"
+            )
+        if text in CALLS:
+            return CALLS[text](*args[:16])
+        if text in DICTIONARIES:
+            return self.dictionary(args)
+        if attribute == "getattr" and len(args) == 2 and isinstance(args[0], Name) and type(args[1]) is str:
+            return self.name(f"{args[0].text}.{args[1][:LONGEST_NAME]}")  # a method, or the member of an enumeration
+        return self.inert.setdefault(text, Inert(text))
+
+    def dictionary(self, args: tuple) -> dict:
+        """A dictionary, empty or of a list of pairs, as Python 2 wrote them."""
+        out: dict = {}
+        pairs = args[-1] if args and type(args[-1]) is list else []
+        self.copied += len(pairs)
+        if self.copied > MOST_INSTRUCTIONS // 8:
+            raise ValueError("it makes too many dictionaries of one list")
+        for pair in pairs:
+            if type(pair) not in (list, tuple) or len(pair) != 2:
+                raise ValueError("it makes a dictionary of something other than pairs")
+            _fill(out, list(pair))
+        return out
+
+
+def _known(text: str) -> bool:
+    """Whether a name is one of those that weights are made of."""
+    return text in CALLS or text in DICTIONARIES or text.removeprefix("torch.") in {**STORAGES, **DTYPES}
+
+
+def _is_class(attribute: str) -> bool:
+    """Whether one of Python's built-in names is that of a class or an exception."""
+    return attribute in BUILTIN_CLASSES or attribute[:1].isupper()
+
 
 def _fill(target: Any, items: list) -> Any:
-    """Appends to a list, or sets a dictionary's pairs."""
+    """Appends to a list, or sets a dictionary's pairs. Only keys that are found quickly are kept: to hash nested tuples can
+    take for ever, and so can to find one of many numbers of equal hash."""
     if isinstance(target, dict):
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_hashable(key)] = value
+            if type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and -(2**60) < key < 2**60):
+                target[key] = value
     elif isinstance(target, list):
         target.extend(items)
     elif not isinstance(target, Inert):
         raise TypeError("it fills something that is no container")
     return target
-
-
-def _storage(identity: Any) -> Storage:
-    """A reference to a storage: ("storage", its type, its key, its device, how many elements)."""
-    if (
-        type(identity) is not tuple
-        or len(identity) < 5
-        or identity[0] != "storage"
-        or not isinstance(identity[1], Name)
-    ):
-        raise ValueError("it refers to something that is no storage")
-    _, kind, key, _, length = identity[:5]
-    kind_name = kind.text.removeprefix("torch.")
-    if kind_name not in STORAGES or type(key) is not str or not _size(length):
-        raise ValueError("it refers to a storage by something other than its type, key and length")
-    return Storage(key, STORAGES[kind_name], length)
-
-
-def load_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a `.pth` file (`torch.save` since PyTorch 1.6) by name; half precision comes as float32.
-
-    Training checkpoints are looked into: the first of "state_dict_ema", "model_ema", "state_dict" and "model" that there is.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        CheckpointError: when it is damaged, of another format, or asks for anything but tensors.
-    """
-    size = os.path.getsize(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("data.pkl") and name.count("/") <= 1]
-            if len(pickles) != 1:
-                raise ValueError("it holds no data.pkl, as PyTorch's files do")
-            prefix = pickles[0].removesuffix("data.pkl")
-            state = _state_dict(Machine().run(_entry(archive, pickles[0], LARGEST_PICKLE)))
-            order = (
-                _entry(archive, prefix + "byteorder", 16) if prefix + "byteorder" in archive.NameToInfo else b"little"
-            )
-            if order not in (b"little", b"big"):
-                raise ValueError("its byte order is neither little nor big")
-            return _Reader(archive, prefix, "<" if order == b"little" else ">", size).arrays(state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, struct.error, RuntimeError, EOFError, OSError, ArithmeticError, LookupError, TypeError,
-            ValueError) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"{path} is no valid PyTorch file: {reason}; if it is damaged, copy it again") from None
-
-
-def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    """An entry's bytes, which PyTorch never compresses."""
-    info = archive.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise ValueError(f"{shown(name)} is compressed, which PyTorch's files never are")
-    if info.file_size > largest:
-        raise ValueError(f"{shown(name)} has {info.file_size} bytes, more than can be")
-    return archive.read(info)
-
-
-def _state_dict(value: Any) -> dict[str, Strided]:
-    for key in NESTED:
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-            break
-    tensors = {k: v for k, v in value.items() if isinstance(v, Strided)} if isinstance(value, dict) else {}
-    if not tensors or not all(isinstance(name, str) for name in tensors):
-        raise CheckpointError('it holds no dictionary of tensors, neither at its top nor under "state_dict" or "model"')
-    return tensors
-
-
-class _Reader:
-    """Takes tensors out of an archive; all together they may not be larger than its file."""
-
-    def __init__(self, archive: zipfile.ZipFile, prefix: str, order: str, size: int) -> None:
-        self.archive, self.prefix, self.order, self.size = archive, prefix, order, size
-        self.read = 0
-
-    def arrays(self, state: dict[str, Strided]) -> dict[str, np.ndarray]:
-        needed = sum(math.prod(t.shape) * self.itemsize(t.storage) for t in state.values())
-        if needed > self.size:
-            raise ValueError(f"its tensors would have {needed} bytes, more than the file")
-        storages: dict[str, np.ndarray] = {}
-        out = {}
-        for name, tensor in state.items():
-            key = f"{tensor.storage.key}.{tensor.storage.dtype}"
-            if key not in storages:
-                storages[key] = self.storage(tensor.storage)
-            out[name] = self.view(storages[key], tensor)
-        return out
-
-    @staticmethod
-    def itemsize(storage: Storage) -> int:
-        return 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize
-
-    def storage(self, storage: Storage) -> np.ndarray:
-        name = f"{self.prefix}data/{storage.key}"
-        nbytes = storage.length * self.itemsize(storage)
-        self.read += nbytes
-        if self.read > self.size:
-            raise ValueError(f"its storages would have {self.read} bytes, more than the file")
-        raw = _entry(self.archive, name, nbytes)
-        if len(raw) != nbytes:
-            raise ValueError(f"storage {shown(storage.key)} has {len(raw)} bytes, expected {nbytes}")
-        return np.frombuffer(raw, self.order + ("u2" if storage.dtype == "bfloat16" else storage.dtype))
-
-    def view(self, flat: np.ndarray, tensor: Strided) -> np.ndarray:
-        if not math.prod(tensor.shape):
-            return np.zeros(tensor.shape, np.float32)
-        steps = [n * flat.itemsize for n in tensor.stride]
-        array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, steps, writeable=False)
-        if tensor.storage.dtype == "bfloat16":
-            return (array.astype(np.uint32, order="C") << 16).view(np.float32)
-        if tensor.storage.dtype == "f2":
-            return array.astype(np.float32, order="C")
-        return array.astype(array.dtype.newbyteorder("="), order="C")

@@ -2,27 +2,43 @@
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad import serialize
-from minigrad.interop.layouts import check_layout, detect_layout, shown, to_native
+from minigrad import backend, checks, serialize
+from minigrad.backend.default import get_default_device
+from minigrad.callers import warn
+from minigrad.engine.tensor import Tensor
+from minigrad.interop.layouts import (
+    SEGFORMER,
+    check_layout,
+    detect_layout,
+    find_prefix,
+    fitting_prefixes,
+    one_prefix,
+    shown,
+    to_native,
+    unwrapped,
+    wrapper_of,
+)
 from minigrad.serialize import CheckpointError
 
+T = TypeVar("T")
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 LARGEST_JSON = 16 << 20  # bytes; a config.json with the names of ImageNet-22k's classes has 2 MiB
-PREFIX = "module."  # of models saved out of PyTorch's DataParallel
 
 
 @dataclass
 class Weights:
-    """Arrays under our names, what the file said of them, and the folder's `config.json` if it has one."""
+    """Arrays under our names, what the file said of them, and the folder's `config.json` if it has one. `layout` is "own" where the
+    file has the names of the model that it was read for."""
 
     arrays: dict[str, np.ndarray]
     layout: str
@@ -73,6 +89,54 @@ def find_weights(folder: Path) -> Path:
     raise FileNotFoundError(f"{folder} holds no weights: neither {', '.join(WEIGHTS)} nor another {', '.join(ENDINGS)}")
 
 
+def load(path: str | os.PathLike, device: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a file of weights under the names that they have in it: safetensors, PyTorch's `.pth` (read without PyTorch
+    and without running what is in it), or the index of shards. Nothing is renamed and no model is needed.
+
+    In a training checkpoint it is the weights that are read, from under `state_dict_ema`, `model_ema`, `state_dict`,
+    `model_state_dict`, `model` or `net`, whichever comes first. Where several dictionaries of tensors have other names, each
+    tensor's name has that of its dictionary in front: `generator.weight`. dtypes stay as they are; only bfloat16 comes as float32
+    on the CPU, where numpy lacks it.
+
+    Args:
+        path: the file.
+        device: where the tensors shall be; default: the default device.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when it is damaged, hostile, of another format, or holds a dtype that tensors don't have.
+        TypeError: for float64 on a device that lacks it.
+
+    Example:
+        >>> import tempfile, minigrad as mg
+        >>> folder = tempfile.mkdtemp()
+        >>> mg.save(f"{folder}/theirs.safetensors", {"encoder.weight": mg.ones(2, 3), "encoder.bias": mg.zeros(2)})
+        >>> tensors = mg.interop.load(f"{folder}/theirs.safetensors")  # a .pth file just as well
+        >>> renamed = {name.removeprefix("encoder."): tensor for name, tensor in tensors.items()}
+        >>> mg.save(f"{folder}/mine.safetensors", renamed)
+        >>> mg.nn.Linear(3, 2).load_state_dict(mg.load(f"{folder}/mine.safetensors")).missing_keys
+        []
+    """
+    file = Path(checks.path("load", "path", path))
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; give the file of weights in it")
+    if file.name.endswith(".json"):
+        return _of_shards(file, lambda part: load(part, device))
+    if not is_archive(file):
+        return _of_safetensors(file, lambda part: serialize.load(part, device))
+    from minigrad.interop import torch_files  # brings zipfile: not while minigrad is imported
+
+    device = get_default_device() if device is None else device
+    xp = backend.get(device)
+
+    def tensor(array: np.ndarray, dtype: str) -> Tensor:
+        if dtype not in serialize.CODES or dtype in ("uint16", "uint32", "uint64"):
+            raise CheckpointError(f"it holds {dtype} numbers, which tensors can't be")
+        return Tensor(array, dtype if dtype in xp.dtypes or dtype != "bfloat16" else None, device)
+
+    return torch_files.load_tensors(file, tensor)
+
+
 def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors of one file and its metadata; what it is, its first bytes tell. Half precision comes as float32.
 
@@ -81,23 +145,17 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
     """
     path = Path(path)
     if path.name.endswith(".json"):
-        return read_shards(path), {}
-    try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    if start[:2] == b"PK":
-        from minigrad.interop import pickled  # brings zipfile: not while minigrad is imported
+        return _of_shards(path, lambda part: read_file(part)[0]), {}
+    if is_archive(path):
+        from minigrad.interop import torch_files  # brings zipfile: not while minigrad is imported
 
-        return pickled.load_arrays(path), {}
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise CheckpointError(
-            f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
-            "torch.save(torch.load(path, weights_only=True), path) writes it anew"
-        )
+        return torch_files.load_arrays(path), {}
+    return _of_safetensors(path, serialize.load_arrays)
+
+
+def _of_safetensors(path: Path, read: Callable[[Path], T]) -> T:
     try:
-        return serialize.load_arrays(path)
+        return read(path)
     except CheckpointError as error:
         if path.suffix not in ENDINGS[1:]:
             raise
@@ -106,21 +164,40 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str,
         ) from None
 
 
-def read_shards(index: Path) -> dict[str, np.ndarray]:
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, as PyTorch's are, by its first bytes.
+
+    Raises:
+        FileNotFoundError: when there is no such file. CheckpointError: when it is a bare pickle.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise CheckpointError(
+            f"{path} is a bare pickle, as PyTorch wrote before 1.6, and is never read; with a later PyTorch, "
+            "torch.save(torch.load(path, weights_only=True), path) writes it anew"
+        )
+    return start[:2] == b"PK"
+
+
+def _of_shards(index: Path, read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
     """The tensors that an index file (`*.index.json`: "weight_map", from a tensor's name to its file) lists.
 
     Raises:
         FileNotFoundError: when the index or a shard is missing.
         CheckpointError: when the index is damaged or names a file outside its folder, or a shard lacks a tensor.
     """
-    arrays: dict[str, np.ndarray] = {}
+    out: dict[str, T] = {}
     for name, tensors in shards(index).items():
-        found, _ = read_file(index.parent / name)
+        found = read(index.parent / name)
         lacking = [tensor for tensor in tensors if tensor not in found]
         if lacking:
             raise CheckpointError(f"{index.parent / name} lacks {shown(lacking[0])}, which {index.name} says it holds")
-        arrays |= {tensor: found[tensor] for tensor in tensors}
-    return arrays
+        out |= {tensor: found[tensor] for tensor in tensors}
+    return out
 
 
 def shards(index: Path) -> dict[str, list[str]]:
@@ -152,34 +229,69 @@ def layout_of(path: Path) -> str:
         names = list(serialize.read_header(file)[0])
     else:
         names = list(read_file(file)[0])
-    return detect_layout(_plain(names))
+    plain = list(unwrapped(dict.fromkeys(names)))
+    prefix = find_prefix(plain)
+    return detect_layout([name.removeprefix(prefix) for name in plain if name.startswith(prefix)])
 
 
-def _plain(names: list[str]) -> list[str]:
-    """Names without the prefix, where all have it."""
-    return [name.removeprefix(PREFIX) for name in names] if all(name.startswith(PREFIX) for name in names) else names
-
-
-def read_weights(path: Path, layout: str | None = None) -> Weights:
+def read_weights(path: Path, layout: str | None = None, own: Mapping[str, tuple[int, ...]] | None = None) -> Weights:
     """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`.
 
+    A prefix of the names, such as `module.` or `backbone.`, is taken off. Tensors that lack it are left out, and a warning names
+    them unless they are counters.
+
+    Args:
+        layout: that of the names; None: told by them.
+        own: the names and shapes of the model that the weights are for. If they are the file's, nothing is renamed.
+
     Raises:
-        FileNotFoundError: when there is nothing. CheckpointError: when it is damaged, hostile or holds no PVT v2.
+        FileNotFoundError: when there is nothing. CheckpointError: when it is damaged, hostile or holds no PVT v2, or several.
     """
     folder = path.is_dir()
     file = find_weights(path) if folder else path
     arrays, metadata = read_file(file)
-    arrays = dict(zip(_plain(list(arrays)), arrays.values(), strict=True))
-    try:
-        found = detect_layout(arrays)
-        if layout is not None and check_layout(layout) != found:
-            raise CheckpointError(f"its names are those of the layout {found!r}, not {layout!r}; leave layout out")
-        arrays = to_native(arrays, found)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from None
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise CheckpointError(f"{file}: {shown(name)} holds {array.dtype} numbers, and weights are floating point")
     beside = file.parent / CONFIG
     config = read_json(beside) if (folder or file.name in WEIGHTS) and beside.is_file() else None
+    try:
+        if config is not None and config.get("model_type") == "segformer":
+            raise CheckpointError(f"the {CONFIG} beside it is that of a SegFormer, {SEGFORMER}")
+        arrays, unwanted = _behind(wrapper_of(arrays), arrays)
+        found, arrays, outside = _named(unwrapped(arrays), layout, own)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
+    if outside := sorted(outside + unwanted):
+        more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
+        warn(f"{file}: {', '.join(map(shown, outside[:5]))}{more} stand outside of the model and are left out")
     return Weights(arrays, found, file, metadata, config)
+
+
+def _named(
+    arrays: dict[str, np.ndarray], layout: str | None, own: Mapping[str, tuple[int, ...]] | None
+) -> tuple[str, dict[str, np.ndarray], list[str]]:
+    """The layout of arrays, the model's own under our names, and which others there are besides counters."""
+    if layout is None and own is not None:
+        fitting = fitting_prefixes({name: array.shape for name, array in arrays.items()}, own)
+        if "" in fitting:
+            return "own", arrays, []
+        if fitting:
+            return "own", *_behind(one_prefix(fitting), arrays)
+    try:
+        inside, outside = _behind(find_prefix(arrays), arrays)
+        found = detect_layout(inside)
+        if layout is not None and check_layout(layout) != found:
+            raise CheckpointError(f"its names are those of the layout {found!r}, not {layout!r}; leave layout out")
+        inside = to_native(inside, found)
+    except CheckpointError:
+        if layout is None and own is not None and any(name in own for name in arrays):
+            return "own", arrays, []
+        raise
+    if layout is None and own is not None and sum(name in own for name in arrays) > sum(name in own for name in inside):
+        return "own", arrays, []
+    return found, inside, outside
+
+
+def _behind(prefix: str, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays behind a prefix without it, and the names of those elsewhere that are no counters."""
+    inside = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    outside = [name for name, array in arrays.items() if not name.startswith(prefix)]
+    return inside, [name for name in outside if arrays[name].size != 1 or arrays[name].dtype.kind not in "iub"]

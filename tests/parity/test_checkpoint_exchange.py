@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import minigrad as mg
 from minigrad import models
-from minigrad.interop import pickled, to_native
+from minigrad.interop import to_native, torch_files
 from minigrad.models.pvt_v2.variants import VARIANTS, variant_config
 from minigrad.serialize import CheckpointError
 
@@ -410,7 +410,7 @@ def test_tensors_of_every_kind(tmp_path):
         "byte": base.byte(), "flags": base > 3, "last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
     }  # fmt: skip
     torch.save(tensors, tmp_path / "x.pth")
-    found = pickled.load_arrays(tmp_path / "x.pth")
+    found = torch_files.load_arrays(tmp_path / "x.pth")
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
         expected = tensor.float() if tensor.dtype in (torch.half, torch.bfloat16) else tensor

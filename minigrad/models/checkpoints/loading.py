@@ -35,26 +35,34 @@ M = TypeVar("M", bound=Module)
 
 
 def load_weights(model: Module, path: str | os.PathLike, layout: str | None = None, strict: bool = True) -> Differences:
-    """Loads weights into a model: a file (safetensors, PyTorch's `.pth`, the index of shards) or a folder, in any known layout,
-    cast to the model's dtype. A classifier in the file is left out where the model's class has none.
+    """Loads weights into a model: a file (safetensors, PyTorch's `.pth`, the index of shards) or a folder, cast to the model's dtype.
+
+    The names are the model's own, whatever model it is, or those of a PVT v2 in any known layout; either may have a prefix, such as
+    `module.`. Tensors without the prefix are left out with a warning, and so is a classifier where the model's class has none.
 
     Args:
         layout: "timm", "original" (also Lucid's) or "hf"; None: told by the names.
-        strict: whether missing and unexpected tensors are errors. Shapes must match in any case.
+        strict: whether missing and unexpected tensors are errors; if not, a warning names the missing ones, which keep their values.
+            Shapes must match in any case.
 
     Raises:
         ValueError: listing every missing, unexpected and mis-shaped tensor.
-        CheckpointError: when the file is damaged, hostile, or of another format.
+        CheckpointError: when the file is damaged, hostile, of another format, or holds two models or integers for weights.
     """
     checks.instance("load_weights", "model", model, Module, "a module")
-    weights = read_weights(Path(checks.path("load_weights", "path", path)), layout)
+    own = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    weights = read_weights(Path(checks.path("load_weights", "path", path)), layout, shapes)
     arrays = weights.arrays
     if not hasattr(model, "head"):
         arrays = {name: array for name, array in arrays.items() if not name.startswith("head.")}
-    own = model.state_dict()
-    state = {k: Tensor(v, own[k].dtype, own[k].device) if k in own else Tensor(v) for k, v in arrays.items()}
+    _floating({k: v for k, v in arrays.items() if k in own and own[k].dtype.is_floating_point}, weights.path)
+    state = {k: Tensor(v, own[k].dtype, own[k].device) if k in own else v for k, v in arrays.items()}
     compared("load_weights", str(weights.path), own, state, strict)
-    return model.load_state_dict(state, strict=strict)
+    found = model.load_state_dict(state, strict=strict)
+    if found.missing_keys:
+        warn(f"{weights.path} lacks {_some(found.missing_keys)}, which the model keeps as they were")
+    return found
 
 
 @overload
@@ -214,11 +222,13 @@ def adapt_channels(weight: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _check(arrays: Mapping[str, np.ndarray], expected: dict[str, tuple[int, ...]], path: Path, strict: bool) -> bool:
-    """Whether all tensors are there.
+    """Whether all tensors are there. If not `strict`, a warning names those that are missing.
 
     Raises:
-        CheckpointError: when shapes differ; or, if `strict`, tensors are missing (besides a classifier) or unexpected.
+        CheckpointError: when shapes differ or are of integers; or, if `strict`, tensors are missing (besides a classifier) or
+            unexpected.
     """
+    _floating({name: array for name, array in arrays.items() if name in expected}, path)
     wrong = [name for name in arrays if name in expected and arrays[name].shape != expected[name]]
     missing = [name for name in expected if name not in arrays]
     unexpected = [name for name in arrays if name not in expected]
@@ -235,7 +245,16 @@ def _check(arrays: Mapping[str, np.ndarray], expected: dict[str, tuple[int, ...]
         problems.append(f"{name} has shape {arrays[name].shape}, expected {expected[name]}{more}")
     if problems:
         raise CheckpointError(f"{path} doesn't fit the model: {'; '.join(problems)}")
+    if missing:
+        warn(f"{path} lacks {_some(missing)}, which the model keeps with random initial values")
     return arrays.keys() == expected.keys()
+
+
+def _floating(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Raises CheckpointError for numbers other than floating point among weights."""
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise CheckpointError(f"{path}: {shown(name)} holds {array.dtype} numbers, and weights are floating point")
 
 
 def _some(names: list[str]) -> str:
