@@ -17,7 +17,7 @@ class Short(Node):
     """A node of one or two edges, whose gradients have the shape of the output's."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    __init__ = object.__init__  # the calls below fill in the slots themselves, which is quicker
 
     def pull(self, g, create_graph: bool = False) -> Sequence:
         saved, plan = self.saved, self.plan
