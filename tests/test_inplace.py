@@ -613,6 +613,45 @@ def test_threads_that_write_their_own_rows():
     assert x.numpy().min() == x.numpy().max() == 120
 
 
+def kept_row(x, i, count):
+    row = x[i]
+    for _ in range(count):
+        row.mul_(1.5)
+
+
+def new_row(x, i, count):
+    for _ in range(count):
+        x[i].mul_(1.5)
+
+
+def item(x, i, count):
+    for _ in range(count):
+        x[i] = x[i] * 1.5
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("work", [kept_row, new_row, item])
+def test_threads_that_write_to_one_tensor_lose_nothing(work, recorded, samples):
+    """Neither a value nor, where the writes are recorded, a gradient; also when the threads make the tensor's first views."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(samples(20)):
+            w = mg.ones(4, 3, requires_grad=recorded)
+            x = w * 2.0
+            threads = [threading.Thread(target=work, args=(x, i, 10)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert x.numpy() == pytest.approx(2 * 1.5**10)
+            if recorded:
+                x.sum().backward()
+                assert w.grad.numpy() == pytest.approx(2 * 1.5**10)
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_a_gradient_has_a_place_of_its_own(device):
     """Also one on the tape, which the derivative of a mean gives as a view that repeats its numbers."""
     x, y = (mg.ones(3, 2, requires_grad=True, device=device) for _ in range(2))
