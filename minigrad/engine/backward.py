@@ -16,7 +16,7 @@ from minigrad.engine.tensor import Tensor, _tensor
 def order(edges: Iterable) -> list[Node]:
     """The nodes reached from `edges`, each after all nodes that use its result (topological order): a node is made after those that its
     edges lead to, so the newest come first. (Tensors and nodes are hashed by identity.)"""
-    found: dict[Node, None] = {}  # a set that keeps the order: it is nearly the right one, which is sorted quickly
+    found: dict[Node, None] = {}  # an ordered set: what is nearly in order is sorted quickly
     stack = [edges]
     while stack:
         for edge in stack.pop():

@@ -117,7 +117,7 @@ def write(t: Tensor, new: Tensor) -> Tensor:
             # 2. Puts the values into the memory, and from there into all its tensors.
             memory.array, first.edge = put_back(raw(xp), xp, memory.array, first.steps, root._data), root._edge
             renew(memory)
-            # 3. Gives the family's tensors new edges: follows their steps again from the new root, recorded.
+            # 3. Gives the family's tensors new edges: follows their steps again, recorded, from a tensor like the root.
             for member in memory.living():
                 if first in (member._ties, member._ties.family):
                     move(member, follow(TENSORS, _tensor(root._data, xp, root._edge), member._ties.steps[start:])._edge)

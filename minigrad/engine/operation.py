@@ -98,7 +98,7 @@ class Op(Generic[Y]):
         # 2. An elementwise operation casts them to their common dtype, by operations of their own, and begins anew.
         if self.elementwise:
             static = {name: plain(value) for name, value in static.items()} if static else static
-            if not one_dtype or self.floats and dtype not in self.fits:
+            if not one_dtype or (self.floats and dtype not in self.fits):
                 changed, rounded = matched(self, inputs)
                 if changed is not None:
                     result: Any = self(*changed, **static)
@@ -285,7 +285,7 @@ class Node:
         if kind is None or not isinstance(value, self.xp.array_type):
             return value
         positions = self.plan.positions
-        edge = self if kind == "y" else self.edges[positions.index(kind)] if kind in positions else None
+        edge = self if kind == "y" else (self.edges[positions.index(kind)] if kind in positions else None)
         return edge if isinstance(edge, Tensor) else _tensor(value, self.xp, edge)
 
     def __repr__(self) -> str:
