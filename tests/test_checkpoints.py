@@ -521,9 +521,18 @@ def test_tensors_that_dont_fit(tmp_path):
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     quietly(models.save_pretrained, randomised(), tmp_path / "a")
     before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
-    monkeypatch.setattr("minigrad.serialize.atomic_write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    fsync, calls = os.fsync, []
+
+    def full(fd):
+        calls.append(fd)
+        if len(calls) == 2:  # the first file is written
+            raise OSError(28, "disk full")
+        fsync(fd)
+
     for name in ("a", "b"):
-        with pytest.raises(OSError, match="disk full"):
+        calls.clear()
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="can't write .*: disk full"):
             quietly(models.save_pretrained, randomised(num_classes=3), tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == before

@@ -1,10 +1,8 @@
-"""Files of tensors: exact round trips, damaged and hostile files refused, nothing half-written."""
+"""Files of tensors: exact round trips, damaged and hostile files refused."""
 
-import builtins
 import json
 import os
 import pickle
-import stat
 import struct
 
 import numpy as np
@@ -198,11 +196,9 @@ def test_layout_and_byte_order_of_the_source_do_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("mapping", "metadata", "words"),
     [
-        ({"a": [1, 2]}, None, "'a' must be a Tensor or a numpy array to be saved, got list"),
         ({"a": np.zeros(2, complex)}, None, "dtype complex128"),
         ({"a": np.array(["x"])}, None, "'a' has dtype str"),
-        ({3: np.zeros(2)}, None, "name must be a string"),
-        ({"__metadata__": np.zeros(2)}, None, "other than '__metadata__'"),
+        ({"a": np.ma.masked_equal([1, 2], 2)}, None, "'a' has masked elements"),
         ({}, {"epoch": 3}, "metadata must map strings to strings"),
     ],
 )
@@ -339,96 +335,6 @@ def test_dtypes_that_tensors_lack(tmp_path):
     mg.save(tmp_path / "a.safetensors", {"state": np.arange(2, dtype=np.uint64)})
     with pytest.raises(CheckpointError, match="'state' is uint64, .* use load_arrays"):
         mg.load(tmp_path / "a.safetensors")
-
-
-# ---- atomic writing --------------------------------------------------------------------------------------------------
-
-
-class Failure(Exception):
-    pass
-
-
-def test_an_error_in_the_middle_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.bin"
-
-    def write(file):
-        file.write(b"half of it")
-        file.flush()
-        raise Failure
-
-    for content in (b"", b"the old content"):
-        if content:
-            serialize.atomic_write(path, content)
-        with pytest.raises(Failure):
-            serialize.atomic_write(path, write)
-        assert os.listdir(tmp_path) == (["a.bin"] if content else [])
-    assert path.read_bytes() == b"the old content"
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failing_system_call_leaves_the_old_file(tmp_path, monkeypatch, step):
-    path = tmp_path / "a.safetensors"
-    mg.save(path, {"a": np.zeros(3)})
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, step, full)
-    with pytest.raises(OSError, match="can't write .*a.safetensors: No space left on device"):
-        mg.save(path, {"a": np.ones(3)})
-    monkeypatch.undo()
-    np.testing.assert_array_equal(load_arrays(path)[0]["a"], np.zeros(3))
-    assert os.listdir(tmp_path) == ["a.safetensors"]
-
-
-def test_interruption_leaves_the_old_file(tmp_path):
-    def write(file):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        serialize.atomic_write(tmp_path / "a", write)
-    assert os.listdir(tmp_path) == []
-
-
-def test_order_of_the_steps(tmp_path, monkeypatch):
-    """The file reaches the disk before it gets its name, the name before the function returns."""
-    steps = []
-    fsync, replace = os.fsync, os.replace
-
-    def is_folder(fd):
-        return stat.S_ISDIR(os.fstat(fd).st_mode)
-
-    monkeypatch.setattr(os, "fsync", lambda fd: steps.append(f"fsync {is_folder(fd)}") or fsync(fd))
-    monkeypatch.setattr(os, "replace", lambda a, b: steps.append("replace") or replace(a, b))
-    serialize.atomic_write_text(tmp_path / "a.txt", "ä\n")
-    assert steps == ["fsync False", "replace", "fsync True"]
-    assert (tmp_path / "a.txt").read_bytes() == "ä\n".encode()
-
-
-def test_new_files_have_ordinary_permissions(tmp_path):
-    with builtins.open(tmp_path / "plain", "w"):
-        pass
-    serialize.atomic_write(tmp_path / "atomic", b"")
-    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_json(tmp_path):
-    path = tmp_path / "a.json"
-    serialize.atomic_write_json(path, {"b": [1, 2.5, "é"], "a": None})
-    assert json.loads(path.read_text("utf-8")) == {"b": [1, 2.5, "é"], "a": None}
-    with pytest.raises(ValueError):
-        serialize.atomic_write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text("utf-8"))["a"] is None
-
-
-def test_places_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "no" / "a", tmp_path / "file" / "a", tmp_path / "folder", tmp_path / ("n" * 300)):
-        with pytest.raises(OSError, match="can't write"):
-            serialize.atomic_write(path, b"x")
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
 @pytest.mark.parametrize("device, dtype", [("cpu", "float16"), ("mlx", "float16"), ("mlx", "bfloat16")])

@@ -36,6 +36,7 @@ OPEN = {
     "a module of the user's own: its `forward` says what it gives, and calling it gives the same": "nn.Module.forward",
     "a figure of matplotlib, which mypy is told not to read": """
         visual.confusion_matrix visual.prediction_grid visual.training_curves""",
+    "what the file was given: tensors, and whatever lay around them": "load",
     "an `Op`, or where options are given a decorator that makes one": """
         autograd.elementwise autograd.op""",
 }
