@@ -12,7 +12,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -282,7 +281,7 @@ class _Temporary:
     def __exit__(self, *_) -> None:
         try:
             if hasattr(self, "path"):
-                shutil.rmtree(self.folder, ignore_errors=True)
+                _remove(self.folder)
                 with contextlib.suppress(OSError):
                     os.unlink(self.path)
         finally:
@@ -319,5 +318,13 @@ def _clear(folder: str) -> None:
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError), open(path, "r+b") as file:  # in use, somebody else's, or gone
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path + ".d", ignore_errors=True)
+            _remove(path + ".d")
             os.unlink(path)
+
+
+def _remove(folder: str) -> None:
+    """Deletes a folder of files, if it is there. (`shutil.rmtree` makes another error of a Ctrl-C.)"""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)

@@ -413,6 +413,21 @@ def test_another_process_that_clears_a_new_file_is_noticed(tmp_path, monkeypatch
     assert (tmp_path / "a").read_bytes() == b"x" and len(taken) == 1 and os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(("how", "own"), [("kill", 20), ("interrupt", 40)], ids=["killed", "interrupted"])
+def test_saves(tmp_path, samples, seed, how, own):
+    """At random moments: either the old or the new content is there, and the next save leaves nothing else."""
+    count = samples(own)
+    script = Path(__file__).with_name("fuzz_saves.py")
+    command = [sys.executable, str(script), how, str(seed), str(count), str(tmp_path / "fuzz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["faults"] == []
+    if count >= 20:
+        assert found["saved"] > 0 and (how == "interrupt" or found["left"] > 0)  # it met them in the middle
+
+
 # ---- folders ---------------------------------------------------------------------------------------------------------
 
 
