@@ -301,8 +301,8 @@ def _parsed(text: str, origin: int, size: int) -> tuple[dict[str, Entry], dict[s
         name.encode()  # half of a surrogate pair is no text
     found = {}
     for name, fields in header.items():
-        if not isinstance(fields, dict):
-            raise ValueError(f"{checks.told(name)} has no dtype, shape and place")
+        if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"{checks.told(name)} has no dtype, shape and place, or something else beside them")
         found[name] = _entry(origin, size, **fields)
     entries = dict(sorted(found.items(), key=lambda item: (item[1].start, item[1].nbytes)))
     end = origin

@@ -24,7 +24,12 @@ from minigrad import models
 from minigrad.files import PREFIX
 
 CONFIG = models.PVTV2Config(
-    img_size=64, num_classes=3, embed_dims=(8, 8, 16, 16), num_heads=(1, 2, 2, 4), mlp_ratios=(2, 1, 1, 1), depths=(1, 1, 1, 1)
+    img_size=64,
+    num_classes=3,
+    embed_dims=(8, 8, 16, 16),
+    num_heads=(1, 2, 2, 4),
+    mlp_ratios=(2, 1, 1, 1),
+    depths=(1, 1, 1, 1),
 )
 
 
@@ -36,7 +41,10 @@ class File:
 
     def save(self, number: int) -> None:
         values = np.full(self.size, number, np.float32)
-        mg.save(self.path, {"model": {"w": values, "b": values[: self.size // 3]}, "epoch": number, "list": [number, (number,)]})
+        mg.save(
+            self.path,
+            {"model": {"w": values, "b": values[: self.size // 3]}, "epoch": number, "list": [number, (number,)]},
+        )
 
     def read(self) -> int:
         """Which content it is; raises when it is none of them."""
@@ -97,7 +105,9 @@ def interrupted(thing: File | Folder, seconds: float) -> None:
     """Saves until a KeyboardInterrupt comes after some time."""
     old = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again, because Python drops one that comes within a weakref's callback
+        signal.setitimer(
+            signal.ITIMER_REAL, seconds, 0.5
+        )  # again, because Python drops one that comes within a weakref's callback
         work(thing)
     except KeyboardInterrupt:
         pass

@@ -282,6 +282,15 @@ files.atomic_write_json(folder + "/a.json", {"where": folder})
 model = models.create_model("pvt_v2_tiny", num_classes=2)
 models.save_pretrained(model, folder + "/new", layout="original")
 models.from_pretrained(folder + "/new")
+from PIL import Image
+from minigrad.cli import main
+Image.new("RGB", (32, 32), "red").save(folder + "/a.png")
+out = folder + "/out"
+assert main(["predict", folder + "/new", folder + "/a.png", "--csv", out + ".csv", "--attention", out + ".png"]) == 0
+assert main(["convert", folder + "/new", out, "--to", "original"]) == 0
+assert main(["graph", "pvt_v2_tiny", "-o", out + ".svg"]) == 0
+assert main(["graph", "pvt_v2_tiny", "--format", "svg", "-o", "/dev/null"]) == 0
+assert main(["predict", folder + "/no", folder + "/a.png"]) == 2
 """
 
 
@@ -293,9 +302,12 @@ def test_folders_whose_names_are_no_text(tmp_path, utf8):
         os.mkdir(folder)
     except OSError:
         pytest.skip("this file system takes text alone")
-    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": utf8, "PYTHONPATH": os.getcwd()}
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": utf8, "PYTHONPATH": str(Path(mg.__file__).parents[1])}
+    if utf8 == "1":
+        env["PYTHONIOENCODING"] = "utf-8:strict"  # as in most locales
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", IN_A_FOLDER, folder], env=env, capture_output=True)
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert b"/\xc3\xa4\xff/out: PVT v2" in done.stdout and b"UnicodeEncodeError" not in done.stderr
     assert Path(os.fsdecode(folder), "a.txt").read_bytes() == folder
     assert json.loads(Path(os.fsdecode(folder), "a.json").read_text("utf-8"))["where"].endswith("\udcff")
 

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -239,6 +241,26 @@ HOSTILE = {
     "no offsets": (pack({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "is no valid safetensors file"),
     "no dictionary": (pack({"a": 3}), "is no valid safetensors file"),
     "metadata": (pack({"__metadata__": {"a": 1}}), "is no valid safetensors file"),
+    "a minus": (pack(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[-0,8]}}', bytes(8)), "is no size"),
+    "a fraction": (pack(b'{"a":{"dtype":"F32","shape":[2e0],"data_offsets":[0,8]}}', bytes(8)), "is no size"),
+    "a constant": (pack(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}', bytes(8)), "is no size"),
+    "a long number": (
+        pack(b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,8]}}' % (b"9" * 500), bytes(8)),
+        "is no size",
+    ),
+    "half a surrogate pair": (
+        pack(b'{"\\ud800":%s}' % json.dumps(entry()).encode(), bytes(8)),
+        "is no valid safetensors file",
+    ),
+    "another byte order": (pack('{"ä": 1}'.encode("utf-16-le")), "is no valid safetensors file"),
+    "more entries": (
+        pack({"a": entry() | {"x": 1}}, bytes(8)),
+        "has no dtype, shape and place, or something else beside them",
+    ),
+    "a list of lists": (pack({"a": entry() | {"shape": [[2]]}}, bytes(8)), "lists that are no shapes"),
+    "true": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "is no valid safetensors file"),
+    "a dtype of another kind": (pack({"a": entry(dtype=["F32"])}, bytes(8)), "is no valid safetensors file"),
+    "metadata of another kind": (pack({"__metadata__": "a"}), "its metadata are no strings"),
     "twice": (pack(b'{"a":%s,"a":%s}' % ((json.dumps(entry()).encode(),) * 2), bytes(8)), "something twice"),
 }
 
@@ -288,11 +310,11 @@ def test_every_truncation_is_refused(tmp_path, small_file):
             load_arrays(path)
 
 
-def test_random_mutations_give_a_clear_error_or_the_same_values_as_the_reference(tmp_path, small_file):
-    rng = np.random.default_rng(0)
+def test_random_mutations_give_a_clear_error_or_the_same_values_as_the_reference(tmp_path, small_file, samples, seed):
+    rng = np.random.default_rng(seed)
     header = 8 + struct.unpack("<Q", small_file[:8])[0]
     path = tmp_path / "a.safetensors"
-    for _ in range(600):
+    for _ in range(samples(600)):
         content = bytearray(small_file)
         for _ in range(rng.integers(1, 4)):
             place = int(rng.integers(header))
@@ -322,6 +344,75 @@ def test_invented_headers_give_a_clear_error_or_the_same_values_as_the_reference
     for value in entries.values():
         assert value.start + value.nbytes <= path.stat().st_size
     load_arrays(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(tmp_path, monkeypatch):
+    path, read = tmp_path / "a", serialize._header
+    for values in ({"a": np.ones(100_000)}, {"a": {"b": np.ones(100_000, np.float16)}}):
+        mg.save(path, values)
+
+        def then_cut(*args):
+            found = read(*args)
+            os.truncate(path, 1000)
+            return found
+
+        monkeypatch.setattr(serialize, "_header", then_cut)
+        for load in (mg.load, load_arrays):
+            with pytest.raises(CheckpointError, match="a became shorter while it was read; load it again"):
+                load(path)
+            monkeypatch.setattr(serialize, "_header", read)
+            mg.save(path, values)
+            monkeypatch.setattr(serialize, "_header", then_cut)
+        monkeypatch.setattr(serialize, "_header", read)
+
+
+CUTTING = """
+import os, sys, threading, time
+import numpy as np
+import minigrad as mg
+path, over = sys.argv[1], time.monotonic() + 2
+mg.save(path, {str(i): np.ones(4) for i in range(20_000)})
+content, done = open(path, "rb").read(), []
+
+def cut():
+    while not done:
+        os.truncate(path, 0)
+        with open(path, "r+b") as file:
+            file.write(content)
+
+thread = threading.Thread(target=cut)
+thread.start()
+outcomes = set()
+while time.monotonic() < over:
+    try:
+        mg.load(path)
+        outcomes.add("read")
+    except mg.serialize.CheckpointError:
+        outcomes.add("refused")
+done.append(True)
+thread.join()
+print(outcomes)
+"""
+
+
+def test_a_file_that_is_cut_short_ends_no_process(tmp_path):
+    """A mapped file would: the system sends SIGBUS to who reads beyond its end."""
+    done = subprocess.run([sys.executable, "-c", CUTTING, tmp_path / "a"], capture_output=True, text=True)
+    assert done.returncode == 0 and "refused" in done.stdout, done.stderr
+
+
+def test_bfloat16_of_other_packages(tmp_path):
+    """ml_dtypes gives numpy one, two bytes wide."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    values = np.array([0, -0.0, 1, -2.5, 3e38, 1e-30, np.inf, -np.inf, np.nan, 65504], ml_dtypes.bfloat16)
+    mg.save(tmp_path / "a", {"a": values, "t": values.reshape(2, 5).T, "n": {"one": values[2]}})
+    assert {e.dtype for e in read_header(tmp_path / "a")[0].values()} == {"bfloat16"}
+    found = mg.load(tmp_path / "a")
+    np.testing.assert_array_equal(found["a"].numpy(), values.astype(np.float32))
+    np.testing.assert_array_equal(found["t"].numpy(), values.reshape(2, 5).T.astype(np.float32))
+    assert found["n"]["one"].tolist() == 1
+    with pytest.raises(TypeError, match="'a' has dtype float8_e4m3fn, which safetensors files can't hold"):
+        mg.save(tmp_path / "a", {"a": np.ones(2, ml_dtypes.float8_e4m3fn)})
 
 
 def test_missing_file_and_folder(tmp_path):
