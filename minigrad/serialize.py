@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 
 from minigrad import backend, checks, nested
+from minigrad.backend import Backend, tracing
 from minigrad.backend.default import get_default_device
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.files import atomic_write
@@ -218,14 +219,7 @@ def load(path: str | os.PathLike, device: str | None = None) -> dict[Any, Any]:
                 raise CheckpointError(
                     f"{path}: {name!r} is {entry.dtype}, which tensors can't be; use load_arrays for it"
                 )
-        tensors = {}
-        for name, entry in entries.items():
-            array = _read(path, file, entry, "float32" if entry.dtype == "bfloat16" else entry.dtype)
-            if xp.owns(array):
-                tensors[name] = _tensor(array, xp)
-                continue
-            tensors[name] = Tensor(array, entry.dtype if entry.dtype in xp.dtypes else None, xp.name)
-            xp.start([tensors[name].array])  # and what it is converted from needs no more memory
+        tensors = {name: _tensor(_read_for(xp, path, file, entry), xp) for name, entry in entries.items()}
         return tensors if build is None else build(tensors)
 
 
@@ -377,6 +371,23 @@ def _read(path: str | os.PathLike, file: BufferedReader, entry: Entry, dtype: st
             flat.view(np.uint32)[i : i + PIECE] = part
             flat.view(np.uint32)[i : i + PIECE] <<= 16
     return out
+
+
+def _read_for(xp: Backend, path: str | os.PathLike, file: BufferedReader, entry: Entry) -> Any:
+    """A tensor's values as an array of a backend. What another library must copy comes piece by piece, so that the values are
+    in memory once."""
+    from_file = "float32" if entry.dtype == "bfloat16" else entry.dtype
+    if xp.array_type is np.ndarray:
+        return _read(path, file, entry, from_file)
+    count = math.prod(entry.shape)
+    out = xp.zeros((count,), dtype=xp.dtype(entry.dtype))
+    for i in range(0, count, PIECE):
+        part = Entry(entry.dtype, (min(PIECE, count - i),), entry.start + i * BYTES[entry.dtype])
+        values = xp.asarray(_read(path, file, part, from_file), entry.dtype)
+        out = values if count <= PIECE else xp.set_at(out, (slice(i, i + part.shape[0]),), values)
+        if tracing.port.tracer is None:
+            xp.eval(out)
+    return xp.reshape(out, entry.shape)
 
 
 def _looks_like(start: bytes) -> str:

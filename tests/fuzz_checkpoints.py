@@ -91,8 +91,8 @@ CODES = [
 
 NOTES = [  # parts of the notes that say how tensors lie in dicts and lists
     {"tensor": "model.w"}, {"tensor": "a.0"}, {"tensor": "no"}, {"tensor": 1}, {"dict": []}, {"dict": [["a", 1]]},
-    {"dict": [[1, 1], [1, 2]]}, {"dict": [[True, 1]]}, {"dict": {"a": 1}}, {"tuple": []}, {"tuple": 1}, {"float": "inf"}, {"float": "1"}, {"set": []}, {},
-    {"tensor": "a.0", "float": "nan"}, [[[[]]]], [0] * 1000,
+    {"dict": [[1, 1], [1, 2]]}, {"dict": [[True, 1]]}, {"dict": {"a": 1}}, {"tuple": []}, {"tuple": 1}, {"float": "inf"},
+    {"float": "1"}, {"set": []}, {}, {"tensor": "a.0", "float": "nan"}, [[[[]]]], [0] * 1000,
 ]  # fmt: skip
 
 

@@ -328,3 +328,30 @@ def test_reading_and_writing_take_no_more_than_the_tensors(tmp_path, dtype):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 1.2 * found.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_tensors_of_mlx_are_in_memory_once(tmp_path, dtype):
+    mx = pytest.importorskip("mlx.core", exc_type=ImportError)
+    path, count = tmp_path / "a", (1 << 24) + 5
+    values = (mg.arange(count, device="mlx") % 251).astype(dtype)
+    mg.save(path, {"w": values, "one": values[3], "none": values[:0], "m": values[:6].reshape(2, 3)})
+    del values
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    tracemalloc.start()
+    found = mg.load(path, device="mlx")
+    mx.eval([t.array for t in found.values()])
+    peak = tracemalloc.get_traced_memory()[1] + mx.get_peak_memory() - before
+    tracemalloc.stop()
+    assert peak < 1.5 * path.stat().st_size
+    assert all(t.dtype == dtype and t.device == "mlx" for t in found.values())
+    assert found["one"].item() == 3 and found["none"].shape == (0,) and found["m"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    np.testing.assert_array_equal(found["w"].float().numpy(), np.arange(count) % 251)
+
+
+def test_loading_within_a_compiled_step(tmp_path, compiles):
+    mg.save(tmp_path / "a", {"w": mg.tensor([1.0, 2.0])})
+    step = mg.compile(lambda x: x * mg.load(tmp_path / "a", device="mlx")["w"], state=[])
+    assert [step(mg.ones(2, device="mlx")).tolist() for _ in range(2)] == [[1, 2], [1, 2]]
