@@ -64,7 +64,7 @@ def save(
     """Write tensors, and what lies around them, to a safetensors file, atomically (see `minigrad.files`).
 
     A dict from names to tensors, such as a `state_dict()`, becomes the file's tensors, which anybody reads. Anything nested is kept,
-    too: its tensors become the file's tensors under their paths' names ("optimizer.state.0.momentum"), and a note in the
+    too: its tensors become the file's tensors under their paths' names ("optimizer.state.0.exp_avg"), and a note in the
     metadata says what they lay in. `load` gives it back with its types.
 
     Args:
