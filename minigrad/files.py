@@ -227,7 +227,9 @@ def _keep(file: BinaryIO, path: str, old: os.stat_result) -> None:
         return
     number = file.fileno()
     with contextlib.suppress(OSError):
-        os.chown(number, old.st_uid, old.st_gid)
+        os.chown(number, -1, old.st_gid)
+    with contextlib.suppress(OSError):
+        os.chown(number, old.st_uid, -1)
     with contextlib.suppress(OSError):
         os.chmod(number, stat.S_IMODE(old.st_mode))
     if hasattr(os, "listxattr"):  # on Linux: access control lists among them
@@ -318,13 +320,23 @@ def _clear(folder: str) -> None:
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError), open(path, "r+b") as file:  # in use, somebody else's, or gone
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(path + ".d")
-            os.unlink(path)
+            if os.fstat(file.fileno()).st_uid == os.geteuid():
+                _remove(path + ".d")
+                os.unlink(path)
 
 
 def _remove(folder: str) -> None:
-    """Deletes a folder of files, if it is there. (`shutil.rmtree` makes another error of a Ctrl-C.)"""
+    """Deletes a folder of files, if it is there, and no link to one that somebody else may have put there. (`shutil.rmtree` makes
+    another error of a Ctrl-C.)"""
     with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
+        if POSIX:
+            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                for name in os.listdir(number):
+                    os.unlink(name, dir_fd=number)
+            finally:
+                os.close(number)
+        else:
+            for name in os.listdir(folder):
+                os.unlink(os.path.join(folder, name))
         os.rmdir(folder)

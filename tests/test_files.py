@@ -383,6 +383,28 @@ def test_temporary_files_of_ended_processes_are_cleared(tmp_path):
         assert all((tmp_path / name).read_bytes() == b"kept" for name in others)
 
 
+def test_links_that_look_like_temporary_files(tmp_path):
+    """In a folder that others can write to, nobody makes us delete files elsewhere."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a").write_bytes(b"kept")
+    (tmp_path / "shared").mkdir()
+    name = f"{files.PREFIX}0123456789abcdef{files.SUFFIX}"
+    (tmp_path / "shared" / name).write_bytes(b"")
+    (tmp_path / "shared" / f"{name}.d").symlink_to(tmp_path / "mine")
+    (tmp_path / "shared" / f"{files.PREFIX}1{files.SUFFIX}").symlink_to(tmp_path / "mine" / "a")
+    files.atomic_write(tmp_path / "shared" / "b", b"x")
+    assert (tmp_path / "mine" / "a").read_bytes() == b"kept" and (tmp_path / "shared" / "b").read_bytes() == b"x"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_temporary_files_of_other_users_stay(tmp_path):
+    left = tmp_path / f"{files.PREFIX}0123456789abcdef{files.SUFFIX}"
+    left.write_bytes(b"")
+    os.chown(left, 1234, 4321)
+    files.atomic_write(tmp_path / "b", b"x")
+    assert left.exists()
+
+
 def test_writers_at_the_same_time_leave_one_another_alone(tmp_path):
     """One file written while another is, in the same folder, by threads that clear it again and again."""
     errors = []
