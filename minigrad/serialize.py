@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 
 from minigrad import backend, checks, nested
-from minigrad.backend import Backend, tracing
+from minigrad.backend import tracing
 from minigrad.backend.default import get_default_device
 from minigrad.engine.tensor import Tensor, _tensor
 from minigrad.files import atomic_write
@@ -373,7 +373,7 @@ def _read(path: str | os.PathLike, file: BufferedReader, entry: Entry, dtype: st
     return out
 
 
-def _read_for(xp: Backend, path: str | os.PathLike, file: BufferedReader, entry: Entry) -> Any:
+def _read_for(xp: backend.Backend, path: str | os.PathLike, file: BufferedReader, entry: Entry) -> Any:
     """A tensor's values as an array of a backend. What another library must copy comes piece by piece, so that the values are
     in memory once."""
     from_file = "float32" if entry.dtype == "bfloat16" else entry.dtype
