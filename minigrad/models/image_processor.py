@@ -13,10 +13,10 @@ from PIL import Image
 from minigrad import checks
 from minigrad.data.images import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
+from minigrad.files import atomic_write_json
 from minigrad.models import preprocessor_files
 from minigrad.models.checkpoints.loading import locate
 from minigrad.models.checkpoints.reading import PREPROCESSOR
-from minigrad.serialize import atomic_write_json
 
 FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
 MAX_SIDE = 8192

@@ -14,7 +14,8 @@ from PIL import Image
 from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
-from minigrad.serialize import CheckpointError, atomic_write, atomic_write_json
+from minigrad.files import atomic_write, atomic_write_json
+from minigrad.serialize import CheckpointError
 from minigrad.training.checkpoint import METRICS, RESULT, STATE, WEIGHTS, python
 from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate

@@ -18,10 +18,11 @@ import numpy as np
 from minigrad import backend, checks, random
 from minigrad.backend import num_threads
 from minigrad.engine.tensor import Tensor
+from minigrad.files import atomic_write_text
 from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.random import manual_seed
-from minigrad.serialize import CheckpointError, atomic_write_text, load
+from minigrad.serialize import CheckpointError, load
 from minigrad.training.checkpoint import (
     METRICS,
     RESULT,
