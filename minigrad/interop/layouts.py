@@ -6,7 +6,7 @@ first, values second, so loading joins the rows and saving divides them.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from minigrad import checks
 from minigrad.engine.tensor import Tensor
 from minigrad.serialize import CheckpointError
 
-T = TypeVar("T")
 LAYOUTS = ("timm", "original", "hf")
 SEGFORMER = (
     "whose encoder is another network, a Mix Transformer (MiT) with its own MLP ratios, depths and names; use weights of a PVT v2, "
     "such as OpenGVLab/pvt_v2_b0"
 )
+Array = TypeVar("Array", bound=Any)  # numpy's, or a tensor
 
 # Names within a block: ours, Hugging Face's.
 _BLOCK = {
@@ -76,13 +76,13 @@ def detect_layout(names: Iterable[str]) -> str:
     )
 
 
-def unwrapped(state: Mapping[str, T]) -> dict[str, T]:
+def unwrapped(state: Mapping[str, Array]) -> dict[str, Array]:
     """A state dict without what `torch.compile` and other wrappers of PyTorch put into names, such as `_orig_mod.`.
 
     Raises:
         CheckpointError: when two names become one.
     """
-    out: dict[str, T] = {}
+    out: dict[str, Array] = {}
     for name, value in state.items():
         if out.setdefault(_WRAPPERS.sub("", name), value) is not value:
             raise CheckpointError(f"the checkpoint has {shown(_WRAPPERS.sub('', name))} twice, once as {shown(name)}")
@@ -251,23 +251,24 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
     return renamed
 
 
-def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.ndarray]:
-    """Our arrays under the names of `layout`: "timm", "original" or "hf".
+def from_native(state: Mapping[str, Array], layout: str) -> dict[str, Array]:
+    """Our arrays or tensors under the names of `layout`: "timm", "original" or "hf".
 
     Hugging Face's classifier has its encoder under `pvt_v2.`; its bare encoder has no prefix. Which it is, the presence of
     `head.weight` says.
     """
-    state = _state("from_native", state)
+    _state("from_native", state)
     check_layout(layout)
     if layout == "timm":
         return dict(state)
     if layout == "original":
         return {_to_original(name): value for name, value in state.items()}
     prefix = "pvt_v2." if "head.weight" in state else ""
-    out: dict[str, np.ndarray] = {}
+    out: dict[str, Array] = {}
     for name, value in state.items():
         if ".attn.kv." in name:
-            for part, half in zip(("key", "value"), np.split(np.asarray(value), 2), strict=True):
+            middle = len(value) // 2
+            for part, half in (("key", value[:middle]), ("value", value[middle:])):
                 out[_to_hf(name.replace(".attn.kv.", f".attn.{part}."), prefix)] = half
         else:
             out[_to_hf(name, prefix)] = value
