@@ -1,9 +1,10 @@
 """Mutated checkpoints: `python tests/fuzz_checkpoints.py SEED COUNT FOLDER` reads COUNT of them and prints what happened as JSON.
 
 Each is a small PVT v2 as safetensors, `.pth` or shards with a `config.json`, one of whose parts is changed: bytes, or a number,
-name or entry of the header, the configuration, the index or the pickle. Reading it either works, or raises an error of
-minigrad's with one sentence. Anything else is listed under "faults": other errors, code that ran, more than five seconds. The
-process has 1 GiB of address space more than it starts with; a crash or a hang is the caller's to see.
+name or entry of the header, the configuration, the index or the pickle; or a file of nested tensors, with another note. Reading
+it either works, or raises an error of minigrad's with one sentence. Anything else is listed under "faults": other errors, code
+that ran, more than five seconds. The process has 1 GiB of address space more than it starts with; a crash or a hang is the
+caller's to see.
 """
 
 import json
@@ -24,6 +25,7 @@ from peak import peak_memory
 import minigrad as mg
 from minigrad import models
 from minigrad.interop import from_native
+from minigrad.serialize import NOTE
 
 SMALL = dict(img_size=64, num_classes=3, embed_dims=(4, 4, 8, 8), num_heads=(1, 2, 2, 4), mlp_ratios=(2, 1, 1, 1), depths=(1, 1, 1, 1),
              sr_ratios=(2, 2, 2, 1), qkv_bias=True)  # fmt: skip
@@ -87,6 +89,13 @@ CODES = [
 ]  # fmt: skip
 
 
+NOTES = [  # parts of the notes that say how tensors lie in dicts and lists
+    {"tensor": "model.w"}, {"tensor": "a.0"}, {"tensor": "no"}, {"tensor": 1}, {"dict": []}, {"dict": [["a", 1]]},
+    {"dict": [[1, 1], [1, 2]]}, {"dict": [[True, 1]]}, {"dict": {"a": 1}}, {"tuple": []}, {"tuple": 1}, {"float": "inf"},
+    {"float": "1"}, {"set": []}, {}, {"tensor": "a.0", "float": "nan"}, [[[[]]]], [0] * 1000,
+]  # fmt: skip
+
+
 class Fuzz:
     def __init__(self, seed: int, folder: Path) -> None:
         self.random, self.folder = random.Random(seed), folder
@@ -95,6 +104,15 @@ class Fuzz:
         native = {name: t.numpy() for name, t in models.PVT_V2(self.config).state_dict().items()}
         self.states = {layout: from_native(native, layout) for layout in ("hf", "timm", "original")}
         model = models.PVT_V2(self.config)
+        w = np.arange(6, dtype=np.float32).reshape(2, 3)
+        nested = {
+            "model": {"w": w, "b": w[0]},
+            "a": [w.astype(np.float16), (1, 2.5, float("nan"))],
+            "epoch": 3,
+            7: {"x": None, "on": True},
+        }
+        mg.save(folder / "nested.safetensors", nested)
+        self.nested = (folder / "nested.safetensors").read_bytes()
         self.configs = {}
         for layout in self.states:
             models.save_pretrained(model, folder / layout, layout)
@@ -158,6 +176,36 @@ class Fuzz:
         text = self.json(json.loads(data[8 : 8 + length]))
         return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
+    def note(self, data: bytes) -> bytes:
+        """A file of nested tensors with another note, or another header."""
+        r, length = self.random, int.from_bytes(data[:8], "little")
+        if r.random() < 0.2:
+            return self.header(data)
+        header = json.loads(data[8 : 8 + length])
+        note, what = json.loads(header["__metadata__"][NOTE]), r.random()
+        if what < 0.3:
+            note = self.placed(note)
+            text = json.dumps(note)
+        elif what < 0.4:
+            text = r.choice(("[", '{"tuple":[', '{"dict":[["a",')) * r.choice((1, 70, 5000, 100_000)) + r.choice(
+                ("", "1", json.dumps(note))
+            )
+        else:
+            text = self.json(note).decode("utf-8", "replace")
+        header["__metadata__"][NOTE] = text
+        start = json.dumps(header).encode()
+        return len(start).to_bytes(8, "little") + start + data[8 + length :]
+
+    def placed(self, tree):
+        """A note with a part of another one somewhere in it."""
+        r = self.random
+        if isinstance(tree, list) and tree and r.random() < 0.85:
+            i = r.randrange(len(tree))
+            return [*tree[:i], self.placed(tree[i]), *tree[i + 1 :]]
+        if isinstance(tree, dict) and tree and r.random() < 0.85:
+            return {key: self.placed(item) for key, item in tree.items()}
+        return r.choice(NOTES)
+
     def tensors(self, state: dict) -> dict:
         """Another state dict: tensors left out, renamed, added, of other shapes or dtypes."""
         r, out = self.random, dict(state)
@@ -214,9 +262,14 @@ class Fuzz:
         r = self.random
         layout = r.choice(list(self.states))
         state, config = self.states[layout], json.dumps(self.configs[layout]).encode()
-        kind = r.choice(("header", "header", "tensors", "config", "config", "index", "pickle", "pickle", "archive"))
+        kind = r.choice(
+            ("header", "header", "tensors", "config", "config", "index", "pickle", "pickle", "archive", "note")
+        )
         if kind == "config":
             config = self.json(self.configs[layout])
+        if kind == "note":
+            (case / "nested.safetensors").write_bytes(self.note(self.nested))
+            return kind
         if kind in ("header", "config"):
             data = (self.folder / layout / "model.safetensors").read_bytes()
             (case / "model.safetensors").write_bytes(self.header(data) if kind == "header" else data)
@@ -246,6 +299,8 @@ class Fuzz:
 def attempt(case: Path) -> str:
     """Reads a checkpoint and runs it: "read", or the sentence of the error. Raises what nobody meant to raise."""
     try:
+        if (case / "nested.safetensors").exists():
+            return again(mg.load(case / "nested.safetensors"), case)
         model = models.from_pretrained(case)
         if model.config.min_size <= 64 and model.config.in_channels < 100:
             with mg.no_grad():
@@ -257,6 +312,13 @@ def attempt(case: Path) -> str:
         if f"{os.sep}minigrad{os.sep}" in raised and 20 < len(text) < 1000 and "\n" not in text:
             return "refused"
         raise
+
+
+def again(found: dict, case: Path) -> str:
+    """Whatever was read can be saved, and read."""
+    mg.save(case / "nested.safetensors", found)
+    assert repr(mg.load(case / "nested.safetensors")) == repr(found)
+    return "read"
 
 
 def main(seed: int, count: int, folder: Path) -> None:

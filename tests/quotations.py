@@ -26,7 +26,7 @@ BLOCK = re.compile(r"<!-- quote (\S+) (\S+) -->\n```python\n(.*?)\n```\n", re.DO
 @cache
 def definitions(file: str) -> dict[str, list[ast.stmt]]:
     """What a file defines, by name: functions, classes, methods (`Class.method`) and assignments; `name.defvjp` is the statement that
-    calls it."""
+    calls it, `Class.__doc__` the class's docstring."""
     found = defaultdict(list)
 
     def add(body: list[ast.stmt], prefix: str) -> None:
@@ -35,6 +35,8 @@ def definitions(file: str) -> dict[str, list[ast.stmt]]:
                 found[prefix + name].append(node)
             if isinstance(node, ast.ClassDef):
                 add(node.body, f"{prefix}{node.name}.")
+                if ast.get_docstring(node) is not None:
+                    found[f"{prefix}{node.name}.__doc__"].append(node.body[0])
 
     add(ast.parse((ROOT / file).read_text("utf-8")).body, "")
     return found

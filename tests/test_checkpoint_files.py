@@ -327,12 +327,12 @@ def test_mutated_checkpoints(tmp_path, samples, seed):
     found = json.loads(done.stdout)
     assert found["faults"] == [] and found["peak MiB"] < 1024
     kinds = {kind: outcomes for kind, outcomes in found.items() if isinstance(outcomes, dict)}
-    assert kinds.keys() <= {"header", "tensors", "config", "index", "pickle", "archive"}
+    assert kinds.keys() <= {"header", "tensors", "config", "index", "pickle", "archive", "note"}
     assert sum(sum(outcomes.values()) for outcomes in kinds.values()) == count
     if count < 250:
         return  # too few for each kind to come up
     assert (
-        len(kinds) == 6
+        len(kinds) == 7
         and all(outcomes.get("refused", 0) > 5 for outcomes in kinds.values())
         and kinds["config"]["read"] > 3
     )

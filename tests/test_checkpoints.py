@@ -21,7 +21,7 @@ from minigrad.interop import from_native, layouts, to_native
 from minigrad.interop.reading import Weights
 from minigrad.models.checkpoints import describing
 from minigrad.models.pvt_v2.variants import VARIANTS, variant_config
-from minigrad.serialize import CheckpointError
+from minigrad.serialize import CheckpointError, read_header
 
 REFERENCE = Path(__file__).parent / "reference"
 KINDS = {
@@ -555,9 +555,18 @@ def test_tensors_that_dont_fit(tmp_path):
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     quietly(models.save_pretrained, randomised(), tmp_path / "a")
     before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
-    monkeypatch.setattr("minigrad.serialize.atomic_write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    fsync, calls = os.fsync, []
+
+    def full(fd):
+        calls.append(fd)
+        if len(calls) == 2:  # the first file is written
+            raise OSError(28, "disk full")
+        fsync(fd)
+
     for name in ("a", "b"):
-        with pytest.raises(OSError, match="disk full"):
+        calls.clear()
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="can't write .*: disk full"):
             quietly(models.save_pretrained, randomised(num_classes=3), tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == before
@@ -569,6 +578,20 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match="an ImageProcessor or a dictionary, got str"):
         quietly(models.save_pretrained, randomised(), tmp_path / "c", image_processor="bicubic")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("layout", ["hf", "timm", "original"])
+def test_weights_are_written_in_their_dtype(tmp_path, dtype, layout):
+    model = randomised().to("mlx").to(mg.dtypes.dtype(dtype))
+    quietly(models.save_pretrained, model, tmp_path / "a", layout)
+    entries, _ = read_header(tmp_path / "a" / "model.safetensors")
+    assert {entry.dtype for entry in entries.values()} == {dtype}
+    if layout == "hf":
+        assert json.loads((tmp_path / "a" / "config.json").read_text())["torch_dtype"] == dtype
+    back = quietly(models.from_pretrained, tmp_path / "a").state_dict()
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(back[name].numpy(), tensor.float().numpy())
 
 
 # --- preprocessing ------------------------------------------------------------------------------------------------------

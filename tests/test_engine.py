@@ -92,6 +92,52 @@ def test_quotations_are_found():
     assert quotations.renewed(text.replace("def walk(", "def run(")) == text
 
 
+# --- what docs/engine.md says beyond its examples -----------------------------------------------------------------------
+def test_what_a_second_backward_finds():
+    """Nodes whose VJPs name an input or the output are freed, unless the tape is kept."""
+    x = mg.ones(2, requires_grad=True)
+    for y in ((x + x).sum(), (x + 0.5).sum()):
+        y.backward()
+        y.backward()
+    for y in ((x * x).sum(), (x * 0.5).sum(), x.tanh().sum()):
+        mg.grad(y, x, retain_graph=True)
+        mg.grad(y, x, create_graph=True)
+        mg.grad(y, x, create_graph=True, retain_graph=False)
+        with pytest.raises(RuntimeError, match="already used and freed"):
+            y.backward()
+
+
+def test_what_views_hold():
+    """A view the whole memory, and no edge besides its own; only the first of a family has that of the family."""
+    z = mg.ones(100, 3, requires_grad=True) * 2.0
+    part, apart = z[0], z.detach()
+    assert part._ties.edge is None and z._ties.edge is z.grad_fn
+    assert apart._ties.family is None and apart._ties.memory is z._ties.memory
+    apart += 1
+    assert z.tolist() == [[3.0] * 3] * 100 and z.grad_fn.op.name == "mul"
+    part += 1
+    assert part._ties.edge is None and z._ties.edge is z.grad_fn and z.grad_fn.op.name == "update"
+    del z, apart
+    assert part._ties.memory.array.shape == (100, 3)
+
+
+def test_what_is_written_in_place():
+    z = mg.ones(3, requires_grad=True) * 2.0
+    array = z._data
+    address = array.ctypes.data
+    del array
+    z[0] = 1.0
+    assert z._data.ctypes.data == address
+    x = mg.zeros(3, 2)
+    held = x.array
+    row = x[0]
+    row += 1  # copies once
+    address = x._data.ctypes.data
+    row += 1
+    x[1] = 5.0
+    assert held.sum() == 0 and x._data.ctypes.data == address and x.tolist() == [[2, 2], [5, 5], [0, 0]]
+
+
 # --- the short ways -----------------------------------------------------------------------------------------------------
 def test_everything_works_without_the_short_ways(tmp_path):
     """The tests of the tape in a copy of minigrad from which fast.py is deleted. `.ci/long no_fast` runs all tests so."""

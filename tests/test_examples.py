@@ -95,7 +95,7 @@ def test_readme_example(tmp_path):
     run(["-c", example.replace("224, 224", "64, 64") + "\nprint(loss.item())"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["engine", "operations", "checkpoints", "pictures", "mlx"])
+@pytest.mark.parametrize("name", ["engine", "operations", "checkpoints", "saving", "pictures", "mlx"])
 def test_pages(name, tmp_path):
     """Every block of the page runs, one after the other; but for those that quote a file."""
     if name == "mlx":

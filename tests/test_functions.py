@@ -204,7 +204,8 @@ def test_numpy_spelling_gives_numpys_numbers():
 
 
 # --- what the package shows -------------------------------------------------------------------------------------------
-INTERNAL = "LATER TYPE_CHECKING callers compiler creation dtypes engine functions kernels memory messages serialize switches values"
+INTERNAL = """LATER TYPE_CHECKING callers compiler creation dtypes engine files functions kernels memory messages nested serialize
+switches values"""
 
 
 def fresh(code: str) -> str:

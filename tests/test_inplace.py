@@ -613,6 +613,93 @@ def test_threads_that_write_their_own_rows():
     assert x.numpy().min() == x.numpy().max() == 120
 
 
+def kept_row(x, i, count):
+    row = x[i]
+    for _ in range(count):
+        row.mul_(1.5)
+
+
+def new_row(x, i, count):
+    for _ in range(count):
+        x[i].mul_(1.5)
+
+
+def item(x, i, count):
+    for _ in range(count):
+        x[i] = x[i] * 1.5
+
+
+def by_position(change):
+    def work(x, i, count):
+        at = mg.tensor([i])
+        for _ in range(count):
+            change(x, i, at, x[i : i + 1] * 1.5)
+
+    work.__name__ = change.__name__
+    return work
+
+
+@by_position
+def index_copied(x, i, at, row):
+    x.index_copy_(0, at, row)
+
+
+@by_position
+def index_added(x, i, at, row):
+    x.index_add_(0, at, row / 3)
+
+
+@by_position
+def scattered(x, i, at, row):
+    x.scatter_(0, at.expand(1, 3), row)
+
+
+@by_position
+def scatter_added(x, i, at, row):
+    x.scatter_add_(0, at.expand(1, 3), row / 3)
+
+
+@by_position
+def put_in(x, i, at, row):
+    x.put_(mg.arange(3) + 3 * i, row.view(3))
+
+
+@by_position
+def masked(x, i, at, row):
+    x.masked_fill_((mg.arange(4) == i).view(4, 1), row.detach()[0, 0].item())
+
+
+@by_position
+def index_filled(x, i, at, row):
+    x.index_fill_(0, at, row.detach()[0, 0].item())
+
+
+BY_POSITION = [index_copied, index_added, scattered, scatter_added, put_in, masked, index_filled]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("work", [kept_row, new_row, item, *BY_POSITION])
+def test_threads_that_write_to_one_tensor_lose_nothing(work, recorded, samples):
+    """Neither a value nor, where the writes are recorded, a gradient; also when the threads make the tensor's first views."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(samples(20)):
+            w = mg.ones(4, 3, requires_grad=recorded)
+            x = w * 2.0
+            threads = [threading.Thread(target=work, args=(x, i, 10)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert x.numpy() == pytest.approx(2 * 1.5**10)
+            if recorded:
+                x.sum().backward()
+                assert w.grad.numpy() == pytest.approx(0 if work in (masked, index_filled) else 2 * 1.5**10)
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_a_gradient_has_a_place_of_its_own(device):
     """Also one on the tape, which the derivative of a mean gives as a view that repeats its numbers."""
     x, y = (mg.ones(3, 2, requires_grad=True, device=device) for _ in range(2))

@@ -22,6 +22,7 @@ NUMPY = ("numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]", "numpy.dtype[Any]")
 OPEN = {
     """a module of the user's own: its `forward` says what it gives, and calling it gives the same. As `object` what a module of no
     known class gives, an entry of an `nn.ModuleList`, say, could not be computed with""": "nn.Module.forward",
+    "what the file was given: tensors, and whatever lay around them": "load",
 }
 
 

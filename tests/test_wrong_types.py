@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 import minigrad as mg
-from minigrad import compiler, distributed, memory, serialize
+from minigrad import compiler, distributed, files, memory, serialize
 from minigrad import random as generators
 from minigrad.data import transforms
 from minigrad.nn import functional as F
@@ -33,7 +33,7 @@ from minigrad.optim import lr_scheduler
 SPACES = {
     "mg": mg, "F": F, "nn": mg.nn, "nn.init": mg.nn.init, "nn.utils": mg.nn.utils, "optim": mg.optim, "lr": lr_scheduler,
     "autograd": mg.autograd, "data": mg.data, "transforms": transforms, "models": mg.models, "visual": mg.visual,
-    "training": mg.training, "serialize": serialize, "random": generators, "distributed": distributed, "memory": memory,
+    "training": mg.training, "serialize": serialize, "files": files, "random": generators, "distributed": distributed, "memory": memory,
     "compiler": compiler,
 }  # fmt: skip
 
@@ -475,7 +475,10 @@ CALLS = {
     "visual.ModuleGraph.depth visual.ModuleGraph.parent": lambda: {"key": next(iter(OBJECTS["visual.ModuleGraph"]().nodes))},
     "visual.AutogradGraph.depth visual.AutogradGraph.parent": lambda: {"key": next(iter(OBJECTS["visual.AutogradGraph"]().nodes))},
     "training.load_task": lambda: {"data": "digits", "size": 32},
-    "serialize.atomic_write_json": lambda: {"path": "new.json", "value": {"a": 1}},
+    "files.atomic_write_json": lambda: {"path": "new.json", "value": {"a": 1}},
+    "files.as_json": lambda: {"value": {"a": 1}},
+    "files.atomic_write_folder": lambda: {"folder": "new", "contents": {"a": b"1"}},
+    "serialize.packed": lambda: {"mapping": {"a": mg.ones(2)}},
     "serialize.load_arrays serialize.read_header": lambda: {"path": "file.safetensors"},
     "distributed.all_gather": lambda: {"values": [1.0, 2.0]},
 }  # fmt: skip

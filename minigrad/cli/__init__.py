@@ -6,11 +6,14 @@ Ctrl-C. A mistake is one line on standard error; `--debug` or MINIGRAD_DEBUG=1 s
 """
 
 import argparse
+import codecs
+import contextlib
+import io
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import minigrad as mg
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        with warnings.catch_warnings():
+        with _every_name(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             options = vars(_parser().parse_args(arguments))
             options.pop("debug", None)
@@ -65,6 +68,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"minigrad: error: {one_line(error)}", file=sys.stderr)
         return 1 if isinstance(error, TrainingError) else 2
+
+
+@contextlib.contextmanager
+def _every_name() -> Iterator[None]:
+    """Standard output takes every file's name, as the bytes that it is, and UTF-8 where the locale says nothing."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        yield
+        return
+    encoding, errors = out.encoding, out.errors
+    ascii_only = codecs.lookup(encoding).name == "ascii"
+    out.reconfigure(encoding="utf-8" if ascii_only else encoding, errors="surrogateescape")
+    try:
+        yield
+    finally:
+        out.reconfigure(encoding=encoding, errors=errors)
 
 
 def _parser() -> Parser:

@@ -6,7 +6,7 @@ from pathlib import Path
 from minigrad import visual
 from minigrad.cli.errors import UsageError
 from minigrad.cli.summary import build
-from minigrad.serialize import atomic_write_text
+from minigrad.files import atomic_write_text
 
 TEXT = "a model's modules and the way the data goes through them, drawn"
 EXAMPLES = """examples:

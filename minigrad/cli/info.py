@@ -44,7 +44,7 @@ def run() -> int:
         print(f"autocast    {backend.get('mlx').low_precision()} on MLX here, float16 on numpy (slow)")
     except backend.BackendError as error:
         print(f"device mlx  {one_line(error)}")
-    for name, package in (("pillow", "pillow"), ("safetensors", "safetensors"), ("matplotlib", "matplotlib")):
+    for name, package in (("pillow", "pillow"), ("matplotlib", "matplotlib")):
         try:
             print(f"{name:<11} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from minigrad.cli.errors import UsageError, one_line
 from minigrad.data.images.reading import find_images
-from minigrad.serialize import atomic_write_text
+from minigrad.files import atomic_write_text
 from minigrad.training import Classifier
 
 TEXT = "say what images show, with probabilities"

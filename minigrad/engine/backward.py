@@ -1,8 +1,5 @@
-"""The walk back along the tape: `backward`, `grad`, hooks.
-
-Gradients flow from the outputs to the leaves. `order` sorts the nodes so that each comes after all that use its result; `walk`
-goes through them and adds up, for each node and leaf, what its users' derivatives give.
-"""
+"""The walk back along the tape: `backward`, `grad`, hooks. Gradients flow from the outputs to the leaves. `order` sorts the nodes so
+that each comes after all that use its result; `walk` goes through them and adds up the gradients along the edges."""
 
 import contextlib
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -19,7 +16,7 @@ from minigrad.engine.tensor import Tensor, _tensor
 def order(edges: Iterable) -> list[Node]:
     """The nodes reached from `edges`, each after all nodes that use its result (topological order): a node is made after those that its
     edges lead to, so the newest come first. (Tensors and nodes are hashed by identity.)"""
-    found: dict[Node, None] = {}  # a dictionary, because what is nearly in order is sorted quickly
+    found: dict[Node, None] = {}  # an ordered set: what is nearly in order is sorted quickly
     stack = [edges]
     while stack:
         for edge in stack.pop():
@@ -37,7 +34,7 @@ def walk(nodes: list[Node], grads: dict, create_graph: bool, retain_graph: bool,
         g = grads.pop(node, None)
         if g is None:
             continue
-        if node.hooks is not None:
+        if node.hooks is not None:  # also where a gradient is retained
             g = hooked(node, g, create_graph)
         if keep and node in keep:
             grads[node] = g
@@ -47,13 +44,13 @@ def walk(nodes: list[Node], grads: dict, create_graph: bool, retain_graph: bool,
         for edge, d in zip(node.edges, results):  # noqa: B905  (strict would cost a tenth of the walk)
             if d is not None:
                 grads[edge] = grads[edge] + d if edge in grads else d
-        if not retain_graph and node.plan.keeps:  # what kept no array can be gone through again
+        if not retain_graph and node.plan.keeps:  # one whose VJPs name no input and no output can be pulled again
             node.edges, node.saved = (), None
 
 
 def gradients(grads: dict, targets: Sequence, create_graph: bool, retain_graph: bool = True) -> dict:
-    """The gradients by `targets`, nodes or leaves, from those in `grads`. Nodes that lead to no target are left alone. Raises
-    RuntimeError when a target isn't reached and an earlier backward has freed nodes, behind which it may lie."""
+    """The gradients with respect to `targets`, nodes or leaves, from those in `grads`. Nodes that lead to no target are left alone.
+    Raises RuntimeError when a target isn't reached and an earlier backward has freed nodes, behind which it may lie."""
     nodes, asked = order(list(grads)), dict.fromkeys(targets)
     freed = next((node for node in nodes if node.saved is None), None)
     leading: set = set()  # to a target
@@ -92,8 +89,9 @@ def tell(node: Node, g, results: Sequence) -> None:
 
 
 def tensor_of(d, xp):
-    if isinstance(d, Tensor):  # at a place of its own, where a write changes nothing else
-        return _tensor(d._data, xp, d._edge) if d._edge is not None or not d._requires_grad else d
+    """A gradient as a tensor of its own, so that a write to it changes no other. A leaf that requires a gradient stays itself."""
+    if isinstance(d, Tensor):
+        return d if d._edge is None and d._requires_grad else _tensor(d._data, xp, d._edge)
     return None if d is None else _tensor(xp.asarray(d), xp)
 
 
@@ -103,10 +101,8 @@ def backward(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Adds to `.grad` of every leaf that requires one the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given).
-
-    The tape is freed on the way unless `retain_graph` (default: as `create_graph`, which puts gradients on the tape, too).
-    """
+    """Computes the gradient of Σ tensorᵢ·grad_tensorᵢ (1 where not given) and adds it to `.grad` of every leaf that requires a gradient.
+    The tape is freed on the way unless `retain_graph` (default: as `create_graph`, which puts gradients on the tape, too)."""
     grads = seeds(tensors, grad_tensors, create_graph)
     with walking(create_graph):
         walk(order(list(grads)), grads, create_graph, create_graph if retain_graph is None else retain_graph)
@@ -118,16 +114,16 @@ def backward(
 
 
 def seeds(tensors: Sequence, grads: Sequence | None, create_graph: bool) -> dict:
-    """What a walk starts from: the given gradients by the outputs' places on the tape."""
+    """What a walk starts from: for each output's edge the gradient that is given for it."""
     found: dict = {}
-    if not all(isinstance(t, Tensor) for t in tensors) or grads is not None and len(grads) != len(tensors):
+    if not all(isinstance(t, Tensor) for t in tensors) or (grads is not None and len(grads) != len(tensors)):
         raise messages.wrong_outputs(tensors, grads)
     for t, g in zip(tensors, grads or [None] * len(tensors), strict=True):
         if not t._requires_grad:
             raise messages.no_history()
         g = seed(t, g)
-        place, g = t._edge or t, g if create_graph else g.array
-        found[place] = found[place] + g if place in found else g
+        edge, g = t._edge or t, g if create_graph else g.array
+        found[edge] = found[edge] + g if edge in found else g
     return found
 
 
@@ -140,11 +136,11 @@ def seed(tensor, g):
     return g.astype(tensor.dtype)
 
 
-def hooked(place, g, create_graph: bool):
-    """The gradient by a node or leaf after its hooks, each of which may return a replacement; then tensors that retain their
+def hooked(edge, g, create_graph: bool):
+    """The gradient of a node or leaf after its hooks, each of which may return a replacement; then tensors that retain their
     gradient receive it."""
-    leaf = isinstance(place, Tensor)
-    xp, hooks, retained = (place._backend, place._hooks, ()) if leaf else (place.xp, place.hooks, place.retained)
+    leaf = isinstance(edge, Tensor)
+    xp, hooks, retained = (edge._backend, edge._hooks, ()) if leaf else (edge.xp, edge.hooks, edge.retained)
     for hook in list(hooks or ()):
         given = tensor_of(g, xp)
         result = given if (result := hook(given)) is None else result
@@ -157,7 +153,7 @@ def hooked(place, g, create_graph: bool):
 
 
 def add_to(tensor, g) -> None:
-    """Adds a gradient to a tensor's `.grad`: in its place, or where one of them is on the tape as a new tensor."""
+    """Adds a gradient to a tensor's `.grad`: in place; if either is on the tape, as a new tensor."""
     g = tensor_of(g, tensor._backend)
     with WRITING:
         total = g if tensor._grad is None else tensor._grad + g

@@ -17,7 +17,7 @@ class Short(Node):
     """A node of one or two edges, whose gradients have the shape of the output's."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    __init__ = object.__init__  # the calls below fill in the slots themselves, which is quicker
 
     def pull(self, g, create_graph: bool = False) -> Sequence:
         saved, plan = self.saved, self.plan
@@ -39,7 +39,7 @@ class Unary(Op):
             y = self.forward(xp, x)
         except (AttributeError, ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input)  # which tells what is wrong
-        if y.__class__ is not xp.array_type or self.floats and y.dtype != x.dtype:
+        if y.__class__ is not xp.array_type or (self.floats and y.dtype != x.dtype):
             return Op.__call__(self, input)
         if not (input._requires_grad and mode and self.vjps):  # mode is GRAD or 0, without a bit of SLOW
             return _tensor(y, xp)
@@ -72,7 +72,7 @@ class Binary(Op):
             z = self.forward(xp, x, y)
         except (ValueError, TypeError, OverflowError, RuntimeError):
             return Op.__call__(self, input, other)  # which tells what is wrong
-        if z.__class__ is not xp.array_type or self.floats and z.dtype != dtype:
+        if z.__class__ is not xp.array_type or (self.floats and z.dtype != dtype):
             return Op.__call__(self, input, other)
         plan = (self.plans.get(wanted) or self.plan(wanted, 2)) if wanted and mode and self.vjps else None
         if plan is None or not plan.positions:

@@ -1,11 +1,11 @@
 """Writes and views.
 
-A tensor is a place: an array and an edge of the tape. A write puts a new array, and the node that made it, into the place (`write`).
-So what nodes saved stays true, and `y = x; y += 1` changes both names.
+A tensor is a place: it has an array and an edge. A write puts a new array into the place and, if it is recorded, the edge to the
+node that made it (`write`). So what nodes saved stays true, and `y = x; y += 1` changes both names.
 
-All views of one tensor (`x[0]`, `x.t()`), and that tensor, share a `Memory`; each knows the steps that lead from there to its own
-array. A write to one of them puts the new values back into the memory along its steps, then goes through the steps of all others
-again (`renew`), so that reading costs nothing. A recorded write renews edges, too, but for those of `detach()` and `.data`.
+A tensor and all its views (`x[0]`, `x.t()`) share a `Memory`. Each has steps that lead from there to its own array. A write to one of
+them puts the new values back into the memory along its steps, then renews the arrays of the others along theirs (`renew`), so that
+reading costs nothing. A recorded write renews the edges of its family, too: of all but what `detach()` and `.data` gave.
 """
 
 import math
@@ -19,13 +19,12 @@ from minigrad.engine.modes import GRAD, state
 from minigrad.engine.operation import TENSORS, raw
 from minigrad.engine.tensor import Tensor, _tensor
 
-WRITING = (
-    threading.RLock()
-)  # threads may write to views of one tensor or add to one gradient, and observers within that
+# Threads may write to views of one tensor, or add to one gradient; an observer may write within a write.
+WRITING = threading.RLock()
 
 
 class Memory:
-    """What tensors share: an array, and weak references to them."""
+    """What tensors share: an array, and weak references to the tensors."""
 
     __slots__ = ("array", "members", "limit", "__weakref__")
 
@@ -45,10 +44,13 @@ class Memory:
 
 
 class Ties:
-    """How a tensor hangs on a memory: `steps`, pairs (view operation, static values), lead from there to its array. `manner` is "", or
-    why it can't be written where a gradient is involved: it was made under "no_grad", or is one of "several".
+    """How a tensor hangs on a memory.
 
-    Tensors whose gradients flow to one place are a family. Its first has the `edge` of that place, and is the others' `family`.
+    steps: pairs (view operation, static values) that lead from the memory's array to the tensor's.
+    family: tensors whose gradients flow to one edge are a family. None for its first; the others have the first's ties here.
+    edge: that edge, of the first only; it outlives the first tensor.
+    manner: why a recorded write is refused: made under "no_grad", or one of "several" views of one call; "" if it isn't.
+    tensor: a weak reference to it. at: where its elements lie, once somebody has asked (`layout`).
     """
 
     __slots__ = ("memory", "family", "steps", "manner", "tensor", "edge", "at")
@@ -56,7 +58,7 @@ class Ties:
     def __init__(self, t: Tensor, memory: Memory, family: "Ties | None" = None, steps: tuple = (), manner: str = ""):
         self.memory, self.family, self.steps, self.manner = memory, family, steps, manner
         self.at: layout.Layout | None = None
-        self.edge, self.tensor = t._edge, weakref.ref(t)
+        self.edge, self.tensor = None if family else t._edge, weakref.ref(t)
         memory.members.append(self.tensor)
         if len(memory.members) > memory.limit:
             memory.purge()
@@ -68,8 +70,10 @@ class Ties:
 
 
 def ties(t: Tensor) -> Ties:
-    """Those of a tensor, which get a memory of its own if it has none yet."""
-    t._ties = t._ties or Ties(t, Memory(t._data))
+    """A tensor's ties; one that has none yet gets a memory of its own."""
+    if t._ties is None:
+        with WRITING:  # another thread may do so, too
+            t._ties = t._ties or Ties(t, Memory(t._data))
     return t._ties
 
 
@@ -78,7 +82,7 @@ def viewed(base: Tensor, view: Tensor, op, static: dict, manner: str = "") -> No
     if op.copies is not None and op.copies(base._ties, **static):
         return
     of = ties(base)
-    manner = manner or of.manner if state.mode & GRAD else "no_grad"
+    manner = (manner or of.manner) if state.mode & GRAD else "no_grad"
     view._ties = Ties(view, of.memory, of.family or of, (*of.steps, (op, static)), manner)
     if of.at:
         view._ties.at = op.layout(*of.at, **static)
@@ -94,24 +98,29 @@ def share(t: Tensor, other: Tensor) -> Tensor:
 
 
 def write(t: Tensor, new: Tensor) -> Tensor:
-    """Puts `new`, a result of t's shape and dtype, into t's place; returns t. Under `no_grad` the edge stays."""
+    """Puts `new`, a result of t's shape and dtype, into t's place; returns t. Edges stay where the write isn't recorded."""
     recorded = check(t, new)
     tracing.write(t)
-    if not recorded:
-        set_array(t, new._data)
-    elif t._ties is None:
-        t._data = new._data
-        move(t, new._edge)
-    else:
-        xp, memory, first, steps = t._backend, t._ties.memory, t._ties.family or t._ties, t._ties.steps
-        start = len(first.steps)
-        root = _tensor(follow(raw(xp), memory.array, first.steps), xp, first.edge)
-        root = put_back(TENSORS, xp, root, steps[start:], new)
-        memory.array, first.edge = put_back(raw(xp), xp, memory.array, first.steps, root._data), root._edge
-        renew(memory)
-        for member in memory.living():
-            if first in (member._ties, member._ties.family):
-                move(member, follow(TENSORS, _tensor(root._data, xp, root._edge), member._ties.steps[start:])._edge)
+    with WRITING:
+        of, xp = t._ties, t._backend
+        if not recorded:
+            set_array(t, new._data)
+        elif of is None:
+            t._data = new._data
+            move(t, new._edge)
+        else:
+            memory, first = of.memory, of.family or of
+            start = len(first.steps)
+            # 1. Puts the new value back into the family's first tensor, as it is now. This is recorded.
+            old = _tensor(follow(raw(xp), memory.array, first.steps), xp, first.edge)
+            root = put_back(TENSORS, xp, old, of.steps[start:], new)
+            # 2. Puts the values into the memory, and from there into all its tensors.
+            memory.array, first.edge = put_back(raw(xp), xp, memory.array, first.steps, root._data), root._edge
+            renew(memory)
+            # 3. Gives the family's tensors new edges: follows their steps again, recorded, from a tensor like the root.
+            for member in memory.living():
+                if first in (member._ties, member._ties.family):
+                    move(member, follow(TENSORS, _tensor(root._data, xp, root._edge), member._ties.steps[start:])._edge)
     return t
 
 
@@ -119,11 +128,11 @@ def check(t: Tensor, *values) -> bool:
     """Whether a write to t of something made of these values is recorded. Raises RuntimeError where a gradient would be lost."""
     first = t._ties and (t._ties.family or t._ties)
     root = t if first is None else first.tensor()
-    found = any(v._requires_grad for v in (t, root, *values) if isinstance(v, Tensor))
-    if not state.mode & GRAD or not found and (first is None or first.edge is None):
+    required = any(v._requires_grad for v in (t, root, *values) if isinstance(v, Tensor))
+    if not (state.mode & GRAD and (required or (first is not None and first.edge is not None))):
         return False
-    for place, what in ((t, "a leaf"), (root, "a view of a leaf")):
-        if place is not None and place._requires_grad and place._edge is None:
+    for tensor, what in ((t, "a leaf"), (root, "a view of a leaf")):
+        if tensor is not None and tensor._requires_grad and tensor._edge is None:
             raise messages.written_leaf(what)
     if t._ties is not None and t._ties.manner:
         raise messages.written_view(t._ties.manner)
@@ -131,7 +140,7 @@ def check(t: Tensor, *values) -> bool:
 
 
 def move(t: Tensor, edge) -> None:
-    """Gives a tensor another edge; where its gradient is retained, it is that of the new value from now on."""
+    """Gives a tensor another edge. A gradient that is retained (`retain_grad`) is that of the new value from now on."""
     old, t._edge, t._requires_grad = t._edge, edge, edge is not None
     mine = [reference for reference in old.retained if reference() is t] if old and edge not in (None, old) else ()
     if mine:
@@ -165,8 +174,8 @@ def renew(memory: Memory) -> None:
 
 
 def writable(t: Tensor) -> bool:
-    """Whether t's array may be written in place: its library allows that, and nobody else holds the memory. Where somebody does, the
-    tensors that share it get a copy first."""
+    """Whether t's array may be written in place: its library allows that, and nobody else holds the memory (`alone`, which counts
+    references). Where somebody does, the tensors that share the memory get a copy of it first."""
     xp, memory = t._backend, t._ties and t._ties.memory
     if not (alone := xp.alone(t, memory)) and xp.writes and memory is not None:
         memory.array = xp.array(memory.array, order="C")
@@ -183,11 +192,12 @@ def follow(ops, array, steps: Sequence):
 
 
 def put_back(ops, xp, base, steps: Sequence, value):
-    """`base` with `value` in place of what the steps make of it; arrays, or tensors on the tape."""
+    """`base` with `value` in place of what the steps make of it; arrays, or tensors on the tape. A step's operation tells how that is
+    done (`put`). Where one can't, or many calls within each other would be needed, it is done by the positions of what is shown."""
     if not steps:
         return value
     (op, static), rest = steps[0], steps[1:]
-    if len(steps) > 8 or any(step.put is None for step, _ in steps):  # by the positions of what the steps show
+    if len(steps) > 8 or any(step.put is None for step, _ in steps):
         shape = tuple(base.shape)
         at = xp.reshape(follow(raw(xp), xp.reshape(xp.arange(math.prod(shape)), shape), steps), (-1,))
         flat = ops.update(ops.reshape(base, shape=(-1,)), ops.reshape(value, shape=(-1,)), index=(at,))

@@ -15,7 +15,7 @@ class State(threading.local):
     observers: tuple = ()  # called after every operation, where WATCH is set
     backward_observers: tuple = ()  # called after every derivative
     cast: Any = None  # gives an operation's inputs the dtypes in which it computes, where AUTOCAST is set
-    low = "auto"  # the dtype of products there
+    low = "auto"  # the dtype of matrix products there, "auto" for the backend's own choice
     collector: list | None = None  # receives every node that is recorded, where COLLECT is set
 
 

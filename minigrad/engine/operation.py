@@ -1,17 +1,17 @@
 """Operations, and the nodes of the tape that record them.
 
-An operation is a function of raw arrays; `defvjp` gives, one line an input, its vector-Jacobian product (VJP): the
-gradient of the loss by that input, from the gradient `g` of the loss by the output.
+An operation is a function of raw arrays; `defvjp` gives, one line an input, its vector-Jacobian product (VJP): from the
+gradient `g` with respect to the output, the gradient with respect to that input.
 
-    @op
+    @elementwise(floats=True)                           # floats: whole numbers are computed in float32
     def tanh(xp, a):                                    # xp: the array library of the inputs; a: a raw array
         return xp.tanh(a)
-    tanh.defvjp(lambda ops, g, y: g * (1 - y * y))      # y: the output; only what is named here is kept in memory
+    tanh.defvjp(lambda ops, g, y: g * (1.0 - y * y))    # y: the output; only what is named here is kept in memory
 
-The names of a VJP's parameters say what it needs: `g` the incoming gradient, `y` the output, an input's own name for its
-array, `a_shape` / `a_dtype` for metadata only, a static parameter's name for its value. Inside a VJP `ops` has every
-operation under its name: over raw arrays in an ordinary backward, over tensors under `create_graph=True`; so derivatives
-of every order come from the same line.
+A VJP is called with `ops` and `g`. The names of its other parameters say what it needs: `y` the output, an input's own name for its
+array, `a_shape` / `a_dtype` for metadata only, a static (keyword) parameter's name for its value, `i` the input's position. So call no
+input and no static parameter `y` or `i`. `ops` has every operation under its name: over raw arrays in an ordinary backward, over
+tensors under `create_graph=True`; so derivatives of every order come from the same line.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ class Op(Generic[Y]):
         (REGISTRY if self.own else USERS)[self.name] = self
 
     def defvjp(self, *vjps: Callable | None) -> None:
-        """One VJP for each input, in order; None where an input has no derivative. A variadic operation has one for all,
-        which may name `i`, the input's position. Called again, it replaces them."""
+        """One VJP for each input, in order; None where an input has no derivative. A variadic operation, f(xp, *arrays), has one for
+        all, which may name `i`, the input's position. Called again, it replaces them."""
         count = 1 if self.variadic else len(self.inputs)
         messages.check_vjps(self, count, vjps)
         self.vjps, self.plans = vjps if any(vjps) else (), {}
@@ -78,8 +78,7 @@ class Op(Generic[Y]):
             inputs = state.cast(self.name, inputs)
         # 1. The inputs' arrays; which of them require a gradient (a bit for each); do they agree?
         xp: Any = None
-        dtype = None
-        arrays, wanted, bit, one_dtype, one_shape = [], 0, 1, True, True
+        dtype, arrays, wanted, bit, one_dtype, one_shape = None, [], 0, 1, True, True
         for t in inputs:
             if isinstance(t, Tensor):
                 array = t._data
@@ -99,7 +98,7 @@ class Op(Generic[Y]):
         # 2. An elementwise operation casts them to their common dtype, by operations of their own, and begins anew.
         if self.elementwise:
             static = {name: plain(value) for name, value in static.items()} if static else static
-            if not one_dtype or self.floats and dtype not in self.fits:
+            if not one_dtype or (self.floats and dtype not in self.fits):
                 changed, rounded = matched(self, inputs)
                 if changed is not None:
                     result: Any = self(*changed, **static)
@@ -134,8 +133,8 @@ class Op(Generic[Y]):
         return out
 
     def pull(self, node: "Node", g, create_graph: bool) -> Sequence[Tensor | Array | None]:
-        """The gradients along a node's edges, from the gradient by its output: what each VJP makes of what was saved for it."""
-        ops = TENSORS if create_graph else node.xp.raw or raw(node.xp)
+        """The gradients along a node's edges, from that of its output: what each VJP makes of what was saved for it."""
+        ops = TENSORS if create_graph else (node.xp.raw or raw(node.xp))
         saved = [node.saved_tensor(*pair) for pair in node.kept()] if create_graph else node.saved
         results = node.plan.run(ops, g, saved)
         return results if node.expected is None else self.fitted(node, ops, results)
@@ -161,8 +160,8 @@ class Op(Generic[Y]):
         return self.plans[wanted]
 
     def need(self, name: str, k: int) -> tuple[int | str | None, int | Callable[[tuple], object]]:
-        """What a parameter of the VJP by input `k` stands for (an input's position, "y", or None for anything else), and where it is
-        found: a place in the record (*arrays, output, backend, static values), or a function of it."""
+        """What a parameter of input `k`'s VJP stands for (an input's position, "y", or None for anything else), and where it is
+        found: a position in the record (*arrays, output, backend, static values), or a function of the record."""
         base, _, what = name.rpartition("_")
         if name == "y":
             return "y", -3
@@ -184,7 +183,7 @@ class Op(Generic[Y]):
         return functools.partial(self.forward, xp)
 
     def __get__(self, instance, owner=None):
-        return self if instance is None else types.MethodType(self, instance)  # as functions, it can be a method
+        return self if instance is None else types.MethodType(self, instance)  # like a function, an Op can be a method
 
     def __repr__(self) -> str:
         return f"<operation {self.name}({', '.join([*self.inputs, *self.static])})>"
@@ -202,12 +201,12 @@ class Plan:
     kinds: what is saved, each as `Op.need` says: the parameters of the first VJP, then those of the next, and so on.
     save(record): a tuple of that; run(ops, g, saved): what the VJPs make of it.
     keeps: whether a VJP names an input or the output; a node whose VJPs name none is not used up by a backward.
-    checks: what is compared with a leaf's present array: (number of its edge, its place in what was saved).
+    checks: which saved arrays are compared with a leaf's present one: (number of its edge, position among what was saved).
     """
 
     def __init__(self, positions: Sequence[int], vjps: Sequence[Callable] = (), needs: Sequence[Sequence[tuple]] = ()):
         self.positions, self.vjps, all_needs = positions, vjps, [need for each in needs for need in each]
-        self.kinds, self.save = [kind for kind, _ in all_needs], picker([place for _, place in all_needs])
+        self.kinds, self.save = [kind for kind, _ in all_needs], picker([where for _, where in all_needs])
         ends = itertools.accumulate(map(len, needs))
         parts = [(vjp, slice(end - len(each), end)) for vjp, each, end in zip(vjps, needs, ends, strict=True)]
         if len(vjps) == 1:
@@ -220,25 +219,25 @@ class Plan:
             self.run = lambda ops, g, saved: [vjp(ops, g, *saved[part]) for vjp, part in parts]
         self.keeps = any(kind is not None for kind in self.kinds)
         numbers = {k: number for number, k in enumerate(positions)}
-        self.checks = [(numbers[k], place) for place, k in enumerate(self.kinds) if k in numbers]
+        self.checks = [(numbers[k], position) for position, k in enumerate(self.kinds) if k in numbers]
 
 
-def picker(places: list) -> Callable:
-    """A function of a record that gives a tuple of what is at these places of it, or of what these functions of it give."""
-    if any(map(callable, places)):
-        functions = [place if callable(place) else itemgetter(place) for place in places]
+def picker(positions: list) -> Callable:
+    """A function of a record that gives a tuple of what is at these positions of it, or of what these functions of it give."""
+    if any(map(callable, positions)):
+        functions = [p if callable(p) else itemgetter(p) for p in positions]
         return lambda record: tuple([find(record) for find in functions])
-    if len(places) > 1:
-        return itemgetter(*places)
-    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))  # a slice of a tuple is a tuple
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return itemgetter(slice(positions[0], positions[0] + 1) if positions else slice(0))  # a slice of a tuple is a tuple
 
 
 class Node:
     """One recorded operation, `op`.
 
-    edges: for each input that requires a gradient, where the gradient goes: the node that made it, or a leaf tensor.
-    saved: what their derivatives need, one after the other; None when a backward has used it up.
-    pull(g): the gradients along the edges, from the gradient by the output.
+    edges: for each input that requires a gradient and has a VJP, where the gradient goes: the node that made it, or a leaf tensor.
+    saved: what those VJPs need, one after the other; None when a backward has used it up.
+    pull(g): the gradients along the edges, from the gradient with respect to the output.
     number: grows from node to node, so that a node's edges lead to smaller numbers.
 
     A node never holds a tensor that is not a leaf: an intermediate array lives in its tensor, and in what nodes saved.
@@ -249,7 +248,7 @@ class Node:
     op: Any  # an `Op`, or what stands for one: its `name` and `pull` are used
     expected: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
     outputs: Any = None  # of an operation with several: (shape, dtype, weak reference to the `Output`) of each
-    hooks: list[Callable] | None = None  # functions of the output's gradient
+    hooks: list[Callable] | None = None  # functions of the output's gradient; no longer None when `retained` is set
     retained: Any = ()  # weak references to tensors whose `.grad` is to be kept
     line: str | None = None  # where the user called it, under detect_anomaly
 
@@ -261,9 +260,9 @@ class Node:
         """The gradients along `edges` (None for none): raw arrays, or tensors on the tape under `create_graph`, as `g` is."""
         if self.saved is None:
             raise messages.freed(self)
-        for number, place in self.plan.checks if self.saved else ():
+        for number, position in self.plan.checks if self.saved else ():
             leaf = self.edges[number]
-            if isinstance(leaf, Tensor) and leaf._data is not self.saved[place]:
+            if isinstance(leaf, Tensor) and leaf._data is not self.saved[position]:
                 raise messages.changed(self, leaf)
         if self.outputs is not None:
             g = tuple([g[i] if i in g else self.no_gradient(i, create_graph) for i in range(len(self.outputs))])
@@ -279,14 +278,14 @@ class Node:
         return list(zip(self.plan.kinds, self.saved or ()))  # noqa: B905  (nothing when it was used up)
 
     def saved_tensor(self, kind: int | str | None, value: Any) -> object:
-        """One of those pairs as a tensor on the tape again: an input hangs on its edge, the output on the node."""
+        """The value of such a pair on the tape again: a leaf as itself, another input with its edge, the output with this node as edge."""
         if kind == "y" and self.outputs is not None:
             parts = [part() or Output(self, i) for i, (_, _, part) in enumerate(self.outputs)]
             return tuple([_tensor(a, self.xp, part) for a, part in zip(value, parts, strict=True)])
         if kind is None or not isinstance(value, self.xp.array_type):
             return value
         positions = self.plan.positions
-        edge = self if kind == "y" else self.edges[positions.index(kind)] if kind in positions else None
+        edge = self if kind == "y" else (self.edges[positions.index(kind)] if kind in positions else None)
         return edge if isinstance(edge, Tensor) else _tensor(value, self.xp, edge)
 
     def __repr__(self) -> str:
@@ -297,7 +296,7 @@ next_number = itertools.count().__next__
 
 
 class Output(Node):
-    """Output number `i` of an operation with several: its gradient is one row of the operation's."""
+    """Output number `i` of an operation with several: its gradient is one entry of the operation's `Rows`."""
 
     __slots__ = ("i",)
 
@@ -310,14 +309,14 @@ class Output(Node):
 
 
 class Rows(dict):
-    """Gradients by the outputs of an operation with several, by their numbers; summed entry by entry."""
+    """The gradients of an operation's several outputs, {i: gradient}; summed entry by entry."""
 
     def __add__(self, other: "Rows") -> "Rows":
         return Rows({**self, **{i: self[i] + g if i in self else g for i, g in other.items()}})
 
 
 def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
-    """The tensors of an operation with several, each at a place of its own on the tape."""
+    """The tensors of an operation with several outputs, each with an edge of its own."""
     tensors = tuple([_tensor(a, xp) for a in arrays])
     if node is not None:
         parts = [Output(node, i) for i in range(len(tensors))]
@@ -329,7 +328,7 @@ def outputs(arrays: tuple, xp, node: Node | None) -> tuple:
 
 
 def observed(op: Op, inputs, out, static, node: Node | None) -> None:
-    """Tells of an operation whom it concerns."""
+    """Reports an operation to the tracer, the collector and the observers."""
     tracing.read(inputs)
     if state.collector is not None and node is not None:
         state.collector.append(node)
@@ -378,9 +377,8 @@ def elementwise(function: Callable, /, **options: Any) -> Op[Tensor]: ...
 @overload
 def elementwise(function: None = None, /, **options: Any) -> Callable[[Callable], Op[Tensor]]: ...
 def elementwise(function: Callable | None = None, /, **options: Any) -> object:
-    """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting
-    in the gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype
-    alone."""
+    """Decorator for an elementwise operation: the engine promotes dtypes, accepts Python numbers, and undoes broadcasting in the
+    gradient. Options: `floats=True` computes integers in float32; `promote_from=1` leaves the first input's dtype alone."""
     if function is None:
         return functools.partial(elementwise, **options)
     kinds = [p.kind for p in messages.signature("elementwise", function).parameters.values()][1:]

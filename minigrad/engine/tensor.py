@@ -1,4 +1,4 @@
-"""Tensor: an array, its gradient, and its place on the tape. Its operators and methods are in `minigrad.functions.methods`."""
+"""Tensor: an array, its gradient, and its edge on the tape. Its operators and methods are in `minigrad.functions.methods`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,14 @@ class Tensor(Methods):
     tensor([2., 4.])
     """
 
-    _data: Any
-    _backend: Any
-    _edge: Any
+    _data: Any  # the raw array
+    _backend: Any  # its library, `xp`
+    _edge: Any  # the node that made it, None for a leaf
     _grad: Any
-    _ties: Any
+    _ties: Any  # how it hangs on a memory that views share (inplace.py), None without views
 
     __slots__ = ("_data", "_backend", "_requires_grad", "_edge", "_hooks", "_grad", "_ties", "__weakref__")
-    carried = False  # whether a lazy backend computes its array with the next step of an optimiser, as a buffer's
+    carried = False  # True for an nn.Buffer: a lazy backend computes its new array with the optimiser's next step
     __array_ufunc__ = None  # array + tensor comes to Tensor.__radd__ instead of being taken apart by numpy
 
     def __init__(self, data, dtype=None, device: str | None = None, requires_grad: bool = False):
@@ -96,7 +96,7 @@ class Tensor(Methods):
 
     @property
     def grad(self) -> "Tensor | None":
-        """What backward has added up: the gradient by this leaf, or by a result of operations after `retain_grad()`."""
+        """The sum of what backward calls computed for this leaf, or for a result of operations after `retain_grad()`."""
         if self._grad is None and self._edge is not None:
             messages.no_gradient_kept(self)
         return self._grad
@@ -115,7 +115,7 @@ class Tensor(Methods):
     def backward(
         self, gradient: "Tensor | None" = None, retain_graph: bool | None = None, create_graph: bool = False
     ) -> None:
-        """Adds to `.grad` of every leaf that requires one the gradient of this tensor (times `gradient`, if given)."""
+        """Computes the gradient of this tensor (times `gradient`, if given); adds it to `.grad` of every leaf that requires one."""
         tape.backward([self], None if gradient is None else [gradient], retain_graph, create_graph)
 
 
@@ -131,5 +131,5 @@ def _tensor(array, xp, edge=None) -> Tensor:
     return t
 
 
-from minigrad.engine import backward as tape  # noqa: E402  (the one circle: a tensor can go back along its tape, and be written)
+from minigrad.engine import backward as tape  # noqa: E402
 from minigrad.engine import inplace  # noqa: E402

@@ -173,20 +173,19 @@ def setitem(input: Tensor, at: Any, values: Any) -> None:
     recorded = inplace.check(t, values)
     if isinstance(at, Tensor) and at.dtype == "bool" and at.shape == t.shape and _single(values) and not xp.eager:
         value = ops.reshape(values_like("setitem", t, values, ()), shape=())
-        inplace.write(
-            t, ops.where(at.to(t.device), ops.broadcast_to(value, shape=t.shape), t)
-        )  # without a read by the host
+        with inplace.WRITING:  # without a read by the host
+            inplace.write(t, ops.where(at.to(t.device), ops.broadcast_to(value, shape=t.shape), t))
         return
     shape, places = _index(t, at)
     try:
-        if recorded:
-            x = t if shape == t.shape else ops.reshape(t, shape=shape)
-            reuse = x is t and not (t._ties and t._ties.steps) and inplace.writable(t)
-            value = values_like("setitem", t, values, x._data[places].shape)
-            y = ops.update(x, value, index=places, reuse=reuse)
-            inplace.write(t, y if x is t else ops.reshape(y, shape=t.shape))
-            return
         with inplace.WRITING:
+            if recorded:
+                x = t if shape == t.shape else ops.reshape(t, shape=shape)
+                reuse = x is t and not (t._ties and t._ties.steps) and inplace.writable(t)
+                value = values_like("setitem", t, values, x._data[places].shape)
+                y = ops.update(x, value, index=places, reuse=reuse)
+                inplace.write(t, y if x is t else ops.reshape(y, shape=t.shape))
+                return
             own = inplace.writable(t)  # asked before `array` holds what may be a view of t
             array = values if isinstance(values, int | float) else _trimmed(t, shape, places, values).array
             array = fitted(array, t.dtype, "setitem") if isinstance(values, int | float) else array

@@ -1,7 +1,8 @@
 """What Tensor has to be written: methods whose names end in `_`, and augmented assignments (x += y).
 
 Each computes a new value as the function of that name does, puts it into the tensor's place, and returns the tensor; the gradient
-is that of the function. `minigrad.engine.inplace` tells what that means for views. All raise
+is that of the function. `minigrad.engine.inplace` tells what that means for views. Those that change a part of the tensor do it under
+a lock: several threads may write to parts of one tensor. All raise
 
     RuntimeError: for a leaf that requires a gradient, or a view of one, while operations are recorded; for a view made under
         `no_grad`, or one of several of one call (`split`, `chunk`, `unbind`), where a gradient is involved; for a tensor whose
@@ -266,36 +267,43 @@ class Writes:
 
     def masked_fill_(self: Any, mask: Tensor, value: Operand) -> Tensor:
         """x ← value where the mask is true."""
-        return put("masked_fill_", self, functions.masked_fill(self, mask, value))
+        with inplace.WRITING:
+            return put("masked_fill_", self, functions.masked_fill(self, mask, value))
 
     # --- by position --------------------------------------------------------------------------------------------------
     def index_fill_(self: Any, dim: int, index: Tensor, value: Operand) -> Tensor:
         """x ← value in the slices at the positions of an integer vector along a dimension."""
-        return put("index_fill_", self, _index_put("index_fill_", self, dim, index, value))
+        with inplace.WRITING:
+            return put("index_fill_", self, _index_put("index_fill_", self, dim, index, value))
 
     def index_copy_(self: Any, dim: int, index: Tensor, source: Tensor) -> Tensor:
         """x ← the slices of `source` at the positions of an integer vector along a dimension."""
-        return put("index_copy_", self, _index_put("index_copy_", self, dim, index, source))
+        with inplace.WRITING:
+            return put("index_copy_", self, _index_put("index_copy_", self, dim, index, source))
 
     def index_add_(self: Any, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
         """x ← x with alpha times the slices of `source` added at the positions of an integer vector along a dimension."""
-        return put("index_add_", self, functions.index_add(self, dim, index, source, alpha=alpha))
+        with inplace.WRITING:
+            return put("index_add_", self, functions.index_add(self, dim, index, source, alpha=alpha))
 
     def scatter_(self: Any, dim: int, index: Tensor, src: Operand) -> Tensor:
         """x[index[i][j]][j] ← src[i][j] for dimension 0, and so on; `src` may be a number."""
-        return put("scatter_", self, _scatter("scatter_", self, dim, index, src))
+        with inplace.WRITING:
+            return put("scatter_", self, _scatter("scatter_", self, dim, index, src))
 
     def scatter_add_(self: Any, dim: int, index: Tensor, src: Tensor) -> Tensor:
         """As `scatter_`, adding: what comes to one place is summed."""
-        return put("scatter_add_", self, functions.scatter_add(self, dim, index, src))
+        with inplace.WRITING:
+            return put("scatter_add_", self, functions.scatter_add(self, dim, index, src))
 
     def put_(self: Any, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
         """x ← source at positions of the flattened tensor, or x + source where `accumulate`."""
         index, source = checked("put_", "index", index), checked("put_", "source", source)
-        flat, at = ops.reshape(self, shape=(self.numel(),)), ops.reshape(index, shape=(index.numel(),))
-        part = ops.reshape(source.astype(self.dtype), shape=(source.numel(),))
-        whole = functions.scatter_add(flat, 0, at, part) if accumulate else _scatter("put_", flat, 0, at, part)
-        return put("put_", self, ops.reshape(whole, shape=self.shape))
+        with inplace.WRITING:
+            flat, at = ops.reshape(self, shape=(self.numel(),)), ops.reshape(index, shape=(index.numel(),))
+            part = ops.reshape(source.astype(self.dtype), shape=(source.numel(),))
+            whole = functions.scatter_add(flat, 0, at, part) if accumulate else _scatter("put_", flat, 0, at, part)
+            return put("put_", self, ops.reshape(whole, shape=self.shape))
 
     # --- shape and tape -----------------------------------------------------------------------------------------------
     def t_(self: Any) -> Tensor:

@@ -6,6 +6,7 @@ first, values second, so loading joins the rows and saving divides them.
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from minigrad.checks import told
 from minigrad.serialize import CheckpointError
 
 LAYOUTS = ("timm", "original", "hf")
+Array = TypeVar("Array", bound=Any)  # numpy's, or a tensor
 
 # Names within a block: ours, Hugging Face's.
 _BLOCK = {
@@ -156,8 +158,8 @@ def to_native(state: Mapping[str, np.ndarray], layout: str | None = None) -> dic
     return renamed
 
 
-def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.ndarray]:
-    """Our arrays under the names of `layout`: "timm", "original" or "hf".
+def from_native(state: Mapping[str, Array], layout: str) -> dict[str, Array]:
+    """Our arrays or tensors under the names of `layout`: "timm", "original" or "hf".
 
     Hugging Face's classifier has its encoder under `pvt_v2.`; its bare encoder has no prefix. Which it is, the presence of
     `head.weight` says.
@@ -168,10 +170,11 @@ def from_native(state: Mapping[str, np.ndarray], layout: str) -> dict[str, np.nd
     if layout == "original":
         return {_to_original(name): value for name, value in state.items()}
     prefix = "pvt_v2." if "head.weight" in state else ""
-    out: dict[str, np.ndarray] = {}
+    out: dict[str, Array] = {}
     for name, value in state.items():
         if ".attn.kv." in name:
-            for part, half in zip(("key", "value"), np.split(value, 2), strict=True):
+            middle = len(value) // 2
+            for part, half in (("key", value[:middle]), ("value", value[middle:])):
                 out[_to_hf(name.replace(".attn.kv.", f".attn.{part}."), prefix)] = half
         else:
             out[_to_hf(name, prefix)] = value

@@ -48,7 +48,7 @@ to_device.defvjp(lambda ops, g, source, device: ops.to_device(g, device=source, 
 
 @elementwise
 def clone(xp, a):
-    """The same values with a place of their own on the tape (arrays are never written, so they may be shared)."""
+    """The same values in a tensor of their own (they may share the array: one that two tensors hold is never written)."""
     return a
 
 

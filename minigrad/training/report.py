@@ -13,7 +13,8 @@ from PIL import Image
 from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
-from minigrad.serialize import CheckpointError, atomic_write
+from minigrad.files import atomic_write
+from minigrad.serialize import CheckpointError
 from minigrad.training import run_folder
 from minigrad.training.inference import Classifier
 from minigrad.training.metrics import Evaluation, evaluate

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.engine.tensor import Tensor
-from minigrad.serialize import CheckpointError, atomic_write_json, atomic_write_text, load_arrays, save
+from minigrad.files import atomic_write_json, atomic_write_text
+from minigrad.serialize import CheckpointError, load, load_arrays, read_header, save
 from minigrad.training.config import TrainConfig
 
 STATE, WEIGHTS, CONFIG, METRICS, RESULT = (
@@ -105,24 +106,21 @@ def load_result(folder: Path) -> dict[str, Any]:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically.
-
-    The tensors are the file's tensors, under their path's name; everything around them is JSON in its metadata.
-    """
-    tensors: dict[str, Tensor] = {}
-    structure = _pack(state, "", tensors)
-    save(path, tensors, metadata={"state": json.dumps(structure)})
+    """Write a run's state: nested dictionaries and lists of tensors, numbers and strings, as `mg.save` takes them."""
+    save(path, state)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `save_state` wrote, with the tensors on the CPU.
+    """What `save_state` wrote, with the tensors on the CPU; also of version 0.1, which kept lists for tuples.
 
     Raises:
         CheckpointError: when the file is damaged or something else.
     """
-    arrays, metadata = load_arrays(path)
+    metadata = read_header(path)[1]
+    if "state" not in metadata:
+        return load(path, device="cpu")
     try:
-        state = _unpack(json.loads(metadata["state"]), arrays)
+        state = _unpack(json.loads(metadata["state"]), load_arrays(path)[0])
         if not isinstance(state, dict):
             raise TypeError
     except (KeyError, TypeError, ValueError):
@@ -130,19 +128,8 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON for `value`: a dict becomes {"dict": pairs} (so integer keys survive), a tensor {"tensor": its name}."""
-    if isinstance(value, Tensor):
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _pack(item, f"{name}.{key}".lstrip("."), tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        return [_pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
-    return value
-
-
 def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Version 0.1's notes: {"dict": pairs}, {"tensor": its name}, lists."""
     if isinstance(value, dict):
         if "tensor" in value:
             return Tensor(arrays[value["tensor"]], device="cpu")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.serialize import atomic_write
+from minigrad.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

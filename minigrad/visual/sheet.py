@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from minigrad import checks
-from minigrad.serialize import atomic_write
+from minigrad.files import atomic_write
 
 GAP, TITLE, TEXT, INK, QUIET = 16, 17, 15, (30, 30, 30), (105, 105, 105)
 

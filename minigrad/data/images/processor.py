@@ -14,11 +14,11 @@ from minigrad import checks
 from minigrad.callers import warn
 from minigrad.data.images.reading import MAX_PIXELS, MAX_SCALED, ImageError, open_image, scaled_window, shorter_side
 from minigrad.engine.tensor import Tensor
+from minigrad.files import atomic_write_json
 from minigrad.interop import preprocessing
 from minigrad.interop.hub import locate
 from minigrad.interop.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from minigrad.interop.reading import PREPROCESSOR, layout_of
-from minigrad.serialize import atomic_write_json
 
 FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
 MAX_SIDE = 8192

@@ -1,13 +1,14 @@
 """Models written as folders that transformers, timm, or the original code's users load."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minigrad import checks, serialize
+from minigrad import checks
 from minigrad.callers import warn
+from minigrad.engine.modes import no_grad
+from minigrad.files import Content, as_json, atomic_write_folder
 from minigrad.interop import configurations, preprocessing
 from minigrad.interop.layouts import check_layout, from_native
 from minigrad.interop.reading import CONFIG, PREPROCESSOR
@@ -15,6 +16,7 @@ from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.encoder import PVTV2Encoder
 from minigrad.models.pvt_v2.variants import VARIANTS
 from minigrad.nn import Module
+from minigrad.serialize import packed
 
 WEIGHTS = "model.safetensors"
 
@@ -30,7 +32,8 @@ def save_pretrained(
 
     Args:
         model: a `PVT_V2`, or an encoder without a classifier.
-        folder: made if need be. Files of these names in it are replaced, and only when all are written.
+        folder: made if need be, and then with all of its files or not at all. In one that exists, files of these names are
+            replaced, one right after another, and only when all are written.
         layout: "hf": `transformers.AutoModelForImageClassification.from_pretrained(folder)` loads it (AutoModel or
             PvtV2Backbone, where there is no classifier). "timm": `timm.create_model("local-dir:FOLDER", pretrained=True)`
             loads it. "original": the names of the original code and of Lucid, with our configuration, which has their fields.
@@ -59,17 +62,18 @@ def save_pretrained(
             "or keep the whole with mg.save(path, model.state_dict())"
         )
     config = model.config
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
     config = config.replace(num_classes=config.num_classes if "head.weight" in state else 0)
     names = _names(model, id2label, config.num_classes)
     prepared = _as_dict(image_processor, config, check_layout(layout))
     about = {"hf": _hf_config, "timm": _timm_config, "original": _own_config}[layout](model, config, names, prepared)
-    arrays = from_native(state, layout)
-    with new_files(checks.path("save_pretrained", "folder", folder)) as place:
-        serialize.save(place / WEIGHTS, arrays, metadata={"format": "pt"})  # without it transformers refuses the file
-        serialize.atomic_write_json(place / CONFIG, about)
-        if prepared is not None:
-            serialize.atomic_write_json(place / PREPROCESSOR, prepared)
+    with no_grad():
+        tensors = from_native(state, layout)
+    weights = packed(tensors, metadata={"format": "pt"})  # without it transformers refuses the file
+    files: dict[str, Content] = {WEIGHTS: weights, CONFIG: as_json(about)}
+    if prepared is not None:
+        files[PREPROCESSOR] = as_json(prepared)
+    atomic_write_folder(checks.path("save_pretrained", "folder", folder), files)
     return Path(folder)
 
 
@@ -91,46 +95,13 @@ def _names(model: Module, id2label: Mapping[int, str] | None, count: int) -> dic
     return names
 
 
-class new_files:
-    """A temporary folder whose files become those of `folder` at the end, all of them or none.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp()) / "new"
-    >>> with new_files(folder) as place:
-    ...     _ = (place / "a.txt").write_text("a")
-    >>> [path.name for path in folder.iterdir()]
-    ['a.txt']
-    """
-
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
-
-    def __enter__(self) -> Path:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise FileExistsError(f"{self.folder} is a file; give a folder")
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.place = self.folder.with_name(f".{self.folder.name}.{os.urandom(4).hex()}.tmp")
-        self.place.mkdir()
-        return self.place
-
-    def __exit__(self, kind, *_) -> None:
-        try:
-            if kind is None and not self.folder.exists():
-                os.rename(self.place, self.folder)
-            elif kind is None:
-                for path in sorted(self.place.iterdir()):
-                    os.replace(path, self.folder / path.name)
-        finally:
-            shutil.rmtree(self.place, ignore_errors=True)
-
-
 # ---- configurations ------------------------------------------------------------------------------------------------
 
 
 def _hf_config(model: Module, config: PVTV2Config, names: dict[int, str] | None, _: dict | None) -> dict[str, Any]:
     features = getattr(model, "out_features", None)
     kind = "PvtV2ForImageClassification" if config.num_classes else "PvtV2Backbone" if features else "PvtV2Model"
-    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": next(model.parameters()).numpy().dtype.name}
+    out = {"architectures": [kind], **config.to_hf(names), "torch_dtype": next(model.parameters()).dtype.name}
     if features:
         out["out_features"] = list(features)
     return out

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from minigrad import checks
-from minigrad.serialize import atomic_write_text
+from minigrad.files import atomic_write_text
 from minigrad.visual.drawing.parts import Parts
 from minigrad.visual.drawing.svg import COLOURS, draw
 
