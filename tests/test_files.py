@@ -523,7 +523,7 @@ def test_everything_is_written_in_one_place():
     allowed = {
         "files.py": "all of it",
         "backend/mlx_compile.py": "locks and a folder of its own, which hold nothing",
-        "training/team.py": "copies for one process, deleted at once",
+        "parallel/team.py": "copies for one process, deleted at once",
     }
     words = (
         "os.replace(",

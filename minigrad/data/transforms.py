@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minigrad import checks
-from minigrad.ops.pool import bilinear
+from minigrad.ops import pool
 
 Transform = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
@@ -92,7 +92,7 @@ class Resize(_Transform):
 
     def _weights(self, n: int, m: int) -> np.ndarray:
         """The matrix (m, n) that scales a row of n pixels to m."""
-        return bilinear(n, m, n / m, antialias=self.antialias).astype(np.float32)
+        return pool.bilinear(n, m, n / m, antialias=self.antialias).astype(np.float32)
 
 
 class CenterCrop(_Transform):
