@@ -88,7 +88,7 @@ def as_json(value, who: str = "as_json") -> bytes:
     return (text + "\n").encode("utf-8", "backslashreplace")  # whose \udcff is JSON's
 
 
-def atomic_write_folder(folder: str | os.PathLike, contents: Mapping[str, Content]) -> None:
+def atomic_write_folder(folder: str | os.PathLike, contents: Mapping[str, Content | None]) -> None:
     """Write several files into a folder, and give them their names only when all are written.
 
     A folder that doesn't exist appears as a whole, with all of the files. In one that exists, the files are replaced one right
@@ -97,7 +97,7 @@ def atomic_write_folder(folder: str | os.PathLike, contents: Mapping[str, Conten
 
     Args:
         folder: made if need be, and the folders above it.
-        contents: names to contents, as `atomic_write` takes them.
+        contents: names to contents, as `atomic_write` takes them; None for a file that must not be there, and is deleted.
 
     Raises:
         OSError: as `atomic_write`; FileExistsError when `folder` is a file.
@@ -117,9 +117,13 @@ def atomic_write_folder(folder: str | os.PathLike, contents: Mapping[str, Conten
             puts = [
                 stack.enter_context(_prepared("atomic_write_folder", Path(folder, name), content))
                 for name, content in contents.items()
+                if content is not None
             ]
             for put in puts:
                 put()
+            for name in contents:
+                if contents[name] is None:
+                    Path(folder, name).unlink(missing_ok=True)
         return
     parent = os.path.dirname(target)
     with _named(folder):
@@ -127,8 +131,9 @@ def atomic_write_folder(folder: str | os.PathLike, contents: Mapping[str, Conten
     with _Temporary(parent, folder) as temporary, _named(folder):
         os.mkdir(temporary.folder)
         for name, content in contents.items():
-            with open(os.path.join(temporary.folder, name), "xb") as file:
-                _fill(file, content)
+            if content is not None:
+                with open(os.path.join(temporary.folder, name), "xb") as file:
+                    _fill(file, content)
         _sync_folder(temporary.folder)
         os.rename(temporary.folder, target)
         _sync_folder(parent)

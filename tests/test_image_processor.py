@@ -285,10 +285,46 @@ def test_hugging_faces_file(tmp_path):
     old = {"size": 224, "resample": 3, "crop_pct": 0.875, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     convnext = ImageProcessor.from_dict(old)
     assert (convnext.size, convnext.crop_size) == ({"shortest_edge": 256}, {"height": 224, "width": 224})
-    assert ImageProcessor.from_dict({"size": 256, "do_center_crop": True, "crop_size": 224}).size == {
-        "shortest_edge": 256
-    }
+    assert ImageProcessor.from_dict(
+        {"image_processor_type": "BitImageProcessor", "size": 256, "crop_size": 224}
+    ).size == {"shortest_edge": 256}
     assert ImageProcessor.from_dict({**old, "size": {"shortest_edge": 384}}).size == {"height": 384, "width": 384}
+
+
+def test_an_incomplete_file_has_the_defaults_of_its_class():
+    for name in ("ConvNextImageProcessor", "ConvNextImageProcessorFast", "ConvNextFeatureExtractor"):
+        key = "feature_extractor_type" if name.endswith("Extractor") else "image_processor_type"
+        found = ImageProcessor.from_dict({key: name, "size": {"shortest_edge": 224}})
+        assert (found.size, found.crop_size) == ({"shortest_edge": 256}, {"height": 224, "width": 224})
+        assert found.image_mean == (0.5, 0.5, 0.5) and found.resample == "bicubic"
+    found = ImageProcessor.from_dict(
+        {"image_processor_type": "ViTImageProcessor", "do_normalize": True, "image_std": [1, 1, 1]}
+    )
+    assert (found.image_mean, found.image_std, found.resample) == ((0.5, 0.5, 0.5), (1, 1, 1), "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": 64}, "names no class .* assumed: resample = bilinear, image_mean = .* image_std = "),
+        ({**HF, "image_processor_type": "MyProcessor", "image_mean": None}, "'MyProcessor', .* assumed: image_mean = "),
+        ({"do_resize": False, "image_mean": [0.5] * 3}, "assumed: image_std = "),
+    ],
+)
+def test_what_an_incomplete_file_of_no_known_class_leaves_open_is_said(values, message):
+    with pytest.warns(UserWarning, match=message) as caught:
+        ImageProcessor.from_dict(values)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_complete_file_of_another_class_needs_no_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ImageProcessor.from_dict({"do_resize": False, "do_normalize": False})
+        assert ImageProcessor.from_dict({**HF, "image_processor_type": "MyProcessor"}).size == {
+            "height": 224,
+            "width": 224,
+        }
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -356,6 +392,7 @@ def test_settings_that_do_not_fit(tmp_path, values, words):
         ImageProcessor.from_pretrained(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:the preprocessing names:UserWarning")
 def test_files_that_say_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         ImageProcessor.from_pretrained(tmp_path / "nowhere")
@@ -477,6 +514,7 @@ def test_fuzzed_images_are_read_or_refused_in_a_sentence(tmp_path, samples, seed
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit < 1000
 
 
+@pytest.mark.filterwarnings("ignore:the preprocessing names:UserWarning")
 def test_fuzzed_settings_are_understood_or_refused_in_a_sentence(samples, seed):
     rng = np.random.default_rng([7, seed])
     odd = [

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minigrad.callers import warn
 from minigrad.interop import run_note
 from minigrad.interop.reading import CONFIG, PREPROCESSOR, WEIGHTS, read_json
 from minigrad.interop.run_note import RunNote
@@ -60,7 +61,65 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     return _from_hf(values)
 
 
+def _settings(
+    size: Any, filter: int, mean: tuple[float, ...], std: tuple[float, ...], crop: int | None = None
+) -> dict[str, Any]:
+    """What a class of Hugging Face's does unless its file says otherwise."""
+    colours = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": mean,
+        "image_std": std,
+    }
+    window = {} if crop is None else {"crop_size": {"height": crop, "width": crop}}
+    return {
+        "do_resize": True,
+        "size": size,
+        "resample": filter,
+        "do_center_crop": crop is not None,
+        **window,
+        **colours,
+    }
+
+
+IMAGENET, HALF = (IMAGENET_MEAN, IMAGENET_STD), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+DEFAULTS = {  # of transformers 5; an older one's PvtImageProcessor was bilinear, and wrote so into every file
+    "PvtImageProcessor": _settings({"height": 224, "width": 224}, BICUBIC, *IMAGENET),
+    "SegformerImageProcessor": _settings({"height": 512, "width": 512}, BILINEAR, *IMAGENET),
+    "ViTImageProcessor": _settings({"height": 224, "width": 224}, BILINEAR, *HALF),
+    "DeiTImageProcessor": _settings({"height": 256, "width": 256}, BICUBIC, *HALF, crop=224),
+    "BitImageProcessor": _settings({"shortest_edge": 224}, BICUBIC, *CLIP, crop=224),
+    "CLIPImageProcessor": _settings({"shortest_edge": 224}, BICUBIC, *CLIP, crop=224),
+    "ConvNextImageProcessor": _settings({"shortest_edge": 384}, BICUBIC, *HALF) | {"crop_pct": 224 / 256},
+}
+# Classes differ in these; a file without one of them, of a class that isn't known, leaves open what is meant.
+NEEDED = {"size": "do_resize", "resample": "do_resize", "image_mean": "do_normalize", "image_std": "do_normalize"}
+
+
+def _completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's entries with what it leaves out: the defaults of the class that it names. Warns where the class isn't known."""
+    found = {name: value for name, value in values.items() if value is not None}
+    kind = str(values.get("image_processor_type") or values.get("feature_extractor_type") or "")
+    name = kind.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+    if name in DEFAULTS:
+        return DEFAULTS[name] | found
+    missing = [entry for entry, step in NEEDED.items() if entry not in found and found.get(step) is not False]
+    if missing:
+        usual = published("hf", 224, 224)
+        usual["resample"] = "bilinear"
+        assumed = ", ".join(f"{entry} = {usual[entry]}" for entry in missing)
+        what = (
+            f"names the class {kind[:60]!r}, which isn't known here" if kind else "names no class of image processors"
+        )
+        warn(f"the preprocessing {what}, and leaves entries out; assumed: {assumed}")
+        found |= {entry: usual[entry] for entry in missing}
+    return found
+
+
 def _from_hf(values: Mapping[str, Any]) -> dict[str, Any]:
+    values = _completed(values)
     asked = [name for name in UNKNOWN_STEPS if values.get(name)]
     if asked:
         raise ValueError(

@@ -11,6 +11,7 @@ import pytest
 from peers import published
 from PIL import Image, ImageOps
 
+from minigrad.interop import preprocessing
 from minigrad.models import ImageProcessor
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -171,3 +172,14 @@ def test_what_we_save_transformers_reads(photograph, processor, tmp_path, record
     pixels = theirs(as_they_take_it(name, path))["pixel_values"][0]
     assert pixels.shape[1:] == processor.output_size
     compare(processor(path).numpy()[0], pixels, record_property, f"{name}, saved")
+
+
+@pytest.mark.parametrize("kind", sorted(preprocessing.DEFAULTS))
+def test_defaults_of_each_class(kind):
+    """What a file leaves out is what the class that it names does in transformers."""
+    published("timm")  # makes torchvision importable
+    transformers = published("transformers")
+    theirs = getattr(transformers, kind)().to_dict()
+    ours = {name: list(v) if isinstance(v, tuple) else v for name, v in preprocessing.DEFAULTS[kind].items()}
+    told = {name: list(v) if isinstance(v, tuple) else v for name, v in theirs.items() if name in ours}
+    assert {"do_center_crop": False, **told} == ours and told.keys() | {"do_center_crop"} == ours.keys()

@@ -71,9 +71,8 @@ def save_pretrained(
     with no_grad():
         tensors = from_native(state, layout)
     weights = packed(tensors, metadata={"format": "pt"})  # without it transformers refuses the file
-    files: dict[str, Content] = {WEIGHTS: weights, CONFIG: as_json(about)}
-    if prepared is not None:
-        files[PREPROCESSOR] = as_json(prepared)
+    files: dict[str, Content | None] = {WEIGHTS: weights, CONFIG: as_json(about)}
+    files[PREPROCESSOR] = None if prepared is None else as_json(prepared)  # an older model's must not stay
     atomic_write_folder(checks.path("save_pretrained", "folder", folder), files)
     return Path(folder)
 
