@@ -61,26 +61,17 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     return _from_hf(values)
 
 
+def _colours(mean, std) -> dict[str, Any]:
+    return {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std}
+
+
 def _settings(
     size: Any, filter: int, mean: tuple[float, ...], std: tuple[float, ...], crop: int | None = None
 ) -> dict[str, Any]:
     """What a class of Hugging Face's does unless its file says otherwise."""
-    colours = {
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
     window = {} if crop is None else {"crop_size": {"height": crop, "width": crop}}
-    return {
-        "do_resize": True,
-        "size": size,
-        "resample": filter,
-        "do_center_crop": crop is not None,
-        **window,
-        **colours,
-    }
+    steps = {"do_resize": True, "size": size, "resample": filter, "do_center_crop": crop is not None}
+    return {**steps, **window, **_colours(mean, std)}
 
 
 IMAGENET, HALF = (IMAGENET_MEAN, IMAGENET_STD), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -209,13 +200,7 @@ def published(layout: str, height: int, width: int, channels: int = 3) -> dict[s
         if channels == 3
         else ([sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_STD) / 3])
     )
-    colours = {
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
+    colours = _colours(mean, std)
     exact = {"height": height, "width": width}
     if layout == "hf":
         kind = {"image_processor_type": "PvtImageProcessor", "do_resize": True, "size": exact, "resample": BILINEAR}
