@@ -58,8 +58,9 @@ def clip_grad_norm_(
         )
     factor = norm.backend.minimum(max_norm / (norm.array + 1e-6), norm.backend.ones_like(norm.array))
     factor = like(norm, fit(norm, factor))
+    factors = {device: factor.to(device).array for device in {p.device for p, _ in pairs}}
     for p, grad in pairs:
-        assign(grad, fit(grad, grad.array * factor.to(p.device).array))
+        assign(grad, fit(grad, grad.array * factors[p.device]))
     return norm
 
 
@@ -85,7 +86,7 @@ def _read(limit):
 
 def _norm(grads: list[Tensor], p: float) -> Tensor:
     """The norm of the tensors' norms on the first gradient's device. Gradients without elements have none."""
-    wide = [grad.detach().float() if grad.dtype.itemsize == 2 else grad.detach() for grad in grads]
+    wide = [grad.detach().float() if grad.dtype.itemsize == 2 else grad for grad in grads]
     xp, whole = wide[0].backend, [grad for grad in wide if grad.numel()] or [wide[0].sum()]
     norms = [like(g, fit(g, _vector_norm(g.backend, g.array, p))).to(wide[0].device) for g in whole]
     if len({norm.dtype for norm in norms}) > 1:
