@@ -24,7 +24,7 @@ FAMILIES = [
     f"{room}.{path.stem}"
     for room in ROOMS
     for path in sorted((ROOT / "minigrad" / room.replace(".", "/")).glob("*.py"))
-    if path.stem not in ("__init__", "arguments", "conversion", "methods", "tape", "writes")
+    if path.stem not in ("__init__", "arguments", "conversion", "methods", "tape", "turning", "writes")
 ]
 
 
