@@ -8,7 +8,7 @@ compare.py, bits.py  comparison, logic, bits   conv.py, pool.py  images
 reduce.py       sums, means, any, all          attention.py  scaled dot products
 extremes.py     max, argmax, …                 arguments.py  checks of what is given
 normalization.py  softmax, layer_norm          methods.py    what Tensor has of all this
-copies.py       another dtype or device
+copies.py       another dtype or device  writes.py, turning.py  in place: add_, x[…] = v, t_
 """
 
 from minigrad.functions import (
