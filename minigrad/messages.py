@@ -66,21 +66,35 @@ def changed(node, leaf) -> RuntimeError:
     )
 
 
-def wrong_gradient(op, k: int, array, shape, dtype) -> RuntimeError:
+def wrong_gradient(op, k: int, given, shape, dtype) -> RuntimeError:
+    got = f"{given.dtype} {tuple(given.shape)}" if hasattr(given, "dtype") else f"a {type(given).__name__}"
     return RuntimeError(
-        f"the VJP of {op.name} by {op.inputs[0 if op.variadic else k]!r} gave {array.dtype} {tuple(array.shape)} "
+        f"the VJP of {op.name} by {op.inputs[0 if op.variadic else k]!r} gave {got} "
         f"for an input of {dtype} {tuple(shape)}; mend the VJP"
     )
 
 
 def signature(who: str, function) -> inspect.Signature:
-    """The parameters of a function of which an operation is made."""
+    """The parameters of a function of which an operation is made; refuses those that its derivatives couldn't name."""
     try:
-        if not isinstance(function, type) and hasattr(function, "__name__"):
-            return inspect.signature(function)
+        if isinstance(function, type) or not hasattr(function, "__name__"):
+            raise TypeError
+        found = inspect.signature(function)
     except (TypeError, ValueError):  # what can't be called; a function of C without a signature
-        pass
-    raise checks.wrong(who, "function", "a function f(xp, *arrays, **static)", function)
+        raise checks.wrong(who, "function", "a function f(xp, *arrays, **static)", function) from None
+    name = function.__name__
+    for taken, meaning in (("y", "the output"), ("i", "the input's position")):
+        if taken in found.parameters:
+            raise TypeError(
+                f"{name}: a parameter can't be called {taken!r}, which derivatives take for {meaning}; rename it"
+            )
+    kinds = [p.kind for p in found.parameters.values()]
+    if inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds[2:]:
+        raise TypeError(
+            f"{name}: takes any number of inputs beside others, or any keyword parameters; an operation is "
+            "f(xp, a, b, …) or f(xp, *arrays), and its keyword parameters have names"
+        )
+    return found
 
 
 def check_vjps(op, count: int, vjps) -> None:

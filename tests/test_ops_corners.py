@@ -284,7 +284,7 @@ from minigrad.nn import functional as F
 for dtype in ("float32", "float64"):
     x = mg.tensor([0.0, -1.0, 1e30, float("inf"), float("-inf")], dtype=dtype, requires_grad=True)
     for y in (x.log(), 1 / x, x * x * x, x.exp(), x.sqrt(), x - x, x / (x - x), x**-2, x.sin(), x.mean(), x.std(), x.softmax(0),
-              x.cumsum(0), x @ x, F.softplus(x), F.layer_norm(x, 5), F.gelu(x), x.float().half(), (x * 1e300).astype("int32").float()):
+              x.cumsum(0), x @ x, F.softplus(x), F.layer_norm(x, 5), F.gelu(x), x.float().half(), x + (x * 1e300).astype("int32")):
         y.sum().backward()
         x.grad = None
     (dx,) = mg.grad(x.log().sum(), x, create_graph=True)
@@ -321,3 +321,32 @@ def test_choosing_between_a_large_array_and_0(dtype):
             assert result.dtype == dtype and result.tobytes() == expected.tobytes() and not np.shares_memory(result, a)
     wide = xp.where(np.ones((5000, 1), bool), np.ones((5000, 2), dtype), 0.0)  # broadcast: numpy's own
     assert wide.shape == (5000, 2) and wide.dtype == dtype
+
+
+# --- whole numbers have no gradient -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_no_gradient_flows_through_whole_numbers(device, dtype):
+    x = mg.tensor([2.0, 0.0, 3.5], device=device, requires_grad=True)
+    whole = x.astype(dtype)
+    assert not whole.requires_grad and whole.grad_fn is None
+    (g,) = mg.grad((x * whole).sum(), x)
+    assert g.tolist() == whole.float().tolist()
+    assert not whole.float().requires_grad and not (whole + whole).requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_what_is_written_to_whole_numbers_has_no_gradient(device, dtype):
+    x = mg.tensor([2.0, 0.0, 3.5], device=device, requires_grad=True)
+
+    def put(write):
+        whole = mg.zeros(3, device=device).astype(dtype)
+        part = whole[1:]
+        write(whole)
+        assert not whole.requires_grad and not part.requires_grad
+
+    at = mg.tensor([0], device=device)
+    put(lambda whole: whole.copy_(x))
+    put(lambda whole: whole[1:].copy_(x[1:]))
+    put(lambda whole: whole.__setitem__(0, x[0]))
+    put(lambda whole: whole.__setitem__(slice(None), x))
+    put(lambda whole: whole.index_copy_(0, at, x[:1]))

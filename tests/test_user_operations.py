@@ -121,6 +121,64 @@ def test_a_derivative_may_be_any_callable():
         squared.defvjp(lambda xp, g: g, None)
 
 
+def test_a_derivative_may_be_a_method_or_wrapped():
+    class Family:
+        def derivative(self, ops, g, a):
+            return 2 * g * a
+
+    def wrapped(function):
+        @functools.wraps(function)
+        def call(*args, **options):
+            return function(*args, **options)
+
+        return call
+
+    @elementwise
+    def squared(xp, a):
+        return a * a
+
+    for vjp in (Family().derivative, wrapped(lambda ops, g, a: 2 * g * a)):
+        squared.defvjp(vjp)
+        assert gradcheck(squared, [numbers(3)])
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("decorator", [op, elementwise])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (lambda ops, g: 3.0, "a float"),
+        (lambda ops, g: (g, g), "a tuple"),
+        (lambda ops, g: ops.sum(g, dim=None, keepdim=False), r"float64 \(\)"),
+        (lambda ops, g: ops.cast(g, dtype="float16"), r"float16 \(3,\)"),
+    ],
+)
+def test_a_derivative_gives_a_gradient(decorator, count, wrong, what, create_graph):
+    """Of the input's shape and dtype, whatever the operation's kind."""
+
+    def first(xp, a, *others):
+        return a * 2
+
+    made = decorator(
+        [lambda xp, a: first(xp, a), lambda xp, a, b: first(xp, a), lambda xp, a, b, c: first(xp, a)][count - 1]
+    )
+    made.defvjp(wrong, *[None] * (count - 1))
+    x = numbers(3)
+    with pytest.raises(RuntimeError, match=rf"by 'a' gave ({what}) for an input of .*float64 \(3,\); mend the VJP$"):
+        mg.grad(made(x, *[x] * (count - 1)).sum(), x, create_graph=create_graph)
+
+
+def test_a_static_parameter_is_not_taken_for_metadata():
+    @op
+    def scaled(xp, a, *, a_shape):
+        return a * a_shape
+
+    scaled.defvjp(lambda ops, g, a_shape: g * a_shape)
+    x = numbers(3)
+    assert mg.grad(scaled(x, a_shape=7.0).sum(), x)[0].tolist() == [7.0] * 3
+
+
 @pytest.mark.parametrize("name", ["gelu", "layer_norm", "attention", "cross_entropy"])
 def test_a_derivative_may_use_fused_operations(device, name):
     """Over raw arrays in an ordinary backward, over tensors under create_graph."""
@@ -163,6 +221,38 @@ def test_an_operation_is_made_of_a_function(decorator, wrong):
     ):
         decorator(wrong)
     assert known == USERS
+
+
+@pytest.mark.parametrize("decorator", [op, elementwise])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda xp, y: y * y,
+        lambda xp, i, a: i * a,
+        lambda xp, a, *, y: a * y,
+        lambda xp, a, *, i=1: a * i,
+        lambda xp, *y: y[0],
+    ],
+)
+def test_parameters_are_not_called_y_or_i(decorator, function):
+    """A derivative that names them gets the output, or the input's position."""
+    known = dict(USERS)
+    with pytest.raises(
+        TypeError, match=r": a parameter can't be called '(y|i)', which derivatives take for .*; rename it$"
+    ):
+        decorator(function)
+    assert known == USERS
+
+
+@pytest.mark.parametrize("decorator", [op, elementwise])
+@pytest.mark.parametrize(
+    "function", [lambda xp, a, *rest: a, lambda xp, a, **options: a, lambda xp, *all_, **options: 1]
+)
+def test_parameters_are_counted(decorator, function):
+    with pytest.raises(
+        TypeError, match=r"<lambda>: takes any number of inputs beside others, or any keyword parameters"
+    ):
+        decorator(function)
 
 
 @pytest.mark.parametrize("kind", [{}, {"elementwise": True}, {"elementwise": True, "floats": True}])

@@ -9,9 +9,9 @@ gradient `g` with respect to the output, the gradient with respect to that input
     tanh.defvjp(lambda ops, g, y: g * (1.0 - y * y))    # y: the output; only what is named here is kept in memory
 
 A VJP is called with `ops` and `g`. The names of its other parameters say what it needs: `y` the output, an input's own name for its
-array, `a_shape` / `a_dtype` for metadata only, a static (keyword) parameter's name for its value, `i` the input's position. So call no
-input and no static parameter `y` or `i`. `ops` has every operation under its name: over raw arrays in an ordinary backward, over
-tensors under `create_graph=True`; so derivatives of every order come from the same line.
+array, `a_shape` / `a_dtype` for metadata only, a static (keyword) parameter's name for its value, `i` the input's position. So no
+input and no static parameter is called `y` or `i`. `ops` has every operation under its name: over raw arrays in an ordinary backward,
+over tensors under `create_graph=True`; so derivatives of every order come from the same line.
 """
 
 import contextlib
@@ -121,10 +121,8 @@ class Op(Generic[Y]):
                 for k in plan.positions:
                     edges.append(inputs[k]._edge or inputs[k])
                 node = Node(self, xp, plan, edges, plan.save((*arrays, y, xp, static)))
-                if not self.elementwise:
+                if not (self.elementwise and self.own and one_shape):
                     node.expected = [(arrays[k].shape, arrays[k].dtype) for k in plan.positions]
-                elif not one_shape:
-                    node.expected = [arrays[k].shape for k in plan.positions]
         out: Any = _tensor(y, xp, node) if y.__class__ is not tuple else outputs(y, xp, node)
         if self.layout is not None and isinstance(out, Tensor):
             inplace.viewed(inputs[0], out, self, static)
@@ -140,14 +138,14 @@ class Op(Generic[Y]):
         return results if node.expected is None else self.fitted(node, ops, results)
 
     def fitted(self, node: "Node", ops, results: Sequence) -> Sequence[Tensor | Array | None]:
-        """Gradients summed over what was broadcast, if elementwise; otherwise checked for shape and dtype."""
-        pairs = list(zip(results, node.expected, strict=True))
+        """Gradients summed over what was broadcast, if elementwise, and checked for shape and dtype."""
         if self.elementwise:
-            return [d if d is None or d.shape == shape else ops.sum_to(d, shape=shape) for d, shape in pairs]
-        for k, (d, (shape, dtype)) in zip(node.plan.positions, pairs, strict=True):
-            array = d._data if isinstance(d, Tensor) else d
-            if d is not None and (tuple(array.shape) != tuple(shape) or array.dtype != dtype):
-                raise messages.wrong_gradient(self, k, array, shape, dtype)
+            pairs = zip(results, node.expected, strict=True)
+            results = [ops.sum_to(d, shape=e[0]) if getattr(d, "shape", e[0]) != e[0] else d for d, e in pairs]
+        for k, d, expected in zip(node.plan.positions, results, node.expected, strict=True):
+            array = getattr(d, "_data", d)
+            if d is not None and (getattr(array, "shape", None), getattr(array, "dtype", None)) != expected:
+                raise messages.wrong_gradient(self, k, array, *expected)
         return results
 
     def plan(self, wanted: int, count: int) -> "Plan":
@@ -169,13 +167,13 @@ class Op(Generic[Y]):
             return None, lambda record: k
         if name in self.inputs:
             return self.inputs.index(name), self.inputs.index(name)
+        if name in self.static:
+            return None, lambda record: record[-1].get(name, self.static[name])
         if what in METADATA and base in self.inputs:
             position, read = self.inputs.index(base), METADATA[what]
             if self.variadic:
                 return None, lambda record: tuple([read(a, record[-2]) for a in record[:-3]])
             return None, lambda record: read(record[position], record[-2])
-        if name in self.static:
-            return None, lambda record: record[-1].get(name, self.static[name])
         raise messages.wrong_name(self, name)
 
     def on_arrays(self, xp: Backend) -> Callable[..., Array | tuple[Array, ...]]:
@@ -191,8 +189,9 @@ class Op(Generic[Y]):
 
 def parameters(function: Callable) -> tuple[str, ...]:
     """The names of a function's parameters (`inspect.signature` costs a tenth of minigrad's import)."""
-    code = getattr(function, "__code__", None)
-    return code.co_varnames[: code.co_argcount] if code else tuple(inspect.signature(function).parameters)
+    code: Any = function.__code__ if isinstance(function, types.FunctionType) else None  # a method's has `self`
+    plain = code and not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)  # what wraps another has these
+    return code.co_varnames[: code.co_argcount] if plain else tuple(inspect.signature(function).parameters)
 
 
 class Plan:
@@ -246,7 +245,7 @@ class Node:
     __slots__ = ("op", "xp", "plan", "edges", "saved", "number", "__dict__", "__weakref__")
 
     op: Any  # an `Op`, or what stands for one: its `name` and `pull` are used
-    expected: Any = None  # shapes (and dtypes) of the inputs, where a gradient is to be fitted to them or checked
+    expected: Any = None  # shapes and dtypes of the inputs, where a gradient is to be fitted to them
     outputs: Any = None  # of an operation with several: (shape, dtype, weak reference to the `Output`) of each
     hooks: list[Callable] | None = None  # functions of the output's gradient; no longer None when `retained` is set
     retained: Any = ()  # weak references to tensors whose `.grad` is to be kept
@@ -383,6 +382,7 @@ def elementwise(function: Callable | None = None, /, **options: Any) -> object:
         return functools.partial(elementwise, **options)
     kinds = [p.kind for p in messages.signature("elementwise", function).parameters.values()][1:]
     plain = set(kinds) == {inspect.Parameter.POSITIONAL_OR_KEYWORD} and "promote_from" not in options
+    plain = plain and (function.__module__ or "").startswith("minigrad.")  # what users' VJPs give is checked
     return (SHORT.get(len(kinds), Op) if plain else Op)(function, elementwise=True, **options)
 
 

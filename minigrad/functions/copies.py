@@ -17,7 +17,7 @@ def cast(input: Tensor, *, dtype: DTypeLike) -> Tensor:
 
     The operation (minigrad/ops/shape.py):
 
-        @elementwise
+        @functools.partial(_Cast, elementwise=True)
         def cast(xp, a, *, dtype):
             return xp.astype(a, dtype)
 

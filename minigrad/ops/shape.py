@@ -4,7 +4,8 @@ import functools
 import math
 
 from minigrad import backend
-from minigrad.engine.modes import is_grad_enabled
+from minigrad.dtypes import ALL
+from minigrad.engine.modes import is_grad_enabled, no_grad
 from minigrad.engine.operation import Node, Op, elementwise, op
 from minigrad.engine.tensor import _tensor
 
@@ -15,7 +16,17 @@ __all__ = [
 
 
 # --- dtype and device -------------------------------------------------------------------------------------------------
-@elementwise
+class _Cast(Op):
+    """Whole numbers and booleans have no gradient, so a cast to them isn't recorded."""
+
+    def __call__(self, a, *, dtype):
+        if ALL[dtype].is_floating_point:
+            return super().__call__(a, dtype=dtype)
+        with no_grad():
+            return super().__call__(a, dtype=dtype)
+
+
+@functools.partial(_Cast, elementwise=True)
 def cast(xp, a, *, dtype):
     """a in another dtype."""
     return xp.astype(a, dtype)

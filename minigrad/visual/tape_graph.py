@@ -142,9 +142,9 @@ def _shapes(tensor: Tensor, order: list[TapeNode]) -> dict[tuple[TapeNode, Any],
         own = shapes.get((node, None))
         for i, edge in enumerate(node.edges):
             maker, output = _made_by(edge)
-            shape = given[i] if given else own
+            shape = given[i][0] if given else own
             if maker is not None and shape is not None:
-                shapes[maker, output] = tuple(shape[0]) if shape and isinstance(shape[0], tuple) else tuple(shape)
+                shapes[maker, output] = tuple(shape)
         for i, (shape, *_) in enumerate(node.outputs or ()):
             shapes[node, i] = tuple(shape)
     return shapes

@@ -434,7 +434,7 @@ def test_what_is_refused(tmp_path, ours, capsys):
         (partial(torch.save, {"model": state, "x": Harmful()}, path), "asks for (builtins|__builtin__).print"),
         (partial(torch.save, torch.zeros(3), path), "no dictionary of tensors"),
         (partial(torch.save, {"epoch": 3}, path), "no dictionary of tensors"),
-        (partial(torch.save, {"a": torch.zeros(1).expand(10**6)}, path), "doesn't lie in its storage of 1 elements"),
+        (partial(torch.save, {"a": torch.zeros(1).expand(10**6)}, path), "would have 4000000 bytes, more than"),
         (partial(torch.jit.save, quietly(torch.jit.script, torch.nn.Linear(2, 2)), path), "asks for __torch__"),
     ]:
         quietly(save)

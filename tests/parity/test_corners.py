@@ -100,3 +100,15 @@ def test_corner(theirs, mine, args, kwargs, device, dtype):
         warnings.simplefilter("ignore")
         wanted = opinfo.ask_torch(theirs, arguments)
         opinfo.check(mine, arguments, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_gradients_beside_whole_numbers(dtype):
+    """A cast to whole numbers or booleans is a constant."""
+    found = []
+    for library in (torch, mg):
+        x = library.tensor([2.0, 0.0, 3.5], requires_grad=True)
+        whole = x.to(getattr(library, dtype))
+        (x * whole).sum().backward()
+        found.append((x.grad.tolist(), whole.requires_grad))
+    assert found[0] == found[1]

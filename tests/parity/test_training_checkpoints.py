@@ -200,6 +200,16 @@ def test_tied_tensors(tmp_path):
     assert np.array_equal(found["b"], weight) and np.array_equal(found["c"], weight[1:])
 
 
+def test_repeated_elements(tmp_path):
+    """What `expand` and `unfold` made, as a weight or beside the weights, however large."""
+    weight = torch.randn(4, 4)
+    torch.save({"a": torch.randn(1, 3).expand(2, 3), "b": weight.unfold(0, 2, 1)}, tmp_path / "x.pth")
+    found, expected = torch_files.load_arrays(tmp_path / "x.pth"), torch.load(tmp_path / "x.pth")
+    assert all(np.array_equal(found[name], expected[name]) for name in ("a", "b"))
+    torch.save({"model": {"a": weight}, "scale": torch.ones(1).expand(10**9)}, tmp_path / "x.pth")
+    assert np.array_equal(torch_files.load_arrays(tmp_path / "x.pth")["a"], weight)
+
+
 @pytest.mark.parametrize("value", ["quantised", "sparse", "eight", "conjugate"])
 def test_weights_that_arent_plain(tmp_path, value):
     torch.save({"a": torch.randn(3), "b": beside()[value]}, tmp_path / "x.pth")
