@@ -63,7 +63,7 @@ def flatten(who: str, value: Mapping) -> tuple[dict[str, Any], str]:
         if isinstance(value, Mapping):
             for key in value:
                 if not _is_key(key):
-                    where = f"the keys of {_where(path)}" if path else "a key"
+                    where = f"the keys of {_where(path)}" if path else "keys"
                     raise TypeError(
                         f"{who}: {where} must be strings or whole numbers below 2**60, got {checks.told(key)}"
                     )

@@ -732,3 +732,20 @@ def test_adding_to_an_element_copies_nothing():
     part.data.add_(1)
     part.data[0] = 7.0
     assert id(x.array) == array and x[5].item() == 7
+
+
+def test_what_expand_made_is_not_trained_or_loaded(device):
+    """Each element would get the value of the last that lies at its place."""
+    base = mg.zeros(1, device=device)
+    shared = mg.nn.Parameter(base.expand(3))
+    (shared * mg.tensor([1.0, 2.0, 3.0], device=device)).sum().backward()
+    with pytest.raises(
+        RuntimeError, match=r"^in place: elements of the tensor of shape \(3,\) share memory, as after expand"
+    ):
+        mg.optim.SGD([shared], lr=1.0).step()
+    assert base.tolist() == [0.0]
+    x = mg.zeros(3, device=device, requires_grad=True)
+    x.grad = mg.ones(1, device=device).expand(3)
+    with pytest.raises(RuntimeError, match="share memory, as after expand"):
+        (x * mg.tensor([1.0, 2.0, 3.0], device=device)).sum().backward()
+    assert x.grad.tolist() == [1.0] * 3

@@ -137,7 +137,8 @@ def checkpoint(function: Callable[..., T], *inputs: Any) -> T:
 
     Everything else is as without it: derivatives of every order, hooks, gradients of parameters and of other tensors that the
     function uses. Random numbers are drawn again alike, and `autocast` is as it was. The function must do the same each time; it
-    may return tensors in any structure.
+    may return tensors in any structure. It gets copies of the inputs that require a gradient: what it writes to them stays inside,
+    and no result is a view of them.
 
     Raises:
         RuntimeError: in backward, when the function did something else the second time.

@@ -160,6 +160,8 @@ def set_array(t: Tensor, array) -> None:
         of = t._ties
         if of is None:
             t._data = array
+        elif any(op.put is None for op, _ in of.steps) and layout.repeats(*of.layout()):  # `put` shows nothing twice
+            raise messages.written_overlap("in place", t)
         elif of.steps and writable(t):
             t._data[...] = array
         else:
