@@ -25,7 +25,7 @@ def run(path: str, split: str, data: str | None, batch_size: int, device: str) -
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}")
     classifier = Classifier.load(path, device)
-    found = evaluate(classifier.model, classifier.batches(split, batch_size, data))
+    found = evaluate(classifier.model, classifier.batches(split, batch_size, data)).checked(path)
     right = f"{found.correct} of {len(found.labels)}"
     print(f"{split} accuracy {100 * found.accuracy:.2f} % ({right}), loss {found.loss:.4f}")
     return 0

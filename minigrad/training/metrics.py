@@ -1,5 +1,6 @@
 """Counting how well a classifier or segmenter does: running means, a confusion matrix, IoU, and a whole evaluation."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.utils import evaluation
+from minigrad.serialize import CheckpointError
 
 
 @dataclass
@@ -52,6 +54,21 @@ class Evaluation:
     loss: float
     labels: np.ndarray
     probabilities: np.ndarray
+
+    def checked(self, source: object) -> "Evaluation":
+        """Itself, if the loss is finite.
+
+        Args:
+            source: what the weights come from, as the error names it.
+
+        Raises:
+            CheckpointError: when it isn't, and counting right answers would tell nothing.
+        """
+        if not math.isfinite(self.loss):
+            raise CheckpointError(
+                f"{source}: the loss with these weights is {self.loss}: they are too large, or damaged"
+            )
+        return self
 
     @property
     def predicted(self) -> np.ndarray:
