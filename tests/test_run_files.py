@@ -327,3 +327,24 @@ def test_the_best_weights_are_the_runs(stopped, run):
     weights(stopped, {"classes": CLASSES[::-1]})
     with pytest.raises(CheckpointError, match="model.safetensors is of another run"):
         training.resume(stopped, quiet=True)
+
+
+# --- the data ---------------------------------------------------------------------------------------------------------------
+def test_a_strangers_data_isnt_searched(stopped, tmp_path_factory, monkeypatch):
+    """A folder of other classes, perhaps the whole disk, is not gone through for images."""
+    monkeypatch.setattr("minigrad.data.datasets.find_images", lambda folder: pytest.fail(f"went through {folder}"))
+    disk = tmp_path_factory.mktemp("disk")
+    for name in ("etc", "home"):
+        (disk / name).mkdir()
+    folder = tmp_path_factory.mktemp("noted")
+    classifier = training.Classifier.load(weights(folder, {"data": str(disk)}))
+    with pytest.raises(ValueError, match="has the classes etc, home, but the model was trained on 0, 1"):
+        classifier.batches("test")
+    other = training.Classifier.load(weights(folder, {"classes": CLASSES[::-1]}))
+    with pytest.raises(ValueError, match="digits has the classes 0, 1.* but the model was trained on 9, 8"):
+        other.batches("test")
+    state = load_state(stopped / "last.safetensors")
+    state["config"]["data"] = str(disk)
+    save_state(stopped / "last.safetensors", state)
+    with pytest.raises(CheckpointError, match="its model has 10 classes, and there are 2 in"):
+        training.resume(stopped, quiet=True)

@@ -24,7 +24,7 @@ from minigrad.nn import functional as F
 from minigrad.serialize import CheckpointError, save
 from minigrad.training.config import TrainConfig
 from minigrad.training.run_folder import weights_in
-from minigrad.training.tasks import Task, load_task
+from minigrad.training.tasks import Task, classes_of, load_task
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,6 @@ class Classifier:
             raise damaged(path, error) from None
         return cls(model, note.classes, preprocessing, device, note.model, note.fields, note.data)
 
-    def take_weights(self, path: str | PathLike) -> None:
-        """Takes up weights that `save` wrote for the same model and classes.
-
-        Raises:
-            FileNotFoundError, CheckpointError: as `load`; also for another model's, or of other classes.
-        """
-        model, note = load_run(Path(checks.path("Classifier.take_weights", "path", path)))
-        if (note.model, note.classes) != (self.name, self.classes):
-            raise CheckpointError(f"{path} is of another run: a {note.model} of {len(note.classes)} classes")
-        try:
-            self.model.load_state_dict(model.state_dict())
-        except ValueError as error:
-            raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
-
     @classmethod
     def from_pretrained(
         cls, source: str | PathLike, device: str = "cpu", local_files_only: bool = False
@@ -170,11 +156,11 @@ class Classifier:
         """
         if not self.data:
             raise ValueError("this model comes from a checkpoint, not from a training run, and has no data of its own")
-        data = self.data if data is None else data
-        task = replace(load_task(data, self.model.config.image_shape[0]), preprocessing=self.preprocessing)
-        if task.classes != self.classes:
-            now, then = ", ".join(task.classes), ", ".join(self.classes)
+        data = str(self.data if data is None else checks.path("Classifier.batches", "data", data))
+        if (data == "digits" or Path(data).is_dir()) and (found := classes_of(data)) != self.classes:
+            now, then = (", ".join(classes)[:200] for classes in (found, self.classes))
             raise ValueError(f"{data} has the classes {now}, but the model was trained on {then}")
+        task = replace(load_task(data, self.model.config.image_shape[0]), preprocessing=self.preprocessing)
         return task.batches(part, batch_size, self.device)
 
     def prepare(self, image) -> tuple[np.ndarray, str]:
@@ -206,6 +192,21 @@ class Classifier:
         """
         pixels, note = self.prepare(image)
         return Prediction(self.probabilities(pixels[None])[0], note)
+
+
+def take_weights(classifier: Classifier, path: Path) -> None:
+    """Gives a classifier the weights that its `save` wrote.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `Classifier.load`; also for another model's weights, or of other classes.
+    """
+    model, note = load_run(path)
+    if (note.model, note.classes) != (classifier.name, classifier.classes):
+        raise CheckpointError(f"{path} is of another run: a {note.model} of {len(note.classes)} classes")
+    try:
+        classifier.model.load_state_dict(model.state_dict())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def _check_pictures(processor: ImageProcessor, config: PVTV2Config) -> None:

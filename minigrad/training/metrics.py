@@ -55,21 +55,6 @@ class Evaluation:
     labels: np.ndarray
     probabilities: np.ndarray
 
-    def checked(self, source: object) -> "Evaluation":
-        """Itself, if the loss is finite.
-
-        Args:
-            source: what the weights come from, as the error names it.
-
-        Raises:
-            CheckpointError: when it isn't, and counting right answers would tell nothing.
-        """
-        if not math.isfinite(self.loss):
-            raise CheckpointError(
-                f"{source}: the loss with these weights is {self.loss}: they are too large, or damaged"
-            )
-        return self
-
     @property
     def predicted(self) -> np.ndarray:
         """The most probable class of each image, (N,)."""
@@ -89,6 +74,20 @@ class Evaluation:
     def confusion(self) -> np.ndarray:
         """Counts of (true class, predicted class), (classes, classes) int64."""
         return confusion_counts(self.labels, self.predicted, self.probabilities.shape[1])
+
+
+def checked(found: Evaluation, source: object) -> Evaluation:
+    """An evaluation, if its loss is finite; else counting right answers would tell nothing.
+
+    Args:
+        source: what the weights come from, as the error names it.
+
+    Raises:
+        CheckpointError: when it isn't.
+    """
+    if not math.isfinite(found.loss):
+        raise CheckpointError(f"{source}: the loss with these weights is {found.loss}: they are too large, or damaged")
+    return found
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

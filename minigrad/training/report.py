@@ -19,7 +19,7 @@ from minigrad.interop import entries
 from minigrad.serialize import CheckpointError
 from minigrad.training import run_folder
 from minigrad.training.inference import Classifier
-from minigrad.training.metrics import Evaluation, evaluate
+from minigrad.training.metrics import Evaluation, checked, evaluate
 from minigrad.training.stop import python
 from minigrad.training.tasks import Task
 from minigrad.visual import confusion_matrix, prediction_grid, training_curves
@@ -113,7 +113,7 @@ def report(
 ) -> TrainResult:
     """Evaluate the classifier on `batches` of the task's `part`, draw pictures and write `result.json`."""
     shown: list[np.ndarray] = []
-    found = evaluate(classifier.model, _keeping(batches, shown)).checked(folder / run_folder.WEIGHTS)
+    found = checked(evaluate(classifier.model, _keeping(batches, shown)), folder / run_folder.WEIGHTS)
     note, pictures = "", []
     try:
         pictures = _pictures(folder, task, found, shown, history)

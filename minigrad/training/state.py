@@ -21,6 +21,7 @@ from minigrad.random import MASK64
 from minigrad.serialize import CheckpointError
 from minigrad.training.config import TrainConfig
 from minigrad.training.metrics import Running
+from minigrad.training.tasks import classes_of
 
 NAMES = (
     "config", "epoch", "batch", "running", "seconds", "history", "random", "schedule", "optimizer", "scaler", "model",
@@ -61,7 +62,9 @@ def settings_of(state: Mapping[str, Any], source: Path) -> TrainConfig:
             entries.whole("random", value, 0, MASK64)
         for name in ("schedule", "optimizer"):
             entries.mapping(name, state[name])
-        _check_model(config, entries.mapping("model", state["model"]), source)
+        classes = _check_model(config, entries.mapping("model", state["model"]), source)
+        if (found := len(classes_of(config.data))) != classes:
+            raise ValueError(f"its model has {classes} classes, and there are {found} in {config.data}")
     except CheckpointError:
         raise
     except (ValueError, TypeError, OSError) as error:
@@ -79,9 +82,9 @@ def _check_history(rows: Any, epochs: int) -> None:
         entries.whole("epoch", row["epoch"], number, number)
 
 
-def _check_model(config: TrainConfig, weights: Mapping[Any, Any], source: Path) -> None:
-    """Raises ValueError or CheckpointError where the weights are not those of the settings' model; its classes and channels, which the
-    data tells, are taken from them."""
+def _check_model(config: TrainConfig, weights: Mapping[Any, Any], source: Path) -> int:
+    """The number of classes of the weights. Raises ValueError or CheckpointError where they are not those of the settings' model; its
+    classes and channels, which the data tells, are taken from them."""
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"model must map names to tensors, got {entries.told(value)} for {entries.told(name)}")
@@ -94,6 +97,7 @@ def _check_model(config: TrainConfig, weights: Mapping[Any, Any], source: Path) 
     compared("loading", "its model", own, weights)
     for name, value in weights.items():
         check_finite(source, name, value.numpy())
+    return sizes["num_classes"]
 
 
 # ---- beside the fresh parts of a run ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from minigrad.parallel.team import Team, alone
 from minigrad.random import manual_seed
 from minigrad.training import run_folder
 from minigrad.training.config import TrainConfig
-from minigrad.training.inference import Classifier
+from minigrad.training.inference import Classifier, take_weights
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
 from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
@@ -379,7 +379,7 @@ class _Run:
 
     def evaluated(self, stop: Stop) -> TrainResult:
         """What `result` does."""
-        self.classifier.take_weights(self.folder / run_folder.WEIGHTS)
+        take_weights(self.classifier, self.folder / run_folder.WEIGHTS)
         part = "test" if "test" in self.task.parts else "val"
         batches = stop.between(self.task.batches(part, EVAL_BATCH, self.config.device))
         try:
