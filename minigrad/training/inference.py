@@ -206,7 +206,7 @@ def take_weights(classifier: Classifier, path: Path) -> None:
     try:
         classifier.model.load_state_dict(model.state_dict())
     except ValueError as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())[:900]}") from None
 
 
 def _check_pictures(processor: ImageProcessor, config: PVTV2Config) -> None:

@@ -156,7 +156,7 @@ def from_pretrained(
 
 
 def load_run(path: Path) -> tuple[PVT_V2, RunNote]:
-    """The model of a training run's weights, in evaluation mode, and the note in them. The note, and the shapes in the file's header
+    """The model of a training run's weights, in evaluation mode, and the note in them. The note and the shapes in the file's header
     are compared before the weights are read, so that memory and time are those of the weights that there are.
 
     Raises:
@@ -174,7 +174,7 @@ def load_run(path: Path) -> tuple[PVT_V2, RunNote]:
     try:
         compared("loading", str(path), model.state_dict(), arrays)
     except ValueError as error:
-        raise CheckpointError(" ".join(str(error).split())) from None
+        raise CheckpointError(" ".join(str(error).split())[:900]) from None
     for name, array in arrays.items():
         check_finite(path, name, array)
     model.load_state_dict({name: Tensor(arrays.pop(name), device="cpu") for name in list(arrays)})
@@ -190,7 +190,9 @@ def checked_config(config: PVTV2Config, entries: Mapping[str, Any], source: str 
         CheckpointError: when it isn't.
     """
     weights = Weights({**entries}, "own", Path(source))
-    resolve(weights, Description({name: getattr(config, name) for name in (*FROM_SHAPES, "num_heads")}), str(source))
+    resolve(
+        weights, Description({name: getattr(config, name) for name in PVTV2Config.__dataclass_fields__}), str(source)
+    )
     return config
 
 
