@@ -102,29 +102,11 @@ NOTES = [  # parts of the notes that say how tensors lie in dicts and lists
 ]  # fmt: skip
 
 
-class Fuzz:
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.random, self.folder = random.Random(seed), folder
-        mg.manual_seed(0)
-        self.config = models.PVTV2Config(**SMALL, embed_norm_eps=1e-6)
-        native = {name: t.numpy() for name, t in models.PVT_V2(self.config).state_dict().items()}
-        self.states = {layout: from_native(native, layout) for layout in ("hf", "timm", "original")}
-        model = models.PVT_V2(self.config)
-        w = np.arange(6, dtype=np.float32).reshape(2, 3)
-        nested = {
-            "model": {"w": w, "b": w[0]},
-            "a": [w.astype(np.float16), (1, 2.5, float("nan"))],
-            "epoch": 3,
-            7: {"x": None, "on": True},
-        }
-        mg.save(folder / "nested.safetensors", nested)
-        self.nested = (folder / "nested.safetensors").read_bytes()
-        self.configs = {}
-        for layout in self.states:
-            models.save_pretrained(model, folder / layout, layout)
-            self.configs[layout] = json.loads((folder / layout / "config.json").read_text())
+class Changes:
+    """Changes of numbers, JSON and bytes, which other fuzzers make, too."""
 
-    # ---- changes ----
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
 
     def number(self) -> int:
         return self.random.choice(NUMBERS) + self.random.choice((0, 0, 0, 1, -1))
@@ -181,6 +163,32 @@ class Fuzz:
             return self.bytes(data, 8 + length)
         text = self.json(json.loads(data[8 : 8 + length]))
         return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+class Fuzz(Changes):
+    def __init__(self, seed: int, folder: Path) -> None:
+        super().__init__(seed)
+        self.folder = folder
+        mg.manual_seed(0)
+        self.config = models.PVTV2Config(**SMALL, embed_norm_eps=1e-6)
+        native = {name: t.numpy() for name, t in models.PVT_V2(self.config).state_dict().items()}
+        self.states = {layout: from_native(native, layout) for layout in ("hf", "timm", "original")}
+        model = models.PVT_V2(self.config)
+        w = np.arange(6, dtype=np.float32).reshape(2, 3)
+        nested = {
+            "model": {"w": w, "b": w[0]},
+            "a": [w.astype(np.float16), (1, 2.5, float("nan"))],
+            "epoch": 3,
+            7: {"x": None, "on": True},
+        }
+        mg.save(folder / "nested.safetensors", nested)
+        self.nested = (folder / "nested.safetensors").read_bytes()
+        self.configs = {}
+        for layout in self.states:
+            models.save_pretrained(model, folder / layout, layout)
+            self.configs[layout] = json.loads((folder / layout / "config.json").read_text())
+
+    # ---- changes ----
 
     def note(self, data: bytes) -> bytes:
         """A file of nested tensors with another note, or another header."""

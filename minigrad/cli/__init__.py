@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, head perhaps, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except MemoryError as error:
+        print(
+            f"minigrad: error: the memory ran out{f': {one_line(error)}' if str(error) else ''}; use smaller images or batches",
+            file=sys.stderr,
+        )
+        return 1
     except (UsageError, ValueError, OSError, backend.BackendError, TrainingError) as error:
         if "--debug" in arguments or os.environ.get("MINIGRAD_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()

@@ -4,6 +4,7 @@ import argparse
 
 from minigrad.cli.errors import UsageError
 from minigrad.training import Classifier, evaluate
+from minigrad.training.metrics import checked
 
 TEXT = "count how well a trained model does on a part of its data"
 EXAMPLES = """examples:
@@ -25,7 +26,7 @@ def run(path: str, split: str, data: str | None, batch_size: int, device: str) -
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}")
     classifier = Classifier.load(path, device)
-    found = evaluate(classifier.model, classifier.batches(split, batch_size, data))
+    found = checked(evaluate(classifier.model, classifier.batches(split, batch_size, data)), path)
     right = f"{found.correct} of {len(found.labels)}"
     print(f"{split} accuracy {100 * found.accuracy:.2f} % ({right}), loss {found.loss:.4f}")
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minigrad.cli.errors import UsageError, one_line
+from minigrad.cli.errors import UsageError, one_line, plain
 from minigrad.data.images.reading import find_images
 from minigrad.files import atomic_write_text
 from minigrad.training import Classifier
@@ -181,15 +181,6 @@ class Table:
         for entry in row["top"]:
             print(f"{name:<{self.width}}  {100 * entry['probability']:6.2f} %  {plain(entry['class'])}{note}")
             name = note = ""
-
-
-def plain(text: str) -> str:
-    """A name from someone's file as a terminal can show it: on one line, and without what changes the terminal.
-
-    >>> plain("a\\x1b[2J dog\\n")
-    'a�[2J dog�'
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(name: str, width: int) -> str:

@@ -3,7 +3,7 @@
 import argparse
 
 from minigrad import distributed, models
-from minigrad.cli.errors import UsageError
+from minigrad.cli.errors import UsageError, plain
 from minigrad.training import TrainConfig, resume, train
 
 TEXT = "train a classifier: by default a small PVT v2 on handwritten digits"
@@ -71,5 +71,5 @@ def run(quiet: bool = False, **settings) -> int:
     else:
         result = train(TrainConfig(**settings), quiet=quiet)
     if distributed.get_rank() == 0:
-        print(result)
+        print(*map(plain, str(result).split("\n")), sep="\n")
     return 0

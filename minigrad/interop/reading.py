@@ -13,6 +13,7 @@ from minigrad import backend, checks, serialize
 from minigrad.backend.default import get_default_device
 from minigrad.callers import warn
 from minigrad.engine.tensor import Tensor
+from minigrad.interop import run_note
 from minigrad.interop.layouts import (
     SEGFORMER,
     check_layout,
@@ -235,7 +236,8 @@ def layout_of(path: Path) -> str:
 
 
 def read_weights(path: Path, layout: str | None = None, own: Mapping[str, tuple[int, ...]] | None = None) -> Weights:
-    """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`.
+    """A folder or a file. The `config.json` beside it is read when the weights have one of the names in `WEIGHTS`, and no note of a
+    training run.
 
     A prefix of the names, such as `module.` or `backbone.`, is taken off. Tensors that lack it are left out, and a warning names
     them unless they are counters.
@@ -251,7 +253,10 @@ def read_weights(path: Path, layout: str | None = None, own: Mapping[str, tuple[
     file = find_weights(path) if folder else path
     arrays, metadata = read_file(file)
     beside = file.parent / CONFIG
-    config = read_json(beside) if (folder or file.name in WEIGHTS) and beside.is_file() else None
+    described = run_note.KEY not in metadata and (
+        folder or file.name in WEIGHTS
+    )  # a run's config.json has its settings
+    config = read_json(beside) if described and beside.is_file() else None
     try:
         if config is not None and config.get("model_type") == "segformer":
             raise CheckpointError(f"the {CONFIG} beside it is that of a SegFormer, {SEGFORMER}")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from minigrad import backend, checks
+from minigrad.interop import entries
 from minigrad.models import list_models
 
 
@@ -81,17 +82,25 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if checks.text("TrainConfig", "model", self.model) not in list_models():
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(list_models())}")
-        for name in ("epochs", "batch_size", "image_size", "threads", "seed", "workers", "accumulate"):
-            value, least = getattr(self, name), 0 if name in ("seed", "workers") else 1
+        for name, (least, most) in _WHOLE.items():
+            value = getattr(self, name)
             if name == "image_size" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+                raise ValueError(f"{name} must be an integer of at least {least}, got {entries.told(value)}")
+            if value > most:
+                raise ValueError(f"{name} must be at most {most}, got {entries.told(value)}")
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+            if not entries.is_finite(value) or not low <= value < high:
                 limit = f"in [{low:g}, {high:g})" if math.isfinite(high) else f"a finite number of at least {low:g}"
-                raise ValueError(f"{name} must be {limit}, got {value!r}")
+                raise ValueError(f"{name} must be {limit}, got {entries.told(value)}")
+        for name in ("flip", "recompute", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {entries.told(getattr(self, name))}")
+        for name in ("weights", "output"):
+            if getattr(self, name) is not None:
+                checks.path("TrainConfig", name, getattr(self, name))
         if self.lr == 0:
             raise ValueError("lr must be greater than 0, got 0")
         if checks.path("TrainConfig", "data", self.data) != "digits" and not Path(self.data).is_dir():
@@ -129,16 +138,22 @@ class TrainConfig:
         return cls(**settings)
 
 
+LARGEST = 2**31 - 1
+THREADS = 1024  # more than any machine makes use of
+_WHOLE = {
+    "epochs": (1, LARGEST), "batch_size": (1, LARGEST), "image_size": (1, 8192), "threads": (1, THREADS), "seed": (0, 2**64 - 1),
+    "workers": (0, THREADS), "accumulate": (1, LARGEST),
+}  # fmt: skip
 AMP = ("off", "auto", "float16", "bfloat16")
 _RANGES = (
     ("lr", 0.0, math.inf),
     ("weight_decay", 0.0, math.inf),
     ("clip", 0.0, math.inf),
-    ("memory_limit", 0.0, math.inf),
+    ("memory_limit", 0.0, 1e9),
     ("warmup", 0.0, 1.0),
     ("label_smoothing", 0.0, 1.0),
     ("drop_path", 0.0, 1.0),
-    ("shift", 0.0, math.inf),
-    ("rotate", 0.0, math.inf),
+    ("shift", 0.0, 1e6),
+    ("rotate", 0.0, 1e6),
     ("zoom", 0.0, 1.0),
 )

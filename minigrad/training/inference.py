@@ -16,14 +16,15 @@ from minigrad.data.images.digits import ScanProcessor, of_run, to_run
 from minigrad.engine.modes import no_grad
 from minigrad.interop.hub import locate
 from minigrad.interop.reading import find_weights
-from minigrad.interop.run_note import RunNote
-from minigrad.models import PVT_V2, create_model, from_pretrained
+from minigrad.interop.run_note import RunNote, damaged
+from minigrad.models import PVT_V2, PVTV2Config, create_model, from_pretrained
+from minigrad.models.checkpoints.loading import load_run
 from minigrad.models.pvt_v2.variants import variant_config
 from minigrad.nn import functional as F
-from minigrad.serialize import CheckpointError, load_arrays, save
+from minigrad.serialize import CheckpointError, save
 from minigrad.training.config import TrainConfig
 from minigrad.training.run_folder import weights_in
-from minigrad.training.tasks import Task, load_task
+from minigrad.training.tasks import Task, classes_of, load_task
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class Classifier:
             model = create_model(config.model, **fields)
         else:
             model = from_pretrained(config.weights, config=variant_config(config.model, **fields))
-        return cls(model, task.classes, task.preprocessing, config.device, config.model, fields, config.data)
+        made = cls(model, task.classes, task.preprocessing, config.device, config.model, fields, config.data)
+        made._note({}).metadata()  # tells now what `save` couldn't write
+        return made
 
     @classmethod
     def load(cls, path: str | PathLike, device: str = "cpu") -> "Classifier":
@@ -95,22 +98,13 @@ class Classifier:
             CheckpointError: for a file that is damaged or wasn't written by a training run.
         """
         path = weights_in(Path(checks.path("Classifier.load", "path", path)))
-        arrays, metadata = load_arrays(path)
-        note = RunNote.of(metadata, path)
-        if note is None:
-            raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote")
+        model, note = load_run(path)
         try:
             preprocessing = of_run(note.preprocessing)
-            model = create_model(note.model, **note.fields)
-            classifier = cls(model, note.classes, preprocessing, device, note.model, note.fields, note.data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: the note of its training run is damaged ({str(error)[:100]})") from None
-        try:
-            classifier.model.load_state_dict(arrays)
+            _check_pictures(preprocessing, model.config)
         except ValueError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-        classifier.model.eval()
-        return classifier
+            raise damaged(path, error) from None
+        return cls(model, note.classes, preprocessing, device, note.model, note.fields, note.data)
 
     @classmethod
     def from_pretrained(
@@ -137,12 +131,22 @@ class Classifier:
         return cls(model, [names.get(i, str(i)) for i in range(count)], processor, device)
 
     def save(self, path: str | PathLike, **numbers: float) -> None:
-        """Write weights, classes and preprocessing as one safetensors file; `numbers` are noted beside them."""
+        """Write weights, classes and preprocessing as one safetensors file; `numbers` are noted beside them.
+
+        Raises:
+            ValueError: for what `load` would refuse: numbers that aren't finite, or pictures of another size than the model's.
+        """
         checks.path("Classifier.save", "path", path)
         for name, value in numbers.items():
             checks.number("Classifier.save", name, value)
-        note = RunNote(self.name, dict(self.fields), self.classes, to_run(self.preprocessing), self.data, numbers)
-        save(path, self.model.state_dict(), metadata=note.metadata())
+        if isinstance(self.model, PVT_V2):
+            _check_pictures(self.preprocessing, self.model.config)
+        save(path, self.model.state_dict(), metadata=self._note(numbers).metadata())
+
+    def _note(self, numbers: Mapping[str, float]) -> RunNote:
+        return RunNote(
+            self.name, dict(self.fields), self.classes, to_run(self.preprocessing), str(self.data), dict(numbers)
+        )
 
     def batches(self, part: str, batch_size: int = 256, data: str | None = None) -> DataLoader:
         """A part ("train", "val" or "test") of the data that it was trained on, or of a folder `data` with its classes.
@@ -152,11 +156,11 @@ class Classifier:
         """
         if not self.data:
             raise ValueError("this model comes from a checkpoint, not from a training run, and has no data of its own")
-        data = self.data if data is None else data
-        task = replace(load_task(data, self.model.config.image_shape[0]), preprocessing=self.preprocessing)
-        if task.classes != self.classes:
-            now, then = ", ".join(task.classes), ", ".join(self.classes)
+        data = str(self.data if data is None else checks.path("Classifier.batches", "data", data))
+        if (data == "digits" or Path(data).is_dir()) and (found := classes_of(data)) != self.classes:
+            now, then = (", ".join(classes)[:200] for classes in (found, self.classes))
             raise ValueError(f"{data} has the classes {now}, but the model was trained on {then}")
+        task = replace(load_task(data, self.model.config.image_shape[0]), preprocessing=self.preprocessing)
         return task.batches(part, batch_size, self.device)
 
     def prepare(self, image) -> tuple[np.ndarray, str]:
@@ -168,10 +172,17 @@ class Classifier:
         return self.preprocessing.prepare(image)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """(N, C, H, W) of prepared pictures → (N, classes)."""
+        """(N, C, H, W) of prepared pictures → (N, classes).
+
+        Raises:
+            ValueError: when they aren't finite.
+        """
         with no_grad():
             batch = checks.array("Classifier.probabilities", "batch", batch, "an array (N, C, H, W)")
-            return F.softmax(self.model(tensor(batch, device=self.device)), dim=-1).numpy()
+            found = F.softmax(self.model(tensor(batch, device=self.device)), dim=-1).numpy()
+        if not np.isfinite(found).all():
+            raise ValueError("the model's probabilities are no finite numbers: its weights are too large, or damaged")
+        return found
 
     def predict(self, image) -> Prediction:
         """The class probabilities of one picture (see `prepare`).
@@ -181,3 +192,28 @@ class Classifier:
         """
         pixels, note = self.prepare(image)
         return Prediction(self.probabilities(pixels[None])[0], note)
+
+
+def take_weights(classifier: Classifier, path: Path) -> None:
+    """Gives a classifier the weights that its `save` wrote.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `Classifier.load`; also for another model's weights, or of other classes.
+    """
+    model, note = load_run(path)
+    if (note.model, note.classes) != (classifier.name, classifier.classes):
+        raise CheckpointError(f"{path} is of another run: a {note.model} of {len(note.classes)} classes")
+    try:
+        classifier.model.load_state_dict(model.state_dict())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())[:900]}") from None
+
+
+def _check_pictures(processor: ImageProcessor, config: PVTV2Config) -> None:
+    """Raises ValueError where pictures become another input than the model was trained on."""
+    size, shape = processor.output_size, config.image_shape
+    if size is None and processor.do_resize and (side := processor.size["shortest_edge"]) != min(shape):
+        size = side, side
+    if processor.channels != config.in_channels or size is not None and size != shape:
+        made = f"{processor.channels} channels" + (f" of {size[0]} × {size[1]} pixels" if size else "")
+        raise ValueError(f"pictures become {made}, and its model takes {config.in_channels} of {shape[0]} × {shape[1]}")

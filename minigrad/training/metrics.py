@@ -1,5 +1,6 @@
 """Counting how well a classifier or segmenter does: running means, a confusion matrix, IoU, and a whole evaluation."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from minigrad import checks, nn
 from minigrad.engine.tensor import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn.utils import evaluation
+from minigrad.serialize import CheckpointError
 
 
 @dataclass
@@ -72,6 +74,20 @@ class Evaluation:
     def confusion(self) -> np.ndarray:
         """Counts of (true class, predicted class), (classes, classes) int64."""
         return confusion_counts(self.labels, self.predicted, self.probabilities.shape[1])
+
+
+def checked(found: Evaluation, source: object) -> Evaluation:
+    """An evaluation, if its loss is finite; else counting right answers would tell nothing.
+
+    Args:
+        source: what the weights come from, as the error names it.
+
+    Raises:
+        CheckpointError: when it isn't.
+    """
+    if not math.isfinite(found.loss):
+        raise CheckpointError(f"{source}: the loss with these weights is {found.loss}: they are too large, or damaged")
+    return found
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

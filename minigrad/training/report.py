@@ -1,8 +1,9 @@
 """The end of a run: the one evaluation on the test part, its pictures, and the words that say where everything is."""
 
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from minigrad import checks
 from minigrad.data import Digits, Subset
 from minigrad.engine.tensor import Tensor
 from minigrad.files import atomic_write
+from minigrad.interop import entries
 from minigrad.serialize import CheckpointError
 from minigrad.training import run_folder
 from minigrad.training.inference import Classifier
-from minigrad.training.metrics import Evaluation, evaluate
+from minigrad.training.metrics import Evaluation, checked, evaluate
 from minigrad.training.stop import python
 from minigrad.training.tasks import Task
 from minigrad.visual import confusion_matrix, prediction_grid, training_curves
@@ -33,6 +35,9 @@ class TrainResult:
     `part` is "test", or "val" where a folder of images has no test part. `sample` is an image to try `predict` with,
     in the folder or with a whole path.
     `str()` of it is what `python -m minigrad train` prints at the end.
+
+    Raises:
+        ValueError: for what can't be a result, such as an accuracy that is NaN or another than the images say.
     """
 
     folder: Path
@@ -48,6 +53,20 @@ class TrainResult:
     files: Sequence[str]
     sample: str
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.part not in ("test", "val"):
+            raise ValueError(f"part must be 'test' or 'val', got {entries.told(self.part)}")
+        entries.whole("correct", self.correct, 0, entries.whole("images", self.images, 1))
+        if entries.number("accuracy", self.accuracy, 0, 1) != self.correct / self.images:
+            raise ValueError(f"accuracy is {self.accuracy}, but {self.correct} of {self.images} images are right")
+        entries.number("val_accuracy", self.val_accuracy, 0, 1)
+        for name, least in (("loss", -math.inf), ("val_loss", -math.inf), ("seconds", 0)):
+            entries.number(name, getattr(self, name), least)
+        entries.whole("best_epoch", self.best_epoch, 1)
+        entries.texts("files", self.files)
+        for name in ("sample", "note"):
+            entries.text(name, getattr(self, name))
 
     def __str__(self) -> str:
         run, sample = shlex.quote(str(self.folder)), shlex.quote(str(self.folder / self.sample))
@@ -74,12 +93,19 @@ class TrainResult:
 
     @classmethod
     def load(cls, folder: str | PathLike) -> "TrainResult":
-        """From a finished run's folder."""
+        """From a finished run's folder.
+
+        Raises:
+            FileNotFoundError: when it has no result. CheckpointError: when that is damaged.
+        """
         folder = Path(checks.path("TrainResult.load", "folder", folder))
         try:
-            return cls(folder=folder, **run_folder.load_result(folder))
-        except TypeError:
-            raise CheckpointError(f"{folder / run_folder.RESULT} is damaged") from None
+            known = [f.name for f in fields(cls) if f.name != "folder"]
+            return cls(folder=folder, **entries.only("it", run_folder.load_result(folder), known, optional=("note",)))
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(f"{folder / run_folder.RESULT} is damaged: {error}") from None
 
 
 def report(
@@ -87,7 +113,7 @@ def report(
 ) -> TrainResult:
     """Evaluate the classifier on `batches` of the task's `part`, draw pictures and write `result.json`."""
     shown: list[np.ndarray] = []
-    found = evaluate(classifier.model, _keeping(batches, shown))
+    found = checked(evaluate(classifier.model, _keeping(batches, shown)), folder / run_folder.WEIGHTS)
     note, pictures = "", []
     try:
         pictures = _pictures(folder, task, found, shown, history)

@@ -17,6 +17,8 @@ import numpy as np
 
 from minigrad.engine.tensor import Tensor
 from minigrad.files import atomic_write_json, atomic_write_text
+from minigrad.interop import entries
+from minigrad.interop.reading import read_json
 from minigrad.serialize import CheckpointError, load, load_arrays, read_header, save
 from minigrad.training.config import TrainConfig
 
@@ -96,13 +98,25 @@ def load_result(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: when the file is damaged.
     """
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if not isinstance(result, dict):
-            raise TypeError
-    except (TypeError, ValueError, RecursionError):
-        raise CheckpointError(f"{folder / RESULT} is damaged") from None
-    return result
+    return read_json(folder / RESULT)
+
+
+def check_config(folder: Path, config: TrainConfig) -> None:
+    """Compares the settings in a run's `config.json`, where there is one, with those of its state, by which it goes on.
+
+    Raises:
+        CheckpointError: when the file is damaged, or says something else.
+    """
+    if not (folder / CONFIG).is_file():
+        return
+    found, own = read_json(folder / CONFIG), config.to_dict()
+    for name in (*found, *own):
+        if name not in own or name in found and (found[name] != own[name] or type(found[name]) is not type(own[name])):
+            told = f"{name} = {entries.told(own[name])}" if name in own else f"no {entries.told(name)}"
+            raise CheckpointError(
+                f"{folder / CONFIG} says {entries.told(name)} is {entries.told(found[name])}, but the run's state in {STATE} has "
+                f"{told}; a run keeps its settings: undo the change, or delete {CONFIG}"
+            )
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -123,7 +137,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state = _unpack(json.loads(metadata["state"]), load_arrays(path)[0])
         if not isinstance(state, dict):
             raise TypeError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise CheckpointError(f"{path} is not the saved state of a training run") from None
     return state
 

@@ -104,6 +104,20 @@ def load_task(data: str, size: int) -> Task:
     return Task(parts, classes, ImageProcessor(size={"shortest_edge": size}, do_center_crop=True, crop_size=size))
 
 
+def classes_of(data: str) -> list[str]:
+    """The classes of `load_task`'s data, of which no image is looked for: a folder may be as large as a disk.
+
+    Raises:
+        OSError: for a folder that isn't there, or can't be listed.
+    """
+    if checks.path("classes_of", "data", data) == "digits":
+        return [str(k) for k in range(10)]
+    root = Path(data)
+    if (root / "train").is_dir() and (root / "val").is_dir():
+        root = root / "train"
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def _split(folder: ImageFolder) -> list[np.ndarray]:
     """Indices of the training, validation and test images, class by class."""
     parts: list[list[np.ndarray]] = [[], [], []]

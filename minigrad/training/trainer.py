@@ -20,14 +20,14 @@ from minigrad.memory import GB, memory_info, set_memory_limit
 from minigrad.optim.lr_scheduler import CosineWithWarmup
 from minigrad.parallel.team import Team, alone
 from minigrad.random import manual_seed
-from minigrad.serialize import CheckpointError, load
 from minigrad.training import run_folder
 from minigrad.training.config import TrainConfig
-from minigrad.training.inference import Classifier
+from minigrad.training.inference import Classifier, take_weights
 from minigrad.training.memory import SMALL, Need, advice, need, too_much
 from minigrad.training.metrics import Running, evaluate
 from minigrad.training.progress import Progress
 from minigrad.training.report import TrainResult, report
+from minigrad.training.state import check_parts, settings_of, unfit
 from minigrad.training.step import Step
 from minigrad.training.stop import Stop, Stopped, TrainingError, TrainingInterrupted
 from minigrad.training.tasks import load_task
@@ -84,7 +84,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     """
     folder = Path(checks.path("resume", "folder", folder))
     with Team(TrainingError) as team:
-        with team.files(folder, (run_folder.RESULT, run_folder.STATE)) as files:
+        with team.files(folder, (run_folder.RESULT, run_folder.STATE, run_folder.CONFIG)) as files:
             if (files / run_folder.RESULT).is_file():
                 return replace(TrainResult.load(files), folder=folder)
             if not (files / run_folder.STATE).is_file():
@@ -92,10 +92,8 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
                     f"there is no run to go on with in {folder}: it has no {run_folder.STATE}"
                 )
             state = run_folder.load_state(files / run_folder.STATE)
-        try:
-            config = TrainConfig.from_dict(state["config"])
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{folder / run_folder.STATE} is not the saved state of a training run") from None
+            config = settings_of(state, folder / run_folder.STATE)
+            run_folder.check_config(files, config)
         run = _Run(replace(config, weights=None), quiet, team)  # the state has its own
         run.config = config
         run.folder = folder
@@ -175,19 +173,21 @@ class _Run:
             self.safe = None  # the file is as new
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `save`."""
+        """The inverse of `save`, for a state that `settings_of` has checked."""
+        source = self.folder / run_folder.STATE
+        check_parts(state, len(self.batches), self.optimizer, self.schedule, self.update.scaler, source)
         try:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
-            if state.get("scaler"):
-                self.update.scaler.load_state_dict(state["scaler"])
-            self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
-            self.running, self.seconds = Running(**state["running"]), state["seconds"]
-            random.default.state = np.array(state["random"], np.uint64)
-            self.team.own_random_numbers()
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"the saved state of this run is incomplete ({error})") from error
+        except ValueError as error:  # the data has other classes now
+            raise unfit(source, error) from None
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if state.get("scaler"):
+            self.update.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
+        self.running, self.seconds = Running(**state["running"]), state["seconds"]
+        random.default.state = np.array(state["random"], np.uint64)
+        self.team.own_random_numbers()
 
     def write(self, name: str, write) -> None:
         """Call write(path) for a file of the run folder; a full disk and the like become a TrainingError."""
@@ -379,7 +379,7 @@ class _Run:
 
     def evaluated(self, stop: Stop) -> TrainResult:
         """What `result` does."""
-        self.model.load_state_dict(load(self.folder / run_folder.WEIGHTS, device="cpu"))
+        take_weights(self.classifier, self.folder / run_folder.WEIGHTS)
         part = "test" if "test" in self.task.parts else "val"
         batches = stop.between(self.task.batches(part, EVAL_BATCH, self.config.device))
         try:

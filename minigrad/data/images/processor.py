@@ -1,6 +1,5 @@
 """From pictures to a model's input, as the checkpoint's preprocessing file says."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -22,6 +21,7 @@ from minigrad.interop.reading import PREPROCESSOR, layout_of
 
 FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
 MAX_SIDE = 8192
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 CROP_MODES = ("center", "squash", "border")
 
 
@@ -83,7 +83,7 @@ class ImageProcessor:
                 raise ValueError(f"crop_size must be a height and a width, got {self.crop_size}")
         elif self.do_center_crop:
             raise ValueError("do_center_crop needs a crop_size, such as {'height': 224, 'width': 224}")
-        if not _is_number(self.rescale_factor) or self.rescale_factor <= 0:
+        if not _is_number(self.rescale_factor) or not SMALLEST <= self.rescale_factor:
             raise ValueError(f"rescale_factor must be a positive number, got {self.rescale_factor!r}")
         self._set("image_mean", _channels("image_mean", self.image_mean))
         self._set("image_std", _channels("image_std", self.image_std))
@@ -91,7 +91,7 @@ class ImageProcessor:
             raise ValueError(
                 f"image_mean and image_std must have a value for each channel, got {self.image_mean} and {self.image_std}"
             )
-        if min(self.image_std) <= 0:
+        if min(self.image_std) < SMALLEST:
             raise ValueError(f"image_std must be positive, got {self.image_std}")
         if self.crop_mode is not None and not (isinstance(self.crop_mode, str) and self.crop_mode in CROP_MODES):
             raise ValueError(f"crop_mode must be None or one of {', '.join(CROP_MODES)}, got {self.crop_mode!r}")
@@ -350,7 +350,8 @@ def _is_side(value) -> bool:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number in float32, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _filter(value) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from minigrad.interop import configurations
 from minigrad.interop.configurations import short
 from minigrad.interop.reading import Weights
-from minigrad.interop.run_note import RunNote
+from minigrad.interop.run_note import RunNote, damaged
 from minigrad.models.pvt_v2.config import PVTV2Config
 from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.models.pvt_v2.variants import variant_config
@@ -196,12 +196,25 @@ def describe_metadata(metadata: Mapping[str, str], path: Path) -> Description | 
     note = RunNote.of(metadata, path)
     if note is None:
         return None
+    config = run_config(note, path)
+    return Description({f.name: getattr(config, f.name) for f in fields(PVTV2Config)}, dict(enumerate(note.classes)))
+
+
+def run_config(note: RunNote, path: Path) -> PVTV2Config:
+    """The configuration that a run's note tells, whose only source are the fields of `PVTV2Config`: no other option of
+    `create_model` is one. Nothing is built; whether the weights are of this shape isn't known yet.
+
+    Raises:
+        CheckpointError: when there is no such variant or field, a value doesn't fit, or the classes or the pictures are others than
+            the model's.
+    """
     try:
         config = variant_config(note.model, **note.fields)
-        labels = dict(enumerate(map(str, note.classes)))
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its note of the model is damaged ({str(error)[:100]})") from None
-    return Description({f.name: getattr(config, f.name) for f in fields(PVTV2Config)}, labels)
+        raise CheckpointError(f"{path}: its note of the model is damaged ({str(error)[:200]})") from None
+    if len(note.classes) != config.num_classes:
+        raise damaged(path, f"it names {len(note.classes)} classes, and its model has {config.num_classes}")
+    return config
 
 
 # ---- both together -------------------------------------------------------------------------------------------------

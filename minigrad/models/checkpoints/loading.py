@@ -15,6 +15,7 @@ from minigrad.engine.tensor import Tensor
 from minigrad.interop.hub import locate
 from minigrad.interop.layouts import shown
 from minigrad.interop.reading import CONFIG, Weights, read_json, read_weights
+from minigrad.interop.run_note import RunNote
 from minigrad.models.checkpoints.describing import (
     FROM_SHAPES,
     Description,
@@ -23,13 +24,15 @@ from minigrad.models.checkpoints.describing import (
     describe_metadata,
     expected_shapes,
     resolve,
+    run_config,
 )
 from minigrad.models.pvt_v2.backbone import PVTV2Backbone, PVTV2Model
 from minigrad.models.pvt_v2.config import PVTV2Config
+from minigrad.models.pvt_v2.encoder import warn_constant_attention
 from minigrad.models.pvt_v2.model import PVT_V2
 from minigrad.nn import Module, init
 from minigrad.nn.state import Differences, compared
-from minigrad.serialize import CheckpointError
+from minigrad.serialize import CheckpointError, load_arrays, read_header
 
 M = TypeVar("M", bound=Module)
 
@@ -134,7 +137,7 @@ def from_pretrained(
     fit = settings if classifier else settings.replace(num_classes=0)
     arrays = _fitted(weights, fit)
     complete = _check(arrays, expected_shapes(fit), weights.path, strict)
-    with init.no_random() if complete and whole else contextlib.nullcontext():
+    with init.no_weights() if complete and whole else contextlib.nullcontext():
         model = model_class(settings, **extra)
     if "head.weight" in arrays and said.id2label is not None:
         model.id2label = said.id2label
@@ -147,7 +150,56 @@ def from_pretrained(
             "give it to your model"
         )
     model.load_state_dict(state, strict=False)
+    if complete and whole:
+        warn_constant_attention(model.config)
     return model.eval()
+
+
+def load_run(path: Path) -> tuple[PVT_V2, RunNote]:
+    """The model of a training run's weights, in evaluation mode, and the note in them. The note and the shapes in the file's header
+    are compared before the weights are read, so that memory and time are those of the weights that there are.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when it is damaged, has no note, holds numbers that aren't finite, or doesn't fit its note.
+    """
+    entries, metadata = read_header(path)
+    note = RunNote.of(metadata, path)
+    if note is None:
+        raise CheckpointError(f"{path} doesn't say what model it is of; give one that training wrote")
+    config = run_config(note, path)
+    with init.no_weights():
+        model = PVT_V2(checked_config(config, entries, path))
+    arrays = load_arrays(path)[0]
+    try:
+        compared("loading", str(path), model.state_dict(), arrays)
+    except ValueError as error:
+        raise CheckpointError(" ".join(str(error).split())[:900]) from None
+    for name, array in arrays.items():
+        check_finite(path, name, array)
+    model.load_state_dict({name: Tensor(arrays.pop(name), device="cpu") for name in list(arrays)})
+    warn_constant_attention(config)
+    return model.eval(), note
+
+
+def checked_config(config: PVTV2Config, entries: Mapping[str, Any], source: str | os.PathLike) -> PVTV2Config:
+    """A configuration that somebody's file tells, if it is of no other size than the weights, of which only the shapes are looked at.
+    (`expected_shapes` makes a module for each block, and so isn't for a configuration that wasn't compared.)
+
+    Raises:
+        CheckpointError: when it isn't.
+    """
+    weights = Weights({**entries}, "own", Path(source))
+    resolve(
+        weights, Description({name: getattr(config, name) for name in PVTV2Config.__dataclass_fields__}), str(source)
+    )
+    return config
+
+
+def check_finite(source: str | os.PathLike, name: str, array: np.ndarray) -> None:
+    """Raises CheckpointError for NaN or infinite numbers in a tensor of the file `source`."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise CheckpointError(f"{source}: {shown(name)} holds NaN or infinite numbers; train again, or copy it again")
 
 
 def _takes(model_class: type, name: str) -> bool:
