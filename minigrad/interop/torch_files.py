@@ -155,7 +155,7 @@ class _Reader:
         self.read = 0
 
     def tensors(self, state: dict[str, Strided], make: Callable[[np.ndarray, str], T]) -> dict[str, T]:
-        needed = sum(math.prod(t.shape) * WIDTHS[t.storage.dtype] for t in state.values())
+        needed = sum(math.prod(t.shape) * WIDTHS[t.storage.dtype] for t in set(state.values()))
         if needed > self.size:
             raise ValueError(f"its tensors would have {needed} bytes, more than the file")
         users: dict[Storage, dict[str, Strided]] = {}
@@ -169,9 +169,10 @@ class _Reader:
     def of_storage(
         self, storage: Storage, tensors: dict[str, Strided], make: Callable[[np.ndarray, str], T]
     ) -> dict[str, T]:
-        """The tensors of one storage, which is gone afterwards."""
-        flat, dtype = self.storage(storage), _dtype_name(storage)
-        return {name: make(self.view(flat, tensor, len(tensors) == 1), dtype) for name, tensor in tensors.items()}
+        """The tensors of one storage, which is gone afterwards. Those that are the same, as tied weights are, are one."""
+        flat, dtype, different = self.storage(storage), _dtype_name(storage), set(tensors.values())
+        made = {tensor: make(self.view(flat, tensor, len(different) == 1), dtype) for tensor in different}
+        return {name: made[tensor] for name, tensor in tensors.items()}
 
     def storage(self, storage: Storage) -> np.ndarray:
         """A storage's numbers, in the file's byte order."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import minigrad as mg
-from minigrad import models
+from minigrad import interop, models
 from minigrad.interop import torch_files
 from minigrad.serialize import CheckpointError
 
@@ -196,8 +196,15 @@ def test_tied_tensors(tmp_path):
     weight = torch.randn(4, 4)
     torch.save({"a": weight, "b": weight, "c": weight[1:], "d": torch.randn(100)}, tmp_path / "x.pth")
     found = torch_files.load_arrays(tmp_path / "x.pth")
+    assert found["a"] is found["b"] and np.array_equal(found["b"], weight)
     found["a"][:] = 0
-    assert np.array_equal(found["b"], weight) and np.array_equal(found["c"], weight[1:])
+    assert np.array_equal(found["c"], weight[1:])
+    large = torch.randn(300, 300)
+    torch.save({"wte": large, "head": large}, tmp_path / "x.pth")  # twice as much as the file
+    found = interop.load(tmp_path / "x.pth")
+    assert np.array_equal(found["wte"].numpy(), large) and np.array_equal(found["head"].numpy(), large)
+    mg.save(tmp_path / "x.safetensors", found)
+    assert np.array_equal(mg.load(tmp_path / "x.safetensors")["head"].numpy(), large)
 
 
 def test_repeated_elements(tmp_path):
