@@ -93,10 +93,12 @@ def to_hf(fields: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]
 
 def hf_num_labels(values: Mapping[str, Any], default: int | None) -> int | None:
     """The number of classes that a Hugging Face configuration states, or `default`."""
-    names = values.get("id2label")
+    names, count = values.get("id2label"), values.get("num_labels")
     if isinstance(names, Mapping):
+        if count is not None and count != len(class_names(names)):
+            raise ValueError(f"num_labels is {short(count)}, but id2label names {len(names)} classes; they must agree")
         return len(class_names(names))
-    return default if values.get("num_labels") is None else values["num_labels"]
+    return default if count is None else count
 
 
 def class_names(names: Any, count: int | None = None) -> dict[int, str]:
