@@ -380,6 +380,7 @@ class Attempt:
             "/dev",
             "/sys",
             *site.getsitepackages(),
+            *filter(os.path.isdir, sys.path),
         ]
         self.known = tuple(
             os.path.join(os.path.abspath(path), "")
@@ -408,7 +409,8 @@ class Attempt:
             "resume": ("train", "--resume", str(case), "--quiet"),
         }
         if kind in ("note", "weights", "bytes"):
-            self.measured("load", "model.safetensors", lambda: training.Classifier.load(case).predict(sample))
+            self.measured("load", "model.safetensors", lambda: training.Classifier.load(case))
+            self.guarded("predict", lambda: outcome(lambda: training.Classifier.load(case).predict(sample)))
             self.measured("from_pretrained", "model.safetensors", lambda: models.from_pretrained(case))
             chosen = r.sample(list(ways), 1 if kind == "note" else 2)
         elif kind in ("state", "result"):
