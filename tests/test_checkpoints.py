@@ -469,6 +469,7 @@ def test_a_configuration_that_contradicts_the_weights(tmp_path):
         ({"num_encoder_blocks": 10**30}, "num_stages must be at most"),
         ({"hidden_act": "swish"}, "hidden_act must be one of"),
         ({"model_type": "swin"}, "of a 'swin' model"),
+        ({"num_labels": 7}, "num_labels is 7, but id2label names 5 classes"),
         ({"id2label": {"a": "b"}}, "must name the 1 classes from 0 on"),
     ]:
         (tmp_path / "config.json").write_text(json.dumps({**about, **change}))
