@@ -104,7 +104,7 @@ def write(t: Tensor, new: Tensor) -> Tensor:
     with WRITING:
         of, xp = t._ties, t._backend
         if not recorded:
-            set_array(t, new._data)
+            set_array(t, new._data, alike=True)  # whoever computed `new` has looked
         elif of is None:
             t._data = new._data
             move(t, new._edge)
@@ -154,13 +154,13 @@ def assign(t: Tensor, array) -> None:
     set_array(t, array if t._backend.owns(array) else t._backend.asarray(array))
 
 
-def set_array(t: Tensor, array) -> None:
-    """Changes the values of a tensor and of all that share its memory; no edge."""
+def set_array(t: Tensor, array, alike: bool = False) -> None:
+    """Changes the values of a tensor and of all that share its memory; no edge. `alike`: elements that share memory get one value."""
     with WRITING:
         of = t._ties
         if of is None:
             t._data = array
-        elif any(op.put is None for op, _ in of.steps) and layout.repeats(*of.layout()):  # `put` shows nothing twice
+        elif not alike and any(op.put is None for op, _ in of.steps) and layout.repeats(*of.layout()):
             raise messages.written_overlap("in place", t)
         elif of.steps and writable(t):
             t._data[...] = array

@@ -171,13 +171,14 @@ def load_run(path: Path) -> tuple[PVT_V2, RunNote]:
     with init.no_weights():
         model = PVT_V2(checked_config(config, entries, path))
     arrays = load_arrays(path)[0]
+    own = model.state_dict()
     try:
-        compared("loading", str(path), model.state_dict(), arrays)
+        compared("loading", str(path), own, arrays)
     except ValueError as error:
         raise CheckpointError(" ".join(str(error).split())[:900]) from None
     for name, array in arrays.items():
         check_finite(path, name, array)
-    model.load_state_dict({name: Tensor(arrays.pop(name), device="cpu") for name in list(arrays)})
+    model.load_state_dict({name: Tensor(arrays.pop(name), device=own[name].device) for name in list(arrays)})
     warn_constant_attention(config)
     return model.eval(), note
 
