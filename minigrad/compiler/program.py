@@ -92,11 +92,11 @@ class Program:
         for i, place, apart in self.changed:
             if apart:
                 tensors[i]._ties = None
-            set_array(tensors[i], outputs[place])
+            set_array(tensors[i], outputs[place], alike=True)  # as the step left what shares memory
         for i, left, same in self.gradients:
             grad = tensors[i]._grad
             if same and grad is not None:  # written in place: the caller may hold it
-                set_array(grad, outputs[left])
+                set_array(grad, outputs[left], alike=True)
             else:
                 tensors[i].grad = None if left is None else _tensor(outputs[left], xp)
         for i, place in self.argument_gradients:
@@ -147,7 +147,7 @@ class Program:
         carried = self.carried
         given = [next(inputs) for _ in carried.sources]
         for t, place in zip(carried.tensors.values(), carried.places, strict=True):
-            set_array(t, given[place])
+            set_array(t, given[place], alike=True)
         self.given = [t._data for t in carried.tensors.values()]  # not the same where several share a memory
         options, keys = next(inputs), next(inputs)
         self.set: dict[tuple[int, str], list] = {}  # the options' tensors
